@@ -1,0 +1,1 @@
+"""rabbitjobs: reliable background jobs on RabbitMQ."""
