@@ -9,6 +9,7 @@ import pytest
 from pika import frame, spec
 from pika.adapters import base_connection
 from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.connection import Connection
 from pika.exceptions import InvalidFrameError
 
 from rabbitjobs.wire.guard import DAMAGE, RAW, Guard
@@ -118,4 +119,4 @@ def test_the_seam_in_pika_is_where_we_override_it() -> None:
     own = inspect.getsource(AsyncioConnection._on_data_available)
     assert "_read_frame()" in own and "_process_frame(" in own
     assert "_deliver_frame_to_channel(" in inspect.getsource(AsyncioConnection._process_frame)
-    assert "_frame_buffer = bytes()" in inspect.getsource(AsyncioConnection._init_connection_state)
+    assert "_frame_buffer = bytes()" in inspect.getsource(Connection._init_connection_state)
