@@ -24,8 +24,11 @@ _history_decoder = msgspec.json.Decoder(tuple[AttemptRecord, ...])
 SHORT_BYTES = 255
 
 
-def encode(envelope: Envelope, message_id: str) -> Properties:
-    """The properties of one publish of ``envelope``; ``message_id`` must be fresh each time."""
+def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
+    """The properties of one publish of ``envelope``.
+
+    ``message_id`` must be fresh for each publish; ``None`` lets the wire's outbound make it.
+    """
     headers: dict[str, Any] = {
         h.V: h.VERSION,
         h.ID: envelope.id,

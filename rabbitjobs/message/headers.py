@@ -24,3 +24,5 @@ REASON: Final = "x-rj-reason"
 RULE: Final = "x-rj-rule"
 RAW: Final = "x-rj-raw"  # the bytes of a header frame that could not be decoded
 DAMAGE: Final = "x-rj-damage"
+STATUS: Final = "x-rj-status"  # on completion notes only
+ENDED: Final = "x-rj-ended"

@@ -100,7 +100,7 @@ def _carry(
     """What one matching rule says; ``None`` when its retries are used up."""
     name = rule.source or rule.do
     if rule.do == "ignore":
-        return Decision(do="ignore", rule=name)
+        return Decision(do="ignore", rule=name, keep=rule.keep)
     if rule.do == "review":
         return Decision(do="review", rule=name)
     if rule.do == "retry":
@@ -112,7 +112,7 @@ def _carry(
     following = _carry(then, attempt, book, chance)
     if following is None:
         following = Decision(do="review", rule=name)
-    return Decision(do=following.do, rule=name, delay=following.delay, notify=True)
+    return msgspec.structs.replace(following, rule=name, notify=True)
 
 
 def _delay(policy: RetryPolicy, attempt: int, chance: Callable[[], float]) -> float:

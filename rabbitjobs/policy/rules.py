@@ -15,26 +15,30 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A named list of delays. ``attempts`` counts every try, the first included.
 
     ``delays`` holds the pause before attempt 2, 3, ...: one fewer than ``attempts``. ``jitter``
-    (0 to 1) spreads each delay by up to that share in both directions.
+    (0 to 1) spreads each delay by up to that share in both directions. ``line`` is that of the config,
+    0 without a file.
     """
 
     name: str
     attempts: int
     delays: tuple[timedelta, ...]
     jitter: float = 0.0
+    line: int = 0
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One rule: errors of these dotted class names meet ``do``.
 
     ``errors`` are compared along the error's class chain; ``*`` matches each. ``policy`` names a
-    retry policy (``None``: the job's or queue's own). ``then`` is what follows a notify.
+    retry policy (``None``: the job's or queue's own). ``then`` is what
+    follows a notify. ``keep=0`` keeps no record of what is ignored. ``source`` says where it stands.
     """
 
     do: Literal["retry", "ignore", "review", "notify"]
     errors: tuple[str, ...] = ("*",)
     policy: str | None = None
     then: Rule | None = None
+    keep: int | None = None
     source: str = ""
 
     def matches(self, classes: Sequence[str]) -> bool:
@@ -47,9 +51,9 @@ def retry(policy: str | None = None, *, on: ErrorNames = "*") -> Rule:
     return Rule(do="retry", errors=error_names(on), policy=policy)
 
 
-def ignore(*, on: ErrorNames = "*") -> Rule:
-    """End the job here; a record is kept."""
-    return Rule(do="ignore", errors=error_names(on))
+def ignore(*, on: ErrorNames = "*", keep: int | None = None) -> Rule:
+    """End the job here; a record is kept, unless ``keep=0``."""
+    return Rule(do="ignore", errors=error_names(on), keep=keep)
 
 
 def review(*, on: ErrorNames = "*") -> Rule:

@@ -49,6 +49,11 @@ class _Entry:
         self.written = False
 
 
+def _renamed(message: Outgoing) -> Outgoing:
+    properties = msgspec.structs.replace(message.properties, message_id=fresh_message_id())
+    return msgspec.structs.replace(message, properties=properties)
+
+
 class Outbound:
     """Publishes over one link; everything is called on the I/O loop."""
 
@@ -67,6 +72,8 @@ class Outbound:
     ) -> None:
         """Publish within ``timeout`` seconds; ``done`` is called exactly once with the outcome."""
         loop = asyncio.get_running_loop()
+        if message.properties.message_id is None:
+            message = _renamed(message)
         entry = _Entry(message, loop.time() + timeout, done)
         if self._wire is None or self._blocked or self._suspects:
             self._waiting.append(entry)
@@ -123,10 +130,7 @@ class Outbound:
             self._pump()
 
     def _again(self, entry: _Entry, where: deque[_Entry]) -> None:
-        properties = msgspec.structs.replace(
-            entry.message.properties, message_id=fresh_message_id()
-        )
-        entry.message = msgspec.structs.replace(entry.message, properties=properties)
+        entry.message = _renamed(entry.message)
         where.append(entry)
 
     def _finish(self, entry: _Entry, outcome: Outcome) -> None:
