@@ -6,11 +6,10 @@ Only command-line processes call ``configure``. As a library rabbitjobs logs thr
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -46,6 +45,8 @@ def configure(
 
     ``auto`` is ``console`` where the stream is a terminal, else ``json`` (one object a line).
     ``stream`` defaults to standard error. May be called again: only our own handler is replaced.
+    What structlog's context variables hold stands on every line: the executor binds the job's
+    name, id and attempt there, and they reach the job's tasks and its thread.
     Raises ``ValueError`` for an unknown level or format.
     """
     target = stream if stream is not None else sys.stderr
@@ -72,20 +73,6 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-
-
-@contextlib.contextmanager
-def bound_job(
-    *, job: str, job_id: str, attempt: int, queue: str, **more: str | int
-) -> Iterator[None]:
-    """Put the job on every log line written inside, by whomever, in this task.
-
-    Context variables carry it: into coroutines and tasks started inside, and into threads that
-    run in a copy of the context (``asyncio.to_thread`` does, an executor only when told).
-    """
-    values = {"job": job, "job_id": job_id, "attempt": attempt, "queue": queue, **more}
-    with structlog.contextvars.bound_contextvars(**values):
-        yield
 
 
 def mask(text: str) -> str:

@@ -1,14 +1,11 @@
-"""Reads the ``notify:`` part of the config into options; finds every fault, not just the first."""
+"""Reads the ``notify:`` part of the config into options; faults are collected in the document."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, replace
 from datetime import timedelta
-from typing import Any, TypeVar, get_args
+from typing import Final, cast
 
-from rabbitjobs.clock import parse_duration
-from rabbitjobs.errors import ConfigError, Problem
+from rabbitjobs.fields import Field
 from rabbitjobs.notify.options import (
     ChannelOptions,
     LogOptions,
@@ -21,144 +18,137 @@ from rabbitjobs.notify.options import (
 )
 from rabbitjobs.notify.rate import Rate
 
-KINDS: Mapping[str, type[LogOptions] | type[MailOptions] | type[WebhookOptions]] = {
-    "log": LogOptions,
-    "mail": MailOptions,
-    "webhook": WebhookOptions,
-}
-T = TypeVar(
-    "T", bound=LogOptions | MailOptions | WebhookOptions | OnDoneOptions | Rate | NotifyOptions
-)
-Line = Callable[[str], int]
+_SECOND: Final = timedelta(seconds=1)
+_LEAST: Final = timedelta(milliseconds=1)
+# Notes wait unacked for up to rate.per + patience: together below the consumer timeout of 30m.
+_LONGEST_PER: Final = timedelta(minutes=20)
+_LONGEST_PATIENCE: Final = timedelta(minutes=8)
 
 
-def read(raw: object, *, file: str = "config", line: Line = lambda path: 0) -> NotifyOptions:
-    """The options that ``raw``, the value of ``notify:``, asks for.
+def read(field: Field) -> NotifyOptions:
+    """The options that the section asks for; the defaults where it is left out."""
+    field.keys("channels", "rate", "timeout", "patience", "title", "on_done")
+    usual = NotifyOptions()
+    return NotifyOptions(
+        channels=_channels(field.child("channels")) or usual.channels,
+        rate=_rate(field.child("rate")),
+        timeout=field.child("timeout").duration(
+            usual.timeout, least=_LEAST, most=timedelta(minutes=1)
+        ),
+        patience=field.child("patience").duration(
+            usual.patience, least=_LEAST, most=_LONGEST_PATIENCE
+        ),
+        title=field.child("title").text(usual.title),
+        on_done=_on_done(field.child("on_done")),
+    )
 
-    ``line`` gives the line of a path such as ``notify.channels.0.host``. Raises ``ConfigError``
-    with every fault. Secrets must already be filled in (``${SMTP_PASSWORD}``).
-    """
-    reader = _Reader(file, line)
-    options = reader.notify(raw)
-    if reader.problems or options is None:
-        raise ConfigError(tuple(reader.problems))
+
+def _rate(field: Field) -> Rate:
+    field.keys("messages", "per", "digest", "hold")
+    usual = Rate()
+    per = field.child("per").duration(usual.per, least=_SECOND, most=_LONGEST_PER)
+    return Rate(
+        messages=field.child("messages").integer(usual.messages, least=1, most=10_000),
+        per=per,
+        digest=field.child("digest").duration(min(usual.digest, per), least=_LEAST, most=per),
+        # It is also the prefetch, which AMQP writes in 16 bits.
+        hold=field.child("hold").integer(usual.hold, least=1, most=65_535),
+    )
+
+
+def _on_done(field: Field) -> OnDoneOptions:
+    field.keys("allow", "secret", "give_up")
+    for entry in field.child("allow").items(single=True):
+        entry.text(fault=_host_fault)
+    return OnDoneOptions(
+        allow=field.child("allow").texts(single=True),
+        secret=field.child("secret").text() or None,
+        give_up=field.child("give_up").duration(
+            OnDoneOptions().give_up, least=_SECOND, most=timedelta(days=30)
+        ),
+    )
+
+
+def _channels(field: Field) -> tuple[ChannelOptions, ...]:
+    found: list[ChannelOptions] = []
+    for entry in field.items():
+        channel = _channel(entry)
+        if channel is None:
+            continue
+        if channel.name in {other.name for other in found}:
+            entry.fail("a name: of its own for each channel", f"{channel.name!r} twice")
+        found.append(channel)
+    return tuple(found)
+
+
+def _channel(field: Field) -> ChannelOptions | None:
+    # Both `- log` and `- mail: {host: ...}` are how people write a list of kinds.
+    if field.node is not None and isinstance(field.node.value, str):
+        return LogOptions() if field.choice(("log",)) else None
+    entries = field.entries()
+    if len(entries) != 1:
+        if entries or not field.given:
+            field.fail("log, mail: {...} or webhook: {...}")
+        return None
+    if not entries[0].given and entries[0].path[-1] != "log":
+        entries[0].fail("the channel's options", "nothing")
+    match entries[0].path[-1]:
+        case "log":
+            return LogOptions(name=entries[0].keys("name").child("name").text("log"))
+        case "mail":
+            return _mail(entries[0])
+        case "webhook":
+            return _webhook(entries[0])
+        case _:
+            field.keys("log", "mail", "webhook")
+            return None
+
+
+def _mail(field: Field) -> MailOptions:
+    field.keys(
+        "name", "host", "port", "tls", "user", "password", "ca", "sender", "to",
+        required=("host", "sender", "to"),
+    )  # fmt: skip
+    for entry in field.child("to").items(single=True):
+        entry.text(fault=_address_fault)
+    options = MailOptions(
+        name=field.child("name").text("mail"),
+        host=field.child("host").text(),
+        port=field.child("port").integer(587, least=1, most=65_535),
+        tls=cast(Tls, field.child("tls").choice(("starttls", "implicit", "none"), "starttls")),
+        user=field.child("user").text() or None,
+        password=field.child("password").text() or None,
+        ca=field.child("ca").text() or None,
+        sender=field.child("sender").text(fault=_address_fault),
+        to=field.child("to").texts(single=True),
+    )
+    if (options.user is None) != (options.password is None):
+        field.fail("user and password, or neither", "only one of them")
+    if options.shows_password:
+        field.child("tls").fail("starttls or implicit with a password", "none")
     return options
 
 
-class _Reader:
-    def __init__(self, file: str, line: Line) -> None:
-        self.file = file
-        self.line = line
-        self.problems: list[Problem] = []
-
-    def fault(self, path: str, expected: str, got: str) -> Any:
-        """Note a fault; returns ``None``, the value that stands for a faulty one."""
-        self.problems.append(Problem(self.file, self.line(path), path, expected, got))
-
-    def notify(self, raw: object) -> NotifyOptions | None:
-        path = "notify"
-        known = self.mapping(raw if raw is not None else {}, path)
-        nested: dict[str, Any] = {
-            "channels": self.channels(known.pop("channels", ["log"]), f"{path}.channels"),
-            "on_done": self.build(OnDoneOptions, known.pop("on_done", {}), f"{path}.on_done"),
-            "rate": self.build(Rate, known.pop("rate", {}), f"{path}.rate"),
-        }
-        options = self.build(NotifyOptions, known, path)
-        if options is None or self.problems:
-            return None
-        options = replace(options, **{k: v for k, v in nested.items() if v is not None})
-        self.rate(options.rate, f"{path}.rate")
-        return options
-
-    def rate(self, rate: Rate, path: str) -> None:
-        if rate.messages < 1:
-            self.fault(f"{path}.messages", "at least 1", str(rate.messages))
-        if not 1 <= rate.hold <= 65535:
-            self.fault(f"{path}.hold", "1 to 65535 (it is the prefetch)", str(rate.hold))
-        if rate.digest > rate.per:
-            self.fault(f"{path}.digest", "at most rate.per", "more")
-        if rate.per > timedelta(minutes=20):
-            self.fault(f"{path}.per", "at most 20m, below the consumer timeout", "more")
-
-    def channels(self, raw: object, path: str) -> tuple[ChannelOptions, ...] | None:
-        if not isinstance(raw, list):
-            self.fault(path, "a list of log, mail or webhook", _kind(raw))
-            return None
-        read = [self.channel(entry, f"{path}.{place}") for place, entry in enumerate(raw)]
-        names = [entry.name for entry in read if entry is not None]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self.fault(path, "a name: of its own for each channel", f"{name} twice")
-        return tuple(entry for entry in read if entry is not None)
-
-    def channel(self, raw: object, path: str) -> ChannelOptions | None:
-        # Both `- log` and `- mail: {host: ...}` are how people write a list of kinds.
-        pair = {raw: {}} if isinstance(raw, str) else raw
-        if not isinstance(pair, Mapping) or len(pair) != 1:
-            self.fault(path, "log, mail: {...} or webhook: {...}", _kind(raw))
-            return None
-        kind, value = next(iter(pair.items()))
-        if kind not in KINDS:
-            self.fault(path, "log, mail or webhook", repr(kind))
-            return None
-        return self.build(KINDS[kind], value if value is not None else {}, f"{path}.{kind}")
-
-    def build(self, shape: type[T], raw: object, path: str) -> T | None:
-        before = len(self.problems)
-        values = self.mapping(raw, path)
-        known = {entry.name: entry for entry in fields(shape)}
-        for key in values.keys() - known.keys():
-            self.fault(f"{path}.{key}", f"one of {', '.join(sorted(known))}", "an unknown key")
-        for name, entry in known.items():
-            if name not in values and entry.default is MISSING:
-                self.fault(f"{path}.{name}", f"a value ({entry.type})", "nothing")
-        read = {
-            name: self.value(str(known[name].type), values[name], f"{path}.{name}")
-            for name in known.keys() & values.keys()
-        }
-        if len(self.problems) > before:
-            return None
-        options = shape(**read)
-        if isinstance(options, MailOptions | WebhookOptions | OnDoneOptions):
-            for place, expected, got in options.faults():
-                self.fault(f"{path}.{place}", expected, got)
-        return options
-
-    def mapping(self, raw: object, path: str) -> dict[str, Any]:
-        if isinstance(raw, Mapping):
-            return {str(key): value for key, value in raw.items()}
-        self.fault(path, "a mapping", _kind(raw))
-        return {}
-
-    def value(self, shape: str, raw: object, path: str) -> Any:
-        if shape == "timedelta":
-            return self.duration(raw, path)
-        if shape == "tuple[str, ...]":
-            rows = [raw] if isinstance(raw, str) else raw
-            if isinstance(rows, list) and all(isinstance(row, str) for row in rows):
-                return tuple(str(row) for row in rows)
-            return self.fault(path, "a text or a list of texts", _kind(raw))
-        if shape == "int":
-            if isinstance(raw, int) and not isinstance(raw, bool):
-                return int(raw)
-            return self.fault(path, "a whole number", _kind(raw))
-        choices = {"Tls": get_args(Tls), "Shape": get_args(Shape)}.get(shape)
-        if choices and raw not in choices:
-            return self.fault(path, f"one of {', '.join(choices)}", repr(raw))
-        if not isinstance(raw, str) and not (raw is None and shape.endswith("None")):
-            return self.fault(path, "a text", _kind(raw))
-        return raw if raw is None else str(raw)
-
-    def duration(self, raw: object, path: str) -> Any:
-        try:
-            found = parse_duration(raw) if isinstance(raw, str) else None
-        except ValueError:
-            found = None
-        if found is None or not found:
-            return self.fault(path, "a duration such as 30s or 10m", repr(raw))
-        return found
+def _webhook(field: Field) -> WebhookOptions:
+    field.keys("name", "url", "shape", "secret", required=("url",))
+    url = field.child("url")
+    if url.given and not url.text().startswith(("https://", "http://")):
+        # The value stays out of the text: with most services the URL is the secret.
+        url.fail("a URL that begins with https:// or http://", "something else")
+    return WebhookOptions(
+        name=field.child("name").text("webhook"),
+        url=url.text(),
+        shape=cast(Shape, field.child("shape").choice(("json", "slack"), "json")),
+        secret=field.child("secret").text() or None,
+    )
 
 
-def _kind(raw: object) -> str:
-    if isinstance(raw, Mapping):
-        return "a mapping"
-    return "nothing" if raw is None else repr(raw)[:80]
+def _address_fault(text: str) -> str | None:
+    plain = text.isprintable() and not any(sign in text for sign in " ,;<>")
+    return None if plain and "@" in text[1:-1] else "a mail address"
+
+
+def _host_fault(text: str) -> str | None:
+    host = text.removeprefix("*.")
+    plain = host and not any(sign in host for sign in "*/@ ") and text.isprintable()
+    return None if plain else "a host, host:port or *.domain"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from rabbitjobs.monitor.logs import CAPPED, Format, bound_job, configure, escape, mask
+from rabbitjobs.monitor.logs import CAPPED, Format, configure, escape, mask
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -67,7 +67,7 @@ async def test_the_job_is_on_every_line_of_its_task_and_its_threads(lines: Lines
         structlog.get_logger().info(f"struct {number}")
 
     async def job(number: int) -> None:
-        with bound_job(job="j", job_id=f"id-{number}", attempt=number, queue="q"):
+        with structlog.contextvars.bound_contextvars(job_id=f"id-{number}", attempt=number):
             await asyncio.sleep(0)
             logging.getLogger("shop").info("async %d", number)
             await asyncio.to_thread(in_a_thread, number)
