@@ -43,9 +43,13 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """It was written, and no confirm came: it may or may not be stored."""
+    """It was written, and no confirm came: it may or may not be stored.
+
+    ``channel``: only the channel was closed, because of this message or of a neighbour of it.
+    """
 
     text: str
+    channel: bool = False
 
 
 Outcome = Confirmed | Rejected | Unknown
