@@ -90,7 +90,7 @@ class MemoryWire:
         for message, done in batch:
             if refused:
                 # The broker drops what follows on a channel that it closes.
-                done(Unknown("the channel was closed by a neighbour's publish"))
+                done(Unknown("the channel was closed by a neighbour", channel=True))
                 continue
             outcome = self.broker.publish(message)
             refused = isinstance(outcome, Rejected) and outcome.reason == "refused"
