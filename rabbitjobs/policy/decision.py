@@ -39,10 +39,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What is done with a failed attempt.
 
     ``delay`` (seconds) is set for ``retry`` only. ``notify`` combines with any ``do``. ``rule``
-    names in words the rule that decided, for the desk and the log.
+    names in words the rule that decided, for the desk and the log. ``keep`` of 0 keeps no record of
+    what is ignored, ``None`` means as the queue says.
     """
 
     do: Do
     rule: str
     delay: float | None = None
     notify: bool = False
+    keep: int | None = None
