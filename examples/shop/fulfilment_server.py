@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     carrier: Carrier
 
-    def do_PUT(self) -> None:  # noqa: N802 - the standard library looks it up by this name
+    def do_PUT(self) -> None:
         """Book the shipment that the path names, or misbehave."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         match self.carrier.mood(time.monotonic()):
