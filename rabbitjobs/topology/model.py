@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from rabbitjobs.policy.rules import RetryPolicy
 from rabbitjobs.topology import names
 
 Action = Literal["retry", "ignore", "review", "notify"]
@@ -27,20 +28,6 @@ DEFAULT_CONCURRENCY: Final = 10
 DEFAULT_DELIVERY_LIMIT: Final = 20
 DEFAULT_IGNORED_LENGTH: Final = 100_000
 DEFAULT_IGNORED_KEEP: Final = timedelta(days=30)
-
-
-class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """A named list of delays: ``delays[0]`` comes before attempt 2, so attempts = delays + 1.
-
-    ``jitter`` (0 to 1) spreads each delay by up to that part of it, and then every delay goes by
-    the shared ladder in whole seconds; 0 keeps the delays exact. ``line`` is 0 without a file.
-    """
-
-    name: str
-    attempts: int
-    delays: tuple[timedelta, ...]
-    jitter: float = 0.0
-    line: int = 0
 
 
 class RuleSpec(msgspec.Struct, frozen=True, kw_only=True):

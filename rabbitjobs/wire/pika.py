@@ -12,12 +12,13 @@ from typing import Any
 
 import pika
 import pika.exceptions
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.message.properties import Properties
+from rabbitjobs.wire.guard import read_damage
+from rabbitjobs.wire.pika_guard import GuardedAsyncioConnection
 from rabbitjobs.wire.protocol import (
     CONFIRMED,
     Delivery,
@@ -46,7 +47,7 @@ class PikaWire:
         self.blocked: Callable[[bool], None] = _ignore
         self.server: Mapping[str, Any] = {}
         self.frame_max = 131072
-        self._connection: AsyncioConnection | None = None
+        self._connection: GuardedAsyncioConnection | None = None
         self._publisher: PikaPublisher | None = None
         self._closing = False
 
@@ -63,7 +64,7 @@ class PikaWire:
             failed(_, error)
             self._ended(error)
 
-        connection = AsyncioConnection(
+        connection = GuardedAsyncioConnection(
             _parameters(address, name),
             on_open_callback=lambda _: opened.done() or opened.set_result(None),
             on_open_error_callback=failed,
@@ -182,7 +183,7 @@ class PikaWire:
 class PikaPublisher:
     """The publish channel in confirm mode, opened anew when a bad message closes it."""
 
-    def __init__(self, connection: AsyncioConnection) -> None:
+    def __init__(self, connection: GuardedAsyncioConnection) -> None:
         self._connection = connection
         self._channel: Channel | None = None
         self._ready = False
@@ -381,8 +382,9 @@ class PikaConsumer:
 
 
 def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
-    headers = properties.headers or {}
-    if "x-rj-damage" in headers:
+    ours: Properties = properties.value  # the guard below pika decoded it
+    damage = read_damage(ours.headers) if ours.headers else None
+    if damage is not None:
         return Delivery(
             method.delivery_tag,
             method.exchange,
@@ -390,33 +392,16 @@ def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
             method.redelivered,
             Properties(),
             body,
-            str(headers["x-rj-damage"]),
-            _as_bytes(headers.get("x-rj-raw", b"")),
+            *damage,
         )
     return Delivery(
         method.delivery_tag,
         method.exchange,
         method.routing_key,
         method.redelivered,
-        Properties(
-            properties.message_id,
-            properties.type,
-            properties.content_type,
-            properties.content_encoding,
-            properties.correlation_id,
-            properties.reply_to,
-            properties.app_id,
-            properties.priority,
-            properties.timestamp,
-            properties.delivery_mode or 1,
-            headers,
-        ),
+        ours,
         body,
     )
-
-
-def _as_bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def _basic_properties(ours: Properties) -> pika.BasicProperties:
