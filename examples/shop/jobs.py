@@ -21,17 +21,10 @@ from pathlib import Path
 import httpx
 
 from examples.shop import invoice
-from examples.shop.orders import doubt, parse
+from examples.shop.orders import doubt, job_id, parse
 from rabbitjobs import RabbitJobs, Retry, Review
 
 app = RabbitJobs()
-
-KINDS = ("order", "mail", "invoice", "parcel")
-
-
-def job_id(number: int, kind: str) -> str:
-    """The id of one of an order's four jobs: sent twice under it, a job is still one job."""
-    return f"order-{number:06d}" if kind == "order" else f"order-{number:06d}.{kind}"
 
 
 @cache

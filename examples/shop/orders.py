@@ -18,6 +18,8 @@ GONE = "gone.example"
 STRICT = "strict.example"
 ORDINARY = "post.example"
 
+KINDS = ("order", "mail", "invoice", "parcel")
+
 
 class MalformedOrder(ValueError):
     """A record that is no order: a person has to look at it."""
@@ -37,6 +39,11 @@ class Order:
     def email(self) -> str:
         """The customer's address, derived from the customer number: the data set has none."""
         return f"customer-{self.customer:05d}@{provider(self.customer)}"
+
+
+def job_id(number: int, kind: str) -> str:
+    """The id of one of an order's four jobs: sent twice under it, a job is still one job."""
+    return f"order-{number:06d}" if kind == "order" else f"order-{number:06d}.{kind}"
 
 
 def provider(customer: int) -> str:

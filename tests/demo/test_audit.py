@@ -6,7 +6,7 @@ import pytest
 
 from examples.shop.audit import World, at_rest, reckon, sent_jobs
 from examples.shop.editor import mend
-from examples.shop.jobs import job_id
+from examples.shop.orders import job_id
 
 ORDERS = [1, 2, 3]
 STATES = {
