@@ -21,7 +21,7 @@ MAX_WORDS: Final = LEVELS
 """More dotted words than this in a queue's name could be taken for a key of the ladder."""
 FAIL_KINDS: Final = ("review", "notify", "ignored", "quarantine")
 _LADDER_BYTES: Final = 2 * LEVELS
-_LONGEST_DELAY: Final = "r.retry..999999999ms"
+_LONGEST_DELAY: Final = "3106d23h59m59s999ms"
 
 
 def jobs_exchange(namespace: str) -> str:
@@ -151,7 +151,7 @@ def queue_fault(namespace: str, queue: str) -> str | None:
     if queue.count(".") >= MAX_WORDS:
         return f"at most {MAX_WORDS} words between dots"
     spare = min(
-        MAX_BYTES - len(f"{namespace}{_LONGEST_DELAY[1:]}".encode()),
+        MAX_BYTES - len(f"{namespace}.retry..{_LONGEST_DELAY}".encode()),
         MAX_BYTES - _LADDER_BYTES,
     )
     size = len(queue.encode())
