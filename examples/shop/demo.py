@@ -121,7 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Set the stage, play, clear it away; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--orders", type=int, help="only the first N orders (all of them: 1405)")
-    parser.add_argument("--keep", type=Path, help="keep logs, store and invoices in this new folder")
+    parser.add_argument(
+        "--keep", type=Path, help="keep logs, store and invoices in this new folder"
+    )
     options = parser.parse_args(arguments)
     # SIGTERM ends the demo as Ctrl-C does: both clear the stage away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -137,7 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             screen.say("interrupted; everything that we started has been ended")
             return 130
-    screen.say("[green]The ledger balances.[/green]" if balanced else "[red]The ledger FAILS.[/red]")
+    screen.say(
+        "[green]The ledger balances.[/green]" if balanced else "[red]The ledger FAILS.[/red]"
+    )
     return 0 if balanced else 1
 
 

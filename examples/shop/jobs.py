@@ -76,7 +76,9 @@ def send_confirmation(number: int, email: str, total: str) -> str:
 
 
 @app.job("render_invoice", queue="invoices")
-def render_invoice(number: int, customer: int, day: str, cds: int, total: str) -> dict[str, str | int]:
+def render_invoice(
+    number: int, customer: int, day: str, cds: int, total: str
+) -> dict[str, str | int]:
     """Draw the invoice and write it to the shop's folder."""
     path = Path(os.environ["SHOP_INVOICES"]) / f"{number:06d}.png"
     size = invoice.write(invoice.render(number, customer, day, cds, total), path)

@@ -46,9 +46,7 @@ class Postmaster:
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 recipient ok"
 
-    async def handle_DATA(
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Answer the end of DATA: 250 once the mail is written down, 554 if it is not wanted."""
         if any(address.endswith(f"@{STRICT}") for address in envelope.rcpt_tos):
             return "554 5.7.1 content refused by policy"

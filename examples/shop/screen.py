@@ -83,7 +83,9 @@ def _progress_line(orders: int, counts: Mapping[str, Counter[str]]) -> str:
 
 def _jobs_table(ledger: Ledger) -> Table:
     shown = [s for s in RESTING if any(s in b.resting for b in ledger.jobs.values())]
-    table = Table("job", "sent", *("= " + shown[0], *("+ " + s for s in shown[1:])) if shown else ())
+    table = Table(
+        "job", "sent", *("= " + shown[0], *("+ " + s for s in shown[1:])) if shown else ()
+    )
     table.title = "Conservation: every job that was sent, by where it rests"
     for column in ("unfinished", "lost", "unexpected", "holds"):
         table.add_column(column)
@@ -101,7 +103,9 @@ def _jobs_table(ledger: Ledger) -> Table:
 
 
 def _world_table(ledger: Ledger) -> Table:
-    table = Table("outside", "done in the store", "seen", "more than once", "missing", "unexplained")
+    table = Table(
+        "outside", "done in the store", "seen", "more than once", "missing", "unexplained"
+    )
     table.title = "The world outside, against the store"
     table.add_column("holds")
     for one in ledger.world:
@@ -114,7 +118,9 @@ def _broker_line(ledger: Ledger) -> str:
     wrong = [f"{left.queue} holds {left.held}, expected {left.expected}" for left in ledger.broker]
     wrong = [text for text, left in zip(wrong, ledger.broker, strict=True) if not left.holds]
     kept = ", ".join(f"{left.held} in {left.queue}" for left in ledger.broker if left.held)
-    total = f"The broker holds, by its exact count of {len(ledger.broker)} queues: {kept or 'nothing'}."
+    total = (
+        f"The broker holds, by its exact count of {len(ledger.broker)} queues: {kept or 'nothing'}."
+    )
     return total + ("" if not wrong else " [red]" + "; ".join(wrong) + "[/red]")
 
 

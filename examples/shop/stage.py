@@ -67,9 +67,7 @@ class Stage:
 def start_mail_server(processes: Processes, folder: Path, port: int = 0) -> int:
     """Start the SMTP server; returns its port."""
     module = "examples.shop.mail_server"
-    return processes.start_server(
-        MAIL_SERVER, module, "--spool", str(folder), "--port", str(port)
-    )
+    return processes.start_server(MAIL_SERVER, module, "--spool", str(folder), "--port", str(port))
 
 
 def start_carrier(processes: Processes, folder: Path) -> int:
