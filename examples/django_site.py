@@ -11,14 +11,14 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
+from examples.greetings import app, greet
+
 settings.configure(
     ALLOWED_HOSTS=["localhost", "127.0.0.1", "testserver"],
     ROOT_URLCONF=__name__,
     SECRET_KEY="only for this example",
 )
 django.setup()
-
-from examples.greetings import app, greet  # noqa: E402 - Django has to be set up first
 
 
 def start(request: HttpRequest, name: str) -> JsonResponse:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.shop import fulfilment_server, mail_server
-from examples.shop.orders import KINDS, job_id
 from examples.shop.ledger import RESTING, Ledger, Left, Outside, balance, outside
+from examples.shop.orders import KINDS, job_id
 
 DONE = "succeeded"
 

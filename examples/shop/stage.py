@@ -44,6 +44,7 @@ class Stage:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            check=False,
             timeout=60,
         )
         if ran.returncode != 0:

@@ -35,6 +35,7 @@ class Reader:
             env=self.environment,
             capture_output=True,
             text=True,
+            check=False,
             timeout=timeout,
         )
         assert ran.returncode == 0, ran.stderr
