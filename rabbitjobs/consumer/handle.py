@@ -77,6 +77,10 @@ class Handler:
         if self._bus:
             self._bus.emit(events.DeliveryUndecodable(at=now(), queue=self._queue, reason=why))
 
+    def stop(self) -> None:
+        """From now on a cancelled attempt has not ended, and is left to the broker."""
+        self._executor.stop()
+
     # --- the steps ------------------------------------------------------------------------------
 
     def _terms(self, envelope: Envelope) -> Terms:
