@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI, HTTPException
 
 from examples.greetings import app, greet
-from rabbitjobs import SendUnknown, Status
+from rabbitjobs import Status
+from rabbitjobs.errors import SendUnknown
 
 web = FastAPI()
 
