@@ -36,14 +36,15 @@ async def settle(
     """
     record = settlement.record
     if record is not None and recorder is not None:
-        if not await _until_done(lambda: recorder.record(record), delayed):
+        if not await until_done(lambda: recorder.record(record), delayed):
             return False
     for outgoing in settlement.sends:
-        await _until_done(lambda outgoing=outgoing: publish(outgoing), delayed)
+        await until_done(lambda outgoing=outgoing: publish(outgoing), delayed)
     return True
 
 
-async def _until_done(step: Callable[[], Awaitable[T]], delayed: Delayed) -> T:
+async def until_done(step: Callable[[], Awaitable[T]], delayed: Delayed) -> T:
+    """Repeat a step until the store and the broker take it; ``delayed`` hears each reason."""
     try:
         return await step()
     except (StoreUnavailable, SendError) as error:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from rabbitjobs.backend.protocol import Results, Status, Stored
-from rabbitjobs.errors import JobFailed, NoResult, ResultTimeout, SyncInAsync
+from rabbitjobs.errors import JobFailed, NoResult, ResultTimeout
+from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.message.arguments import decode_result
 
 R = TypeVar("R")
@@ -53,7 +54,7 @@ class JobHandle(Generic[R]):
         when it ended without success; ``NoResult`` when there is nowhere to read it. A job on the
         review desk has not ended: the wait goes on, for a person may still resolve it.
         """
-        _refuse_in_loop("result", "aresult")
+        refuse_in_loop("result", "aresult")
         deadline = None if timeout is None else time.monotonic() + timeout
         for pause in _pauses():
             stored = self._read()
@@ -100,7 +101,8 @@ class JobHandle(Generic[R]):
     def _value(self, stored: Stored) -> R:
         if stored.status is not Status.SUCCEEDED:
             raise JobFailed(
-                f"the job {stored.status.value}: {stored.error_type}: {stored.error}",
+                f"expected success, the job ended as {stored.status.value}: "
+                f"{stored.error_type}: {stored.error}",
                 state=stored.status.value,
                 error_type=stored.error_type,
                 error=stored.error,
@@ -120,14 +122,6 @@ class JobHandle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id}>"
-
-
-def _refuse_in_loop(name: str, twin: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise SyncInAsync(f"expected a thread without a running event loop, got one; await {twin}() instead of {name}()")
 
 
 def _pauses() -> Iterator[float]:
