@@ -1,0 +1,54 @@
+"""What the end of a released job does to the case that released it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, insert, select, update
+
+from rabbitjobs.backend.protocol import Record
+from rabbitjobs.store.schema import audit, cases
+
+
+def follow(connection: Connection, namespace: str, records: Sequence[Record]) -> None:
+    """Close the cases whose released job has reached a final state.
+
+    A retry leaves its case released, and a job that is in review again is reopened by intake.
+    """
+    for record in records:
+        if record.case is not None and record.status.final:
+            _close(connection, namespace, record, record.case)
+
+
+def _close(connection: Connection, namespace: str, record: Record, case_id: str) -> None:
+    outcome = f"{record.status.value} after release"
+    # A case that was reopened or released anew since then is not this release's to close.
+    waiting = (
+        cases.c.id == case_id,
+        cases.c.namespace == namespace,
+        cases.c.state.in_(("releasing", "released")),
+        *(() if record.release is None else (cases.c.release_id == record.release,)),
+    )
+    closed = connection.execute(
+        update(cases)
+        .where(*waiting)
+        .values(
+            state="closed",
+            outcome=outcome,
+            closed=record.ended,
+            updated=record.ended,
+            version=cases.c.version + 1,
+        )
+    )
+    if closed.rowcount:
+        version = connection.execute(select(cases.c.version).where(cases.c.id == case_id)).scalar()
+        connection.execute(
+            insert(audit).values(
+                case_id=case_id,
+                at=record.ended,
+                who=f"worker {record.worker}".strip(),
+                action="close",
+                detail=f"{outcome}, attempt {record.attempt}",
+                version=version,
+            )
+        )

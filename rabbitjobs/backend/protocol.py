@@ -1,0 +1,122 @@
+"""The result backend's values and protocol: where the outcome of a job is kept and read."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+
+
+class Status(str, Enum):
+    """Where a sent job stands. ``UNKNOWN``: nobody knows this id, or its record has expired."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    IGNORED = "ignored"
+    IN_REVIEW = "in-review"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    QUARANTINED = "quarantined"
+    UNKNOWN = "unknown"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens to the job by itself (a case on the desk waits: not final)."""
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {
+        Status.SUCCEEDED,
+        Status.FAILED,
+        Status.IGNORED,
+        Status.CANCELLED,
+        Status.EXPIRED,
+        Status.QUARANTINED,
+    }
+)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the ending of one attempt writes, in one transaction.
+
+    ``decision`` is the encoded ``Decision`` (``None`` for a success): it stands in the inbox row,
+    so that a redelivery after a crash repeats the same follow-ups instead of the job. ``result``
+    is the encoded return value. ``keep`` is the seconds the result row lives after ``ended``.
+    ``keep_result`` false writes no result row on success (``ignore_result``), and then no inbox
+    row either. Times are unix seconds.
+    """
+
+    job_id: str
+    attempt: int
+    job: str
+    queue: str
+    status: Status
+    enqueued: float
+    started: float
+    ended: float
+    keep: float
+    keep_result: bool = True
+    result: bytes | None = None
+    decision: bytes | None = None
+    error_type: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    case: str | None = None
+    release: str | None = None
+    unique: str | None = None
+    worker: str = ""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one job: the row that ``JobHandle`` reads."""
+
+    job_id: str
+    job: str
+    queue: str
+    status: Status
+    attempt: int
+    result: bytes | None = None
+    error_type: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    progress: bytes | None = None
+    enqueued: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+
+
+class Recorder(Protocol):
+    """What the ending needs of a backend. Raises ``StoreUnavailable`` when it cannot be durable."""
+
+    async def recorded(self, job_id: str, attempt: int) -> bytes | None:
+        """The decision recorded for this attempt (``b""`` for a success), ``None`` if there is none."""
+        ...
+
+    async def record(self, record: Record) -> bool:
+        """Write the outcome durably. ``False``: this attempt was recorded before, nothing written."""
+        ...
+
+    def running(self, record: Record) -> None:
+        """Note that an attempt runs; written behind with the next commit, and never waited for."""
+        ...
+
+    def progress(self, job_id: str, progress: bytes) -> None:
+        """Note the progress of a running job; written behind, the newest wins."""
+        ...
+
+
+class Results(Protocol):
+    """What a handle needs of a backend."""
+
+    def get(self, job_id: str) -> Stored | None:
+        """What is known of a job; ``None`` if nothing. Blocks for one read."""
+        ...
+
+    async def aget(self, job_id: str) -> Stored | None:
+        """The a-twin of ``get``."""
+        ...

@@ -1,0 +1,209 @@
+"""Results and the inbox in the store: the outcome of an attempt is one transaction there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+from sqlalchemy import Connection
+
+from rabbitjobs import clock
+from rabbitjobs.backend import case_rows, result_rows, sweep, unique_rows
+from rabbitjobs.backend.protocol import Record, Status, Stored
+from rabbitjobs.backend.sweep import Swept
+from rabbitjobs.store import inbox
+from rabbitjobs.store.engine import Store
+from rabbitjobs.store.text import storable, storable_or_none
+
+
+class SqlBackend:
+    """Implements ``Recorder`` and ``Results`` on a ``Store``.
+
+    Safe to share between threads and event loops. ``record`` returns after the commit; many
+    records share one.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def store(self) -> Store:
+        """The store that this backend writes to."""
+        return self._store
+
+    # --- Recorder --------------------------------------------------------------------------
+
+    async def recorded(self, job_id: str, attempt: int) -> bytes | None:
+        """The decision recorded for this attempt (``b""`` for a success), ``None`` if none."""
+        return await self._store.afetch(self._fetch_decisions, (storable(job_id), attempt))
+
+    async def record(self, record: Record) -> bool:
+        """Write the outcome durably. ``False``: this attempt was recorded before.
+
+        One transaction holds the inbox row, the result row, the end of the case that released the
+        job, and the release of its unique key. A success with ``keep_result`` false writes nothing
+        unless something of the job is already known (an earlier attempt, a case, a unique key).
+        """
+        record = _storable_ids(record)
+        self._store.forget(("running", record.job_id))
+        self._store.forget(("progress", record.job_id))
+        if _leaves_no_trace(record):
+            return True
+        return await self._store.awrite(self._write_outcomes, record)
+
+    def running(self, record: Record) -> None:
+        """Note that an attempt runs; never written if its outcome is there within 0.1 s."""
+        if record.keep_result:
+            record = _storable_ids(record)
+            self._store.write_behind(self._write_running, ("running", record.job_id), record)
+
+    def progress(self, job_id: str, progress: bytes) -> None:
+        """Note the progress of a running job; written behind, the newest wins."""
+        job_id = storable(job_id)
+        self._store.write_behind(self._write_progress, ("progress", job_id), (job_id, progress))
+
+    # --- Results ---------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Stored | None:
+        """What is known of a job; ``None`` if nothing, or if its row has expired."""
+        return self._store.read(lambda connection: self._find(connection, [storable(job_id)])[0])
+
+    async def aget(self, job_id: str) -> Stored | None:
+        """The a-twin of ``get``; many at once share one read."""
+        return await self._store.afetch(self._find, storable(job_id))
+
+    # --- publishers ------------------------------------------------------------------------
+
+    def mark_queued(
+        self, job_id: str, *, job: str, queue: str, enqueued: float, due: float | None = None
+    ) -> None:
+        """Note that a job was sent, for publishers who want to read QUEUED; written behind.
+
+        Times are unix seconds. Never replaces what is already known of the job.
+        """
+        record = Record(
+            job_id=storable(job_id),
+            attempt=0,
+            job=job,
+            queue=queue,
+            status=Status.QUEUED,
+            enqueued=enqueued,
+            started=due or enqueued,
+            ended=0.0,
+            keep=0.0,
+        )
+        self._store.write_behind(self._write_queued, ("queued", record.job_id), record)
+
+    def claim_unique(self, key: str, job_id: str, until: float) -> str | None:
+        """Claim a unique key for a job until ``until`` (unix seconds) at most.
+
+        Returns ``None`` if the job has the key now, else the id of the job that holds it. The key
+        is free again when that job reaches a final state.
+        """
+        return self._store.run(self._claim(key, job_id, until))
+
+    async def aclaim_unique(self, key: str, job_id: str, until: float) -> str | None:
+        """The a-twin of ``claim_unique``."""
+        return await self._store.arun(self._claim(key, job_id, until))
+
+    def free_unique(self, key: str, job_id: str) -> None:
+        """Give a key back at once, when the job that claimed it could not be sent."""
+        self._store.run(self._free(key, job_id))
+
+    async def afree_unique(self, key: str, job_id: str) -> None:
+        """The a-twin of ``free_unique``."""
+        await self._store.arun(self._free(key, job_id))
+
+    # --- upkeep ----------------------------------------------------------------------------
+
+    def clean(self, now: float | None = None, *, batch: int = 1000) -> Swept:
+        """Delete what has expired, in transactions of at most ``batch`` rows.
+
+        Result rows go at their expiry; inbox rows 7 days after their end, but never while a case
+        of their job lives: a release must find them a month later.
+        """
+        return sweep.sweep(self._store, clock.now() if now is None else now, batch)
+
+    # --- bulk work, called by the store's threads ------------------------------------------
+
+    def _write_outcomes(self, connection: Connection, records: Sequence[Record]) -> list[bool]:
+        namespace = self._store.namespace
+        fresh = inbox.enter(connection, namespace, map(_as_entry, records))
+        answers: list[bool] = []
+        for record in records:
+            key = (record.job_id, record.attempt)
+            answers.append(key in fresh)
+            fresh.discard(key)
+        written = [record for record, new in zip(records, answers, strict=True) if new]
+        result_rows.put_outcomes(connection, namespace, written)
+        unique_rows.free_ended(connection, namespace, written)
+        case_rows.follow(connection, namespace, written)
+        return answers
+
+    def _write_running(self, connection: Connection, records: Sequence[Record]) -> list[None]:
+        result_rows.put_running(connection, self._store.namespace, records)
+        return [None] * len(records)
+
+    def _write_queued(self, connection: Connection, records: Sequence[Record]) -> list[None]:
+        result_rows.put_queued(connection, self._store.namespace, records)
+        return [None] * len(records)
+
+    def _write_progress(
+        self, connection: Connection, items: Sequence[tuple[str, bytes]]
+    ) -> list[None]:
+        result_rows.put_progress(connection, self._store.namespace, items)
+        return [None] * len(items)
+
+    def _fetch_decisions(
+        self, connection: Connection, keys: Sequence[inbox.Key]
+    ) -> list[bytes | None]:
+        found = inbox.decisions(connection, self._store.namespace, keys)
+        return [found.get(key) for key in keys]
+
+    def _find(self, connection: Connection, job_ids: Sequence[str]) -> list[Stored | None]:
+        found = result_rows.find(connection, self._store.namespace, job_ids, clock.now())
+        return [found.get(job_id) for job_id in job_ids]
+
+    def _claim(self, key: str, job_id: str, until: float) -> partial[str | None]:
+        return partial(
+            unique_rows.claim,
+            namespace=self._store.namespace,
+            key=storable(key),
+            job_id=storable(job_id),
+            until=until,
+            now=clock.now(),
+        )
+
+    def _free(self, key: str, job_id: str) -> partial[None]:
+        return partial(
+            unique_rows.free,
+            namespace=self._store.namespace,
+            holders=[(storable(key), storable(job_id))],
+        )
+
+
+def _leaves_no_trace(record: Record) -> bool:
+    return (
+        not record.keep_result
+        and record.status is Status.SUCCEEDED
+        and record.attempt == 1
+        and record.case is None
+        and record.release is None
+        and record.unique is None
+    )
+
+
+def _storable_ids(record: Record) -> Record:
+    """The record with ids that every database takes; nearly always the record itself."""
+    if record.job_id.isascii() and "\0" not in record.job_id and record.unique is None:
+        return record
+    return msgspec.structs.replace(
+        record, job_id=storable(record.job_id), unique=storable_or_none(record.unique)
+    )
+
+
+def _as_entry(record: Record) -> inbox.Entry:
+    return inbox.Entry(
+        record.job_id, record.attempt, record.decision or b"", record.release, record.ended
+    )

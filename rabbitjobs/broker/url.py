@@ -1,0 +1,115 @@
+"""Broker addresses: AMQP URLs, read strictly, with their secrets kept out of sight."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from rabbitjobs.errors import UrlRefused
+
+# The grace of both client libraries is two to three heartbeats: at their default of 60 s a dead
+# broker is noticed after minutes.
+HEARTBEAT_SECONDS = 10
+_OPTIONS = frozenset({"heartbeat", "cafile", "certfile", "keyfile", "server_name"})
+
+
+class Secret:
+    """A text that shows itself only to ``reveal``: its ``repr`` and ``str`` are masked."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where one broker node is and how to log in. ``heartbeat`` is in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 5672
+    user: str = "guest"
+    password: Secret = field(default_factory=lambda: Secret("guest"))
+    vhost: str = "/"
+    tls: bool = False
+    heartbeat: int = HEARTBEAT_SECONDS
+    cafile: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    server_name: str | None = None
+
+    def __str__(self) -> str:
+        scheme = "amqps" if self.tls else "amqp"
+        return f"{scheme}://{self.user}:***@{self.host}:{self.port}/{quote(self.vhost, safe='')}"
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """A context that checks certificate and host name; ``None`` without TLS."""
+        if not self.tls:
+            return None
+        context = ssl.create_default_context(cafile=self.cafile)
+        if self.certfile:
+            context.load_cert_chain(self.certfile, self.keyfile)
+        return context
+
+
+def parse_urls(text: str) -> tuple[Address, ...]:
+    """Read one AMQP URL, or several nodes of one cluster separated by commas.
+
+    Raises ``UrlRefused`` for another scheme and for every option that is unknown: a client
+    library's ``no_verify_ssl`` would silently switch off certificate checks.
+    """
+    return tuple(_parse(part.strip()) for part in text.split(",") if part.strip()) or _empty()
+
+
+def _empty() -> tuple[Address, ...]:
+    raise UrlRefused("expected a broker URL such as amqp://user:password@host/vhost, got nothing")
+
+
+def _parse(url: str) -> Address:
+    parts = urlsplit(url)
+    if parts.scheme not in ("amqp", "amqps"):
+        raise UrlRefused(f"expected an amqp:// or amqps:// URL, got scheme {parts.scheme!r}")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise UrlRefused(
+            f"expected only the URL options {', '.join(sorted(_OPTIONS))}, got "
+            f"{', '.join(unknown)}; certificate checks cannot be switched off"
+        )
+    tls = parts.scheme == "amqps"
+    try:
+        port = parts.port or (5671 if tls else 5672)
+        heartbeat = int(options.get("heartbeat", HEARTBEAT_SECONDS))
+    except ValueError as error:
+        raise UrlRefused(f"expected numbers for port and heartbeat; {error}") from None
+    if not 1 <= heartbeat <= 600:
+        raise UrlRefused(f"expected a heartbeat of 1 to 600 seconds, got {heartbeat}")
+    return Address(
+        host=parts.hostname or "127.0.0.1",
+        port=port,
+        user=unquote(parts.username or "guest"),
+        password=Secret(unquote(parts.password or "guest")),
+        vhost=unquote(parts.path[1:]) if len(parts.path) > 1 else "/",
+        tls=tls,
+        heartbeat=heartbeat,
+        cafile=options.get("cafile"),
+        certfile=options.get("certfile"),
+        keyfile=options.get("keyfile"),
+        server_name=options.get("server_name"),
+    )

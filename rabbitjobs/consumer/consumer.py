@@ -1,0 +1,237 @@
+"""Consuming one queue: slots, adoption of redeliveries, draining. The place that acks jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable
+
+import msgspec
+
+from rabbitjobs import events
+from rabbitjobs.clock import now
+from rabbitjobs.consumer.handle import Handler
+from rabbitjobs.errors import Undecodable
+from rabbitjobs.message.codec import decode
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.topology import names
+from rabbitjobs.wire.mailbox import Mailbox
+from rabbitjobs.wire.session import Session
+from rabbitjobs.wire.subscription import Handed, State, Subscription
+
+# A message whose handling broke in our own code is given back after this pause, so that a fault
+# of ours is a slow loop in the log and not a hot one.
+FAULT_PAUSE_SECONDS = 5.0
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """What became of the messages that a stopping consumer held."""
+
+    finished: int
+    handed_back: int
+    abandoned: int
+
+
+class _Running:
+    """One attempt that runs here; ``handed`` changes when the broker delivers it anew."""
+
+    __slots__ = ("handed", "key", "task")
+
+    def __init__(self, key: tuple[str, int] | None, handed: Handed) -> None:
+        self.key = key
+        self.handed = handed
+        self.task: asyncio.Task[None] | None = None
+
+
+class QueueConsumer:
+    """Runs the jobs of one queue on the loop it is started on, at most ``slots`` at a time."""
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        namespace: str,
+        session: Session,
+        handler: Handler,
+        slots: int,
+        bus: events.Bus,
+    ) -> None:
+        self.queue = queue
+        self.state: State = "waiting"
+        self.reason = "not connected yet"
+        self._broker_queue = names.work_queue(namespace, queue)
+        self._session = session
+        self._handler = handler
+        self._slots = slots
+        self._bus = bus
+        self._waiting: deque[tuple[Envelope | None, str, Handed]] = deque()
+        self._running: set[_Running] = set()
+        self._by_key: dict[tuple[str, int], _Running] = {}
+        self._subscription: Subscription | None = None
+        self._stopping = False
+        self._settled = 0
+        self._returned = 0
+        self._idle = asyncio.Event()
+
+    @property
+    def busy(self) -> int:
+        """How many attempts run now."""
+        return len(self._running)
+
+    async def start(self) -> None:
+        """Subscribe; returns at once, ``state`` says when it consumes."""
+        self._loop = asyncio.get_running_loop()
+        mailbox = Mailbox(self._loop)
+        link = self._session.consume()
+
+        def subscribe() -> None:
+            self._subscription = Subscription(
+                link,
+                self._broker_queue,
+                prefetch=self._slots,
+                deliver=lambda handed: mailbox.post(self._take, handed),
+                changed=lambda state, reason: mailbox.post(self._changed, state, reason),
+            )
+
+        self._session.portal.post(subscribe)
+
+    def _changed(self, state: State, reason: str) -> None:
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason = state, reason
+            self._bus.emit(
+                events.ConsumerChanged(at=now(), queue=self.queue, state=state, reason=reason)
+            )
+
+    # --- one message ----------------------------------------------------------------------------
+
+    def _take(self, handed: Handed) -> None:
+        if self._stopping:
+            self._give_back(handed)
+            return
+        envelope, why = self._read(handed)
+        if envelope is not None and self._adopt(envelope, handed):
+            return
+        if len(self._running) < self._slots:
+            self._start(envelope, why, handed)
+        else:  # after a reconnect: the prefetch is free again while old attempts still run
+            self._waiting.append((envelope, why, handed))
+
+    def _read(self, handed: Handed) -> tuple[Envelope | None, str]:
+        delivery = handed.delivery
+        if delivery.damage is not None:
+            return None, delivery.damage
+        try:
+            return decode(delivery.properties, delivery.body, queue=self.queue), ""
+        except Undecodable as error:
+            return None, error.text
+
+    def _adopt(self, envelope: Envelope, handed: Handed) -> bool:
+        running = self._by_key.get((envelope.id, envelope.attempt))
+        if running is None:
+            return False
+        if running.handed.epoch == handed.epoch:
+            # Two messages of one attempt at the same time: the second waits for the first's end.
+            self._waiting.append((envelope, "", handed))
+            return True
+        running.handed = handed
+        self._bus.emit(
+            events.DeliveryAdopted(
+                at=now(),
+                job_id=envelope.id,
+                job=envelope.job,
+                queue=self.queue,
+                attempt=envelope.attempt,
+            )
+        )
+        return True
+
+    def _start(self, envelope: Envelope | None, why: str, handed: Handed) -> None:
+        key = (envelope.id, envelope.attempt) if envelope is not None else None
+        running = _Running(key, handed)
+        self._running.add(running)
+        if envelope is None:
+            work = self._handler.quarantine(handed.delivery, why)
+        else:
+            self._by_key[(envelope.id, envelope.attempt)] = running
+            work = self._handler.handle(envelope, redelivered=handed.delivery.redelivered)
+        running.task = self._loop.create_task(self._carry(running, work))
+
+    async def _carry(self, running: _Running, work: Awaitable[None]) -> None:
+        """One terminal call for each delivery: ack after the ending, or give back, or (when this
+        process stops with it) leave it to the broker."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            self._free(running)
+            raise
+        except Exception as error:  # a fault of ours: no ending was reached, so no ack
+            self._loop.call_exception_handler(
+                {"message": "handling a message failed; it is given back", "exception": error}
+            )
+            await asyncio.sleep(FAULT_PAUSE_SECONDS)
+            self._give_back(running.handed)
+        else:
+            self._ack(running.handed)
+            self._settled += 1
+        self._free(running)
+
+    def _free(self, running: _Running) -> None:
+        self._running.discard(running)
+        if running.key is not None:
+            self._by_key.pop(running.key, None)
+        for _ in range(len(self._waiting)):
+            if self._stopping or len(self._running) >= self._slots:
+                break
+            envelope, why, handed = self._waiting.popleft()
+            if envelope is None or not self._adopt(envelope, handed):
+                self._start(envelope, why, handed)
+        if not self._running:
+            self._idle.set()
+
+    def _ack(self, handed: Handed) -> None:
+        assert self._subscription is not None
+        self._session.portal.post(self._subscription.ack, handed)
+
+    def _give_back(self, handed: Handed) -> None:
+        assert self._subscription is not None
+        self._returned += 1
+        self._session.portal.post(self._subscription.nack, handed)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
+        """Stop taking, give back what never started, finish what runs within ``grace`` seconds.
+
+        ``hurry`` (a second signal) ends the grace at once. What still runs then is abandoned:
+        it is not acked, so the broker delivers it again.
+        """
+        settled, returned = self._settled, self._returned
+        self._stopping = True
+        subscription = self._subscription
+        if subscription is None:
+            return Drained(0, 0, 0)
+        await self._session.portal.run(subscription.stop())
+        # One turn of the loop: what the I/O thread posted before the cancel is given back too.
+        await asyncio.sleep(0)
+        for _, _, handed in self._waiting:
+            self._give_back(handed)
+        self._waiting.clear()
+        await self._finish_running(grace, hurry)
+        abandoned = len(self._running)
+        self._handler.stop()
+        for running in tuple(self._running):
+            if running.task is not None:
+                running.task.cancel()
+        await self._session.portal.run(subscription.finish())
+        return Drained(self._settled - settled, self._returned - returned, abandoned)
+
+    async def _finish_running(self, grace: float, hurry: asyncio.Event) -> None:
+        if not self._running:
+            return
+        self._idle.clear()
+        waits = [asyncio.ensure_future(self._idle.wait()), asyncio.ensure_future(hurry.wait())]
+        await asyncio.wait(waits, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+

@@ -1,0 +1,57 @@
+"""What a running job can know and say about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import msgspec
+import structlog
+
+from rabbitjobs.errors import WorkerError
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.message.markers import Injected
+
+_current: ContextVar[Context | None] = ContextVar("rabbitjobs_context", default=None)
+
+
+class Context(Injected):
+    """One attempt of one job; a parameter annotated with it is filled in by the worker.
+
+    ``job_id``, ``job``, ``queue`` and ``attempt`` say which; ``attempt`` counts from 1.
+    """
+
+    def __init__(self, envelope: Envelope, note_progress: Callable[[str, bytes], None]) -> None:
+        self.job_id = envelope.id
+        self.job = envelope.job
+        self.queue = envelope.queue
+        self.attempt = envelope.attempt
+        self.enqueued = envelope.enqueued
+        self.expires = envelope.expires
+        self._note_progress = note_progress
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger that carries the job's id and attempt."""
+        return structlog.get_logger("rabbitjobs.job").bind(
+            job=self.job, job_id=self.job_id, attempt=self.attempt
+        )
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Say how far the job is; readers see it soon. Costs no wait; the newest wins."""
+        data = msgspec.json.encode({"done": done, "total": total, "note": note})
+        self._note_progress(self.job_id, data)
+
+
+def current() -> Context:
+    """The context of the job that runs here; raises ``WorkerError`` outside of one."""
+    context = _current.get()
+    if context is None:
+        raise WorkerError("expected to be inside a running job, got none")
+    return context
+
+
+def enter(context: Context) -> None:
+    """Make ``context`` the current one of this task."""
+    _current.set(context)

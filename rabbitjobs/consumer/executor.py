@@ -1,0 +1,113 @@
+"""Running one attempt: whatever happens becomes an outcome. Never raises, but for its own stop."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import structlog
+
+from rabbitjobs.clock import now
+from rabbitjobs.consumer.context import Context, enter
+from rabbitjobs.consumer.failure import failure_of, plain_failure
+from rabbitjobs.ending.settlement import Outcome
+from rabbitjobs.errors import ArgumentsRefused
+from rabbitjobs.job.definition import Definition
+from rabbitjobs.job.registry import Registry
+from rabbitjobs.message.arguments import encode_result
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.policy.decision import Failure
+
+
+class Executor:
+    """Runs jobs of one registry: ``async def`` on the loop, others on ``threads`` threads."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        threads: int,
+        note_progress: Callable[[str, bytes], None] = lambda _job_id, _progress: None,
+    ) -> None:
+        self._registry = registry
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            threads, thread_name_prefix="rabbitjobs-job"
+        )
+        self._note_progress = note_progress
+        self._stopping = False
+
+    async def execute(self, envelope: Envelope) -> Outcome:
+        """Run one attempt. Raises ``CancelledError`` only after ``stop``: then nothing has ended."""
+        started = now()
+        result: bytes | None = None
+        failure: Failure | None = None
+        definition = self._registry.get(envelope.job)
+        if envelope.expires is not None and envelope.expires <= started:
+            failure = plain_failure("expired", f"it was due until {envelope.expires:.3f}")
+        elif definition is None or definition.function is None:
+            failure = plain_failure("unknown-job", f"no job {envelope.job!r} is registered here")
+        else:
+            result, failure = await self._run(definition, envelope)
+        return Outcome(
+            envelope=envelope, started=started, ended=now(), result=result, failure=failure
+        )
+
+    def stop(self) -> None:
+        """From now on a cancelled task is ours: its job was not finished, and not acked."""
+        self._stopping = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(
+        self, definition: Definition, envelope: Envelope
+    ) -> tuple[bytes | None, Failure | None]:
+        assert definition.arguments is not None and definition.function is not None
+        try:
+            args, kwargs = definition.arguments.decode(envelope.body)
+        except ArgumentsRefused as error:
+            return None, failure_of(error, "arguments")
+        context = Context(envelope, self._note_progress)
+        enter(context)
+        structlog.contextvars.bind_contextvars(
+            job=envelope.job, job_id=envelope.id, attempt=envelope.attempt
+        )
+        for name in definition.arguments.injected:
+            kwargs[name] = context
+        try:
+            value = await self._call(definition, args, kwargs)
+            return None if definition.ignore_result else encode_result(value), None
+        except asyncio.CancelledError as error:
+            if self._stopping:
+                raise
+            return None, failure_of(error)
+        except BaseException as error:  # user code: SystemExit and the like end the job, not us
+            return None, failure_of(error)
+
+    async def _call(self, definition: Definition, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        function = definition.function
+        assert function is not None
+        if definition.is_async:
+            return await function(*args, **kwargs)
+        inside = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(
+            self._threads, partial(inside.run, _carry, function, args, kwargs)
+        )
+        value, error = await running
+        if error is not None:
+            raise error
+        return value
+
+
+def _carry(
+    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+) -> tuple[Any, BaseException | None]:
+    # StopIteration cannot be raised into a future, and SystemExit would end the thread: both are
+    # user code's, and go over as values.
+    try:
+        return function(*args, **kwargs), None
+    except BaseException as error:
+        return None, error

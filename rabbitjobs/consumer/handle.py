@@ -1,0 +1,188 @@
+"""The spine: the steps of one message, from delivery to ack."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from rabbitjobs import events
+from rabbitjobs.backend.protocol import Recorder, Status
+from rabbitjobs.clock import now
+from rabbitjobs.consumer.executor import Executor
+from rabbitjobs.consumer.rulebook import rule_book
+from rabbitjobs.ending.settle import Publish, settle, until_done
+from rabbitjobs.ending.settlement import (
+    Outcome,
+    Settlement,
+    Terms,
+    quarantined,
+    repeated,
+    settlement,
+)
+from rabbitjobs.job.registry import Registry
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.policy.decide import RuleBook, decide
+from rabbitjobs.policy.decision import Decision
+from rabbitjobs.topology.model import TopologySpec
+from rabbitjobs.wire.protocol import Delivery
+
+
+class Handler:
+    """Handles the messages of one queue; what it returns from may be acked, nothing else."""
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        spec: TopologySpec,
+        registry: Registry,
+        executor: Executor,
+        recorder: Recorder | None,
+        publish: Publish,
+        bus: events.Bus,
+        keep: float,
+        worker: str,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._queue = queue
+        self._spec = spec
+        self._registry = registry
+        self._executor = executor
+        self._recorder = recorder
+        self._publish = publish
+        self._bus = bus
+        self._keep = keep
+        self._worker = worker
+        self._chance = chance
+        self._books: dict[str, RuleBook] = {}
+
+    async def handle(self, envelope: Envelope, *, redelivered: bool) -> None:
+        """Run one attempt and end it durably; returning means: ack."""
+        terms = self._terms(envelope)
+        recorded = await self._recorded(envelope, redelivered)
+        if recorded is not None:
+            await self._repeat(envelope, recorded, terms)
+            return
+        self._begin(envelope, redelivered)
+        outcome = await self._executor.execute(envelope)
+        decision = self._decide(outcome)
+        await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+
+    async def quarantine(self, delivery: Delivery, why: str) -> None:
+        """End a message that cannot be read; returning means: ack."""
+        plan = quarantined(
+            delivery.properties, delivery.body, delivery.raw, why, self._queue, self._spec
+        )
+        await self._settle(plan, None)
+        if self._bus:
+            self._bus.emit(events.DeliveryUndecodable(at=now(), queue=self._queue, reason=why))
+
+    def stop(self) -> None:
+        """From now on a cancelled attempt has not ended, and is left to the broker."""
+        self._executor.stop()
+
+    # --- the steps ------------------------------------------------------------------------------
+
+    def _terms(self, envelope: Envelope) -> Terms:
+        definition = self._registry.get(envelope.job)
+        return Terms(
+            spec=self._spec,
+            keep=self._keep,
+            ignore_result=definition.ignore_result if definition else False,
+            worker=self._worker,
+        )
+
+    async def _recorded(self, envelope: Envelope, redelivered: bool) -> bytes | None:
+        # A first attempt that was never handed over cannot have ended: the look-up is saved. If
+        # its publish was repeated after an unknown outcome, ``record`` finds the twin.
+        first = envelope.attempt == 1 and envelope.release is None and not redelivered
+        if first or self._recorder is None:
+            return None
+        recorder = self._recorder
+        return await until_done(
+            lambda: recorder.recorded(envelope.id, envelope.attempt), self._delayed(envelope)
+        )
+
+    async def _repeat(self, envelope: Envelope, recorded: bytes, terms: Terms) -> None:
+        await self._settle(repeated(envelope, recorded, terms), envelope)
+        if self._bus:
+            self._bus.emit(events.DuplicateDropped(at=now(), **_about(envelope)))
+
+    def _begin(self, envelope: Envelope, redelivered: bool) -> None:
+        if self._bus:
+            self._bus.emit(
+                events.JobStarted(at=now(), redelivered=redelivered, **_about(envelope))
+            )
+
+    def _decide(self, outcome: Outcome) -> Decision | None:
+        if outcome.failure is None:
+            return None
+        name = outcome.envelope.job
+        book = self._books.get(name)
+        if book is None:
+            book = rule_book(self._spec, self._queue, self._registry.get(name))
+            self._books[name] = book
+        return decide(outcome.failure, outcome.envelope.attempt, book, self._chance)
+
+    async def _end(
+        self, outcome: Outcome, decision: Decision | None, plan: Settlement, terms: Terms
+    ) -> None:
+        envelope = outcome.envelope
+        if await self._settle(plan, envelope):
+            if self._bus:
+                self._bus.emit(_ended(outcome, decision, plan.status))
+            return
+        # Another run of this attempt was recorded first: its decision holds, ours is dropped.
+        recorder = self._recorder
+        assert recorder is not None
+        recorded = await until_done(
+            lambda: recorder.recorded(envelope.id, envelope.attempt), self._delayed(envelope)
+        )
+        await self._repeat(envelope, recorded or b"", terms)
+
+    async def _settle(self, plan: Settlement, envelope: Envelope | None) -> bool:
+        return await settle(
+            plan,
+            recorder=self._recorder,
+            publish=self._publish,
+            delayed=self._delayed(envelope),
+        )
+
+    def _delayed(self, envelope: Envelope | None) -> Callable[[str], None]:
+        def delayed(reason: str) -> None:
+            if envelope is None:
+                self._bus.emit(
+                    events.ConsumerChanged(
+                        at=now(), queue=self._queue, state="delayed", reason=reason
+                    )
+                )
+            else:
+                self._bus.emit(events.EndingDelayed(at=now(), reason=reason, **_about(envelope)))
+
+        return delayed
+
+
+def _about(envelope: Envelope) -> dict[str, str | int]:
+    return {
+        "job_id": envelope.id,
+        "job": envelope.job,
+        "queue": envelope.queue,
+        "attempt": envelope.attempt,
+    }
+
+
+def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> events.Event:
+    about = _about(outcome.envelope)
+    failure = outcome.failure
+    if failure is None or decision is None:
+        return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **about)
+    shared = {
+        **about,
+        "seconds": outcome.seconds,
+        "error_type": failure.error_type,
+        "error": failure.error,
+        "rule": decision.rule,
+    }
+    if decision.do == "retry":
+        return events.JobRetrying(at=outcome.ended, delay=decision.delay or 0.0, **shared)
+    return events.JobEnded(at=outcome.ended, status=status.value, **shared)

@@ -1,0 +1,116 @@
+"""Consuming a system queue (review, notify): one handler, acked after it returned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from rabbitjobs import events
+from rabbitjobs.clock import now
+from rabbitjobs.errors import RabbitJobsError
+from rabbitjobs.wire.mailbox import Mailbox
+from rabbitjobs.wire.protocol import Delivery
+from rabbitjobs.wire.session import Session
+from rabbitjobs.wire.subscription import Handed, State, Subscription
+
+# After a failure the message waits here, unacked, and is then tried again by redelivery.
+PAUSE_SECONDS = 2.0
+
+
+class SystemConsumer:
+    """Feeds ``handle`` with the messages of one queue; a failing handler gives them back later.
+
+    On a quorum queue a message that is given back counts towards no limit here: system queues
+    have none.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        session: Session,
+        handle: Callable[[Delivery], Awaitable[None]],
+        prefetch: int,
+        bus: events.Bus,
+    ) -> None:
+        self.queue = queue
+        self.state: State = "waiting"
+        self.reason = "not connected yet"
+        self._session = session
+        self._handle = handle
+        self._prefetch = prefetch
+        self._bus = bus
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscription: Subscription | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Subscribe; returns at once."""
+        self._loop = asyncio.get_running_loop()
+        mailbox = Mailbox(self._loop)
+        link = self._session.consume()
+
+        def subscribe() -> None:
+            self._subscription = Subscription(
+                link,
+                self.queue,
+                prefetch=self._prefetch,
+                deliver=lambda handed: mailbox.post(self._take, handed),
+                changed=lambda state, reason: mailbox.post(self._changed, state, reason),
+            )
+
+        self._session.portal.post(subscribe)
+
+    def _changed(self, state: State, reason: str) -> None:
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason = state, reason
+            self._bus.emit(
+                events.ConsumerChanged(at=now(), queue=self.queue, state=state, reason=reason)
+            )
+
+    def _take(self, handed: Handed) -> None:
+        if self._stopping:
+            self._settle(handed, ack=False)
+            return
+        task = self._loop.create_task(self._carry(handed))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, handed: Handed) -> None:
+        try:
+            await self._handle(handed.delivery)
+        except RabbitJobsError as error:
+            self._bus.emit(
+                events.ConsumerChanged(
+                    at=now(), queue=self.queue, state="delayed", reason=str(error)
+                )
+            )
+            await self._later(handed)
+        except Exception as error:  # a fault of ours: the message stays
+            self._loop.call_exception_handler(
+                {"message": f"handling a message of {self.queue} failed", "exception": error}
+            )
+            await self._later(handed)
+        else:
+            self._settle(handed, ack=True)
+
+    async def _later(self, handed: Handed) -> None:
+        await asyncio.sleep(PAUSE_SECONDS)
+        self._settle(handed, ack=False)
+
+    def _settle(self, handed: Handed, *, ack: bool) -> None:
+        assert self._subscription is not None
+        settle = self._subscription.ack if ack else self._subscription.nack
+        self._session.portal.post(settle, handed)
+
+    async def drain(self, grace: float) -> None:
+        """Stop taking and finish what runs, for at most ``grace`` seconds."""
+        self._stopping = True
+        if self._subscription is None:
+            return
+        await self._session.portal.run(self._subscription.stop())
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=grace)
+        for task in tuple(self._tasks):
+            task.cancel()
+        await self._session.portal.run(self._subscription.finish())

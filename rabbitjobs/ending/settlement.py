@@ -1,0 +1,216 @@
+"""From an outcome to its settlement: what to keep, what to send (pure)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.clock import now
+from rabbitjobs.message import headers as h
+from rabbitjobs.message.codec import encode
+from rabbitjobs.message.envelope import HISTORY_KEPT, AttemptRecord, Envelope
+from rabbitjobs.message.properties import Properties
+from rabbitjobs.policy.decision import Decision, Failure
+from rabbitjobs.topology import routes
+from rabbitjobs.topology.model import TopologySpec
+from rabbitjobs.wire.protocol import Outgoing
+
+ERROR_KEPT = 300
+# Straight back to the work queue could deadlock with a full one, and would spin with an empty one.
+SHORTEST_RETRY = 1.0
+COMPLETED = "completed"
+
+_STATUS = {
+    "retry": Status.RETRYING,
+    "ignore": Status.IGNORED,
+    "review": Status.IN_REVIEW,
+    "quarantine": Status.QUARANTINED,
+    "expire": Status.EXPIRED,
+}
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How one attempt went: a result, or a failure. Times are unix seconds."""
+
+    envelope: Envelope
+    started: float
+    ended: float
+    result: bytes | None = None
+    failure: Failure | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran; 0 if the clock jumped back."""
+        return max(self.ended - self.started, 0.0)
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A failure and what was decided: kept in the inbox, so that a redelivery repeats it."""
+
+    failure: Failure
+    decision: Decision
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settlement depends on besides the outcome. ``keep`` is in seconds."""
+
+    spec: TopologySpec
+    keep: float
+    ignore_result: bool
+    worker: str
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ending does, in this order: write ``record``, publish ``sends`` confirmed, ack."""
+
+    status: Status
+    record: Record | None
+    sends: tuple[Outgoing, ...] = ()
+
+
+_verdicts = msgspec.msgpack.Encoder()
+_read_verdict = msgspec.msgpack.Decoder(Verdict)
+
+
+def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Settlement:
+    """The settlement of an attempt; ``decision`` is ``None`` for a success."""
+    failure = outcome.failure
+    if failure is None or decision is None:
+        status, sends, verdict = Status.SUCCEEDED, (), None
+    else:
+        status = _STATUS[decision.do]
+        verdict = Verdict(failure=failure, decision=decision)
+        sends = _follow_ups(outcome, verdict, terms.spec)
+    if status.final and outcome.envelope.on_done:
+        sends = (*sends, _completion(outcome, status, terms.spec))
+    return Settlement(
+        status=status, record=_record(outcome, status, verdict, terms), sends=sends
+    )
+
+
+def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
+    """The settlement of an attempt that was recorded before: its sends again, nothing to keep.
+
+    ``recorded`` is what the inbox holds. Every send is harmless when it arrives twice.
+    """
+    at = now()
+    verdict = _read_verdict.decode(recorded) if recorded else None
+    failure = verdict.failure if verdict else None
+    decision = verdict.decision if verdict else None
+    outcome = Outcome(envelope=envelope, started=at, ended=at, failure=failure)
+    return msgspec.structs.replace(settlement(outcome, decision, terms), record=None)
+
+
+def quarantined(properties: Properties, body: bytes, raw: bytes, why: str, queue: str, spec: TopologySpec) -> Settlement:
+    """The settlement of a message that cannot be read: into quarantine, with all its bytes."""
+    route = routes.failed(spec, "quarantine", queue)
+    headers: dict[str, Any] = {h.V: h.VERSION, h.QUEUE: queue, h.REASON: "undecodable", h.RULE: why}
+    if raw:
+        headers[h.RAW] = raw
+    # The properties as they could be read, as one text: none of them is trusted as a property.
+    headers["x-rj-properties"] = repr(properties)[:4000]
+    outgoing = Outgoing(
+        route.exchange,
+        route.routing_key,
+        Properties(content_type="application/octet-stream", timestamp=int(now()), headers=headers),
+        body,
+    )
+    return Settlement(status=Status.QUARANTINED, record=None, sends=(outgoing,))
+
+
+def _record(
+    outcome: Outcome, status: Status, verdict: Verdict | None, terms: Terms
+) -> Record:
+    envelope, failure = outcome.envelope, outcome.failure
+    return Record(
+        job_id=envelope.id,
+        attempt=envelope.attempt,
+        job=envelope.job,
+        queue=envelope.queue,
+        status=status,
+        enqueued=envelope.enqueued,
+        started=outcome.started,
+        ended=outcome.ended,
+        keep=terms.keep,
+        keep_result=not terms.ignore_result,
+        result=outcome.result,
+        decision=_verdicts.encode(verdict) if verdict else None,
+        error_type=failure.error_type if failure else None,
+        error=failure.error if failure else None,
+        traceback=failure.traceback if failure else None,
+        case=envelope.case,
+        release=envelope.release,
+        unique=envelope.unique,
+        worker=terms.worker,
+    )
+
+
+def _follow_ups(outcome: Outcome, verdict: Verdict, spec: TopologySpec) -> tuple[Outgoing, ...]:
+    decision = verdict.decision
+    sends: list[Outgoing] = []
+    if decision.notify:
+        sends.append(_failed(outcome, verdict, "notify", spec))
+    if decision.do == "retry":
+        sends.append(_retry(outcome, decision, spec))
+    elif decision.do == "review":
+        sends.append(_failed(outcome, verdict, "review", spec))
+    elif decision.do == "quarantine":
+        sends.append(_failed(outcome, verdict, "quarantine", spec))
+    elif _keeps(decision, outcome.envelope.queue, spec):
+        sends.append(_failed(outcome, verdict, "ignored", spec))
+    return tuple(sends)
+
+
+def _keeps(decision: Decision, queue: str, spec: TopologySpec) -> bool:
+    """Whether a copy of an ignored or expired job goes to the ignored queue."""
+    known = spec.queues.get(queue)
+    keep = decision.keep if decision.keep is not None else known.ignored_keep if known else None
+    return keep != 0
+
+
+def _attempt_record(outcome: Outcome) -> AttemptRecord:
+    failure = outcome.failure
+    return AttemptRecord(
+        attempt=outcome.envelope.attempt,
+        started=outcome.started,
+        seconds=round(outcome.seconds, 6),
+        error_type=failure.error_type if failure else "",
+        error=failure.error[:ERROR_KEPT] if failure else "",
+    )
+
+
+def _retry(outcome: Outcome, decision: Decision, spec: TopologySpec) -> Outgoing:
+    envelope = outcome.envelope
+    delay = decision.delay or SHORTEST_RETRY
+    following = envelope.next_attempt(_attempt_record(outcome), due=outcome.ended + delay)
+    route = routes.delayed(spec, envelope.queue, timedelta(seconds=delay))
+    return Outgoing(route.exchange, route.routing_key, encode(following), envelope.body)
+
+
+def _failed(
+    outcome: Outcome, verdict: Verdict, kind: routes.FailKind, spec: TopologySpec
+) -> Outgoing:
+    envelope = outcome.envelope
+    history = (*envelope.history, _attempt_record(outcome))[-HISTORY_KEPT:]
+    properties = encode(msgspec.structs.replace(envelope, history=history))
+    properties.headers[h.FAILURE] = msgspec.json.encode(verdict.failure).decode()
+    properties.headers[h.REASON] = verdict.decision.do
+    properties.headers[h.RULE] = verdict.decision.rule
+    route = routes.failed(spec, kind, envelope.queue)
+    return Outgoing(route.exchange, route.routing_key, properties, envelope.body)
+
+
+def _completion(outcome: Outcome, status: Status, spec: TopologySpec) -> Outgoing:
+    """The note by which the notifier posts the webhook that the caller asked for."""
+    envelope, failure = outcome.envelope, outcome.failure
+    properties = encode(envelope)
+    properties.headers[h.REASON] = COMPLETED
+    properties.headers[h.STATUS] = status.value
+    properties.headers[h.ENDED] = int(outcome.ended * 1000)
+    if failure is not None:
+        properties.headers[h.FAILURE] = msgspec.json.encode(failure).decode()
+    route = routes.failed(spec, "notify", envelope.queue)
+    return Outgoing(route.exchange, route.routing_key, properties, b"")

@@ -1,0 +1,180 @@
+"""Everything that can be seen happening: frozen events of plain scalars, and the bus.
+
+Hooks observe and cannot change fate: an error in a listener is reported and nothing else. Logs,
+metrics and the live tail only listen. ``at`` is unix seconds; ``seconds`` are durations.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="event"):
+    """The root of all events."""
+
+    at: float
+
+
+class JobEvent(Event, frozen=True, kw_only=True):
+    """Something about one attempt of one job."""
+
+    job_id: str
+    job: str
+    queue: str
+    attempt: int
+
+
+class JobStarted(JobEvent, frozen=True, kw_only=True):
+    """An attempt begins; ``redelivered`` if the broker handed the message over before."""
+
+    redelivered: bool = False
+
+
+class JobSucceeded(JobEvent, frozen=True, kw_only=True):
+    """An attempt succeeded, and its ending is durable."""
+
+    seconds: float
+
+
+class JobRetrying(JobEvent, frozen=True, kw_only=True):
+    """An attempt failed, and the next one is stored on the broker, due after ``delay`` seconds."""
+
+    seconds: float
+    delay: float
+    error_type: str
+    error: str
+    rule: str
+
+
+class JobEnded(JobEvent, frozen=True, kw_only=True):
+    """A job ended without success: ``status`` is ignored, in-review, quarantined or expired."""
+
+    seconds: float
+    status: str
+    error_type: str
+    error: str
+    rule: str
+
+
+class DuplicateDropped(JobEvent, frozen=True, kw_only=True):
+    """A message came whose attempt was recorded before: its follow-ups were repeated, no code ran."""
+
+
+class DeliveryAdopted(JobEvent, frozen=True, kw_only=True):
+    """A message came again while its attempt still runs here: it will be acked by the new tag."""
+
+
+class DeliveryUndecodable(Event, frozen=True, kw_only=True):
+    """A message that cannot be read went to quarantine with its bytes."""
+
+    queue: str
+    reason: str
+
+
+class EndingDelayed(JobEvent, frozen=True, kw_only=True):
+    """The store or the broker does not take the ending yet: nothing is acked, it is tried again."""
+
+    reason: str
+
+
+class HandedBack(Event, frozen=True, kw_only=True):
+    """Messages went back to the queue unstarted, because the consumer stops."""
+
+    queue: str
+    count: int
+
+
+class ConsumerChanged(Event, frozen=True, kw_only=True):
+    """A subscription's state: waiting (for a connection), consuming, failed, stopped."""
+
+    queue: str
+    state: str
+    reason: str = ""
+
+
+class WorkerStarted(Event, frozen=True, kw_only=True):
+    """A process is about to work."""
+
+    worker: str
+    roles: str
+
+
+class WorkerStopping(Event, frozen=True, kw_only=True):
+    """A process takes no more and finishes what runs, for at most ``grace`` seconds."""
+
+    worker: str
+    grace: float
+
+
+class WorkerStopped(Event, frozen=True, kw_only=True):
+    """A process is done; ``abandoned`` jobs were still running and will be delivered again."""
+
+    worker: str
+    finished: int
+    handed_back: int
+    abandoned: int
+
+
+class CaseTaken(Event, frozen=True, kw_only=True):
+    """The review intake stored a case."""
+
+    case_id: str
+    job_id: str
+    job: str
+    queue: str
+
+
+class NoticeHandled(Event, frozen=True, kw_only=True):
+    """The notifier handled one notice: sent, folded into a digest, or dropped as a duplicate."""
+
+    queue: str
+    job: str
+
+
+AnyEvent = (
+    JobStarted
+    | JobSucceeded
+    | JobRetrying
+    | JobEnded
+    | DuplicateDropped
+    | DeliveryAdopted
+    | DeliveryUndecodable
+    | EndingDelayed
+    | HandedBack
+    | ConsumerChanged
+    | WorkerStarted
+    | WorkerStopping
+    | WorkerStopped
+    | CaseTaken
+    | NoticeHandled
+)
+Listener = Callable[[Event], None]
+
+
+class Bus:
+    """Hands events to listeners, in the thread that emits."""
+
+    __slots__ = ("_listeners",)
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens: an event that nobody hears need not be built."""
+        return bool(self._listeners)
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` for each event from now on."""
+        self._listeners.append(listener)
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener; a listener's error is printed, and stops nobody."""
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:  # an observer must not change the fate of what it observes
+                traceback.print_exc(file=sys.stderr)

@@ -1,0 +1,168 @@
+"""``@job``: a registered function and the typed door to send it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+
+import msgspec
+
+from rabbitjobs.errors import ArgumentsRefused, RegistrationError
+from rabbitjobs.job.call import Call, Options
+from rabbitjobs.job.handle import JobHandle
+from rabbitjobs.message.arguments import Arguments, encode_body
+from rabbitjobs.message.codec import SHORT_BYTES
+from rabbitjobs.policy.rules import Rule
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a job. ``function`` and ``arguments`` are ``None`` for a remote one."""
+
+    name: str
+    queue: str
+    function: Callable[..., Any] | None = None
+    arguments: Arguments | None = None
+    retry: str | None = None
+    rules: tuple[Rule, ...] = ()
+    ignore_result: bool = False
+    is_async: bool = False
+    source: str = ""
+
+
+class Sender(Protocol):
+    """What a job needs to send itself; the app injects it."""
+
+    def send(self, call: Call) -> JobHandle[Any]:
+        """Publish, blocking until the broker has confirmed."""
+        ...
+
+    async def asend(self, call: Call) -> JobHandle[Any]:
+        """The a-twin of ``send``."""
+        ...
+
+
+def define(
+    function: Callable[..., Any],
+    *,
+    name: str | None,
+    queue: str,
+    retry: str | None,
+    rules: tuple[Rule, ...],
+    ignore_result: bool,
+) -> Definition:
+    """Describe a function as a job; raises ``RegistrationError`` for what cannot be one."""
+    name = name or f"{function.__module__}.{function.__qualname__}"
+    check_name(name)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise RegistrationError("expected a function that returns a value, got a generator", job=name)
+    code = inspect.unwrap(function).__code__
+    return Definition(
+        name=name,
+        queue=queue,
+        function=function,
+        arguments=Arguments(function),
+        retry=retry,
+        rules=rules,
+        ignore_result=ignore_result,
+        is_async=inspect.iscoroutinefunction(function),
+        source=f"{code.co_filename}:{code.co_firstlineno}",
+    )
+
+
+def check_name(name: str) -> None:
+    """A job's name travels as an AMQP short string: 1 to 255 bytes of UTF-8."""
+    size = len(name.encode())
+    if not 1 <= size <= SHORT_BYTES:
+        raise RegistrationError(f"expected a job name of 1 to {SHORT_BYTES} bytes, got {size}", job=name)
+
+
+class Job(Generic[P, R]):
+    """A function that can be called here, or sent to run in a worker.
+
+    A sent job may run more than once; its outcome is recorded once where a store is set.
+    """
+
+    def __init__(
+        self, definition: Definition, sender: Sender, options: Options | None = None
+    ) -> None:
+        self.definition = definition
+        self._sender = sender
+        self._options = options or Options()
+
+    @property
+    def name(self) -> str:
+        """The name under which it is registered."""
+        return self.definition.name
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now; a remote job raises ``RegistrationError``."""
+        if self.definition.function is None:
+            raise RegistrationError("expected a job whose code is here, got a remote one", job=self.name)
+        return cast(R, self.definition.function(*args, **kwargs))
+
+    def send(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Send it, and return when the broker has confirmed that it is stored.
+
+        Raises ``ArgumentsRefused`` before anything is sent; ``SendRejected`` when it is certain
+        that nothing is stored; ``SendUnknown`` when it may or may not be. Inside a running event
+        loop it raises ``SyncInAsync``.
+        """
+        return cast("JobHandle[R]", self._sender.send(self.call(*args, **kwargs)))
+
+    async def asend(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """The a-twin of ``send``."""
+        return cast("JobHandle[R]", await self._sender.asend(self.call(*args, **kwargs)))
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """The checked call as a value, for ``send_many`` and workflows; nothing is sent."""
+        arguments = self.definition.arguments
+        try:
+            body = arguments.encode(args, kwargs) if arguments else encode_body(args, kwargs)
+        except ArgumentsRefused as error:
+            raise ArgumentsRefused(error.text, job=self.name, queue=self.definition.queue) from None
+        return Call(self.definition, body, self._options)
+
+    def options(
+        self,
+        *,
+        id: str | None = None,
+        queue: str | None = None,
+        priority: str | None = None,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+        expires: timedelta | datetime | None = None,
+        unique: str | None = None,
+        timeout: float | timedelta | None = None,
+        tx: Any = None,
+        on_done: str | None = None,
+    ) -> Job[P, R]:
+        """The same job, sent in another way; see ``Options`` for what each means."""
+        if delay is not None and at is not None:
+            raise ArgumentsRefused("expected delay or at, got both", job=self.name)
+        if at is not None and at.tzinfo is None:
+            raise ArgumentsRefused("expected `at` with a time zone, got a naive datetime", job=self.name)
+        if isinstance(expires, datetime) and expires.tzinfo is None:
+            raise ArgumentsRefused("expected `expires` with a time zone, got a naive datetime", job=self.name)
+        if isinstance(timeout, timedelta):
+            timeout = timeout.total_seconds()
+        options = Options(
+            id=id,
+            queue=queue,
+            priority=priority,
+            delay=delay,
+            at=at,
+            expires=expires,
+            unique=unique,
+            timeout=timeout,
+            tx=tx,
+            on_done=on_done,
+        )
+        return Job(self.definition, self._sender, options)
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name} on queue {self.definition.queue}>"

@@ -1,0 +1,132 @@
+"""The handle of a sent job: its id, where it stands, what it returned."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar, cast
+
+from rabbitjobs.backend.protocol import Results, Status, Stored
+from rabbitjobs.errors import JobFailed, NoResult, ResultTimeout
+from rabbitjobs.job.blocking import refuse_in_loop
+from rabbitjobs.message.arguments import decode_result
+
+R = TypeVar("R")
+
+
+class JobHandle(Generic[R]):
+    """Refers to one sent job; can be made anew from the id with ``app.handle``."""
+
+    def __init__(
+        self,
+        job_id: str,
+        results: Results | None,
+        *,
+        returns: Any = Any,
+        sent: bool = False,
+        job: str | None = None,
+        queue: str | None = None,
+    ) -> None:
+        self.id = job_id
+        self.job = job
+        self.queue = queue
+        self._results = results
+        self._returns = returns
+        self._sent = sent
+
+    def status(self) -> Status:
+        """Where the job stands now.
+
+        ``UNKNOWN`` for an id of which nothing is recorded; a handle that ``send`` returned says
+        ``QUEUED`` instead, because its message was confirmed.
+        """
+        return self._status(self._read())
+
+    async def astatus(self) -> Status:
+        """The a-twin of ``status``."""
+        return self._status(await self._aread())
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the job's end and return its value.
+
+        ``timeout`` is in seconds; ``None`` waits for ever. Raises ``ResultTimeout``; ``JobFailed``
+        when it ended without success; ``NoResult`` when there is nowhere to read it. A job on the
+        review desk has not ended: the wait goes on, for a person may still resolve it.
+        """
+        refuse_in_loop("result", "aresult")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for pause in _pauses():
+            stored = self._read()
+            if stored is not None and stored.status.final:
+                return self._value(stored)
+            left = pause if deadline is None else min(pause, deadline - time.monotonic())
+            if left <= 0:
+                break
+            time.sleep(left)
+        raise self._too_late(timeout)
+
+    async def aresult(self, timeout: float | None = None) -> R:
+        """The a-twin of ``result``."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for pause in _pauses():
+            stored = await self._aread()
+            if stored is not None and stored.status.final:
+                return self._value(stored)
+            left = pause if deadline is None else min(pause, deadline - time.monotonic())
+            if left <= 0:
+                break
+            await asyncio.sleep(left)
+        raise self._too_late(timeout)
+
+    def info(self) -> Stored | None:
+        """All that is recorded of the job: times, attempt, error, progress; ``None`` if nothing."""
+        return self._read()
+
+    async def ainfo(self) -> Stored | None:
+        """The a-twin of ``info``."""
+        return await self._aread()
+
+    def _read(self) -> Stored | None:
+        return self._results.get(self.id) if self._results is not None else None
+
+    async def _aread(self) -> Stored | None:
+        return await self._results.aget(self.id) if self._results is not None else None
+
+    def _status(self, stored: Stored | None) -> Status:
+        if stored is not None:
+            return stored.status
+        return Status.QUEUED if self._sent else Status.UNKNOWN
+
+    def _value(self, stored: Stored) -> R:
+        if stored.status is not Status.SUCCEEDED:
+            raise JobFailed(
+                f"expected success, the job ended as {stored.status.value}: "
+                f"{stored.error_type}: {stored.error}",
+                state=stored.status.value,
+                error_type=stored.error_type,
+                error=stored.error,
+                traceback=stored.traceback,
+                queue=stored.queue,
+                job=stored.job,
+                job_id=self.id,
+            )
+        if stored.result is None:
+            raise NoResult("the job succeeded and keeps no result", job=stored.job, job_id=self.id)
+        return cast(R, decode_result(stored.result, self._returns))
+
+    def _too_late(self, timeout: float | None) -> ResultTimeout:
+        return ResultTimeout(
+            f"no end within {timeout} s", job=self.job, queue=self.queue, job_id=self.id
+        )
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id}>"
+
+
+def _pauses() -> Iterator[float]:
+    # A result is often there within milliseconds; one that is not is not worth a busy loop.
+    pause = 0.002
+    while True:
+        yield pause
+        pause = min(pause * 1.5, 0.25)

@@ -1,0 +1,32 @@
+"""What a job may raise to say how it wants to end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class Signal(Exception):
+    """The root of the three signals; the job's attempt ends here."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Retry(Signal):
+    """Run this job again, after ``delay`` or else by its retry policy. Counts as an attempt.
+
+    When the attempts of its retry policy are used up, it goes to review.
+    """
+
+    def __init__(self, reason: str = "", *, delay: timedelta | None = None) -> None:
+        self.delay = delay
+        super().__init__(reason)
+
+
+class Ignore(Signal):
+    """End this job without success and without alarm; a record is kept."""
+
+
+class Review(Signal):
+    """Put this job on a person's desk."""

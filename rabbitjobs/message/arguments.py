@@ -1,0 +1,176 @@
+"""A job's arguments: checked before sending, and again before running.
+
+The check is that of the worker: a value must survive the way through JSON as the parameter's
+type. Types are those of msgspec (builtins, dataclasses, enums, dates, UUID, Decimal, Struct,
+TypedDict, unions) and every class with pydantic's ``model_validate``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rabbitjobs.errors import ArgumentsRefused, RegistrationError
+from rabbitjobs.message.markers import Injected
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_AS_IS = frozenset({str, int, float, bool, type(None)})
+
+
+def to_plain(value: Any) -> Any:
+    """What msgspec cannot encode by itself: pydantic's models."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"objects of type {type(value).__name__} cannot be sent as JSON")
+
+
+def from_plain(kind: type[Any], value: Any) -> Any:
+    """The way back of ``to_plain``."""
+    if hasattr(kind, "model_validate"):
+        return kind.model_validate(value)
+    raise TypeError(f"values of type {kind!r} cannot be read from JSON")
+
+
+class Body(msgspec.Struct, frozen=True):
+    """The body of a message: positional and keyword arguments."""
+
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+
+
+_encoder = msgspec.json.Encoder(enc_hook=to_plain)
+_decoder = msgspec.json.Decoder(Body)
+
+
+class Arguments:
+    """How the arguments of one function are checked, encoded and decoded."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        try:
+            hints = typing.get_type_hints(function)
+        except Exception as error:  # annotations are user code: a name that does not resolve, say
+            raise RegistrationError(f"the annotations of {self.name} cannot be read: {error}") from error
+        self.returns: Any = hints.get("return", Any)
+        parameters = list(inspect.signature(function).parameters.values())
+        self.injected: dict[str, type[Any]] = {
+            p.name: hints[p.name] for p in parameters if _is_injected(hints.get(p.name))
+        }
+        sent = [p for p in parameters if p.name not in self.injected]
+        self._signature = inspect.Signature(sent)
+        self._types = {p.name: hints.get(p.name, Any) for p in sent}
+        self._positional = [p.name for p in sent if p.kind in _POSITIONAL]
+        self._simple = all(p.kind in _POSITIONAL for p in sent) and not any(
+            p.kind is p.POSITIONAL_ONLY for p in sent
+        )
+        self._required = sum(p.default is p.empty for p in sent)
+
+    def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """Check the arguments and encode them; ``ArgumentsRefused`` names every bad one."""
+        bound = self._bind(args, kwargs)
+        problems = [text for name, value in bound for text in self._check(name, value)]
+        if problems:
+            raise ArgumentsRefused("; ".join(problems))
+        return encode_body(args, kwargs)
+
+    def decode(self, body: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """Read a body and convert each argument to its type; raises ``ArgumentsRefused``."""
+        plain = read_body(body)
+        bound = self._bind(plain.args, plain.kwargs)
+        converted: dict[int | str, Any] = {}
+        problems: list[str] = []
+        for place, (name, value) in enumerate(bound):
+            try:
+                converted[place if place < len(plain.args) else name] = self._convert(name, value)
+            except (msgspec.MsgspecError, TypeError, ValueError) as error:
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise ArgumentsRefused("; ".join(problems))
+        args = [converted[place] for place in range(len(plain.args))]
+        return args, {name: converted[name] for name in plain.kwargs}
+
+    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        if self._simple and not kwargs and self._required <= len(args) <= len(self._positional):
+            return list(zip(self._positional, args, strict=False))
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentsRefused(
+                f"expected the arguments of {self.name}{self._signature}; {error}"
+            ) from None
+        rest = ((self._rest_name(), value) for value in args[len(self._positional) :])
+        return [*zip(self._positional, args, strict=False), *rest, *kwargs.items()]
+
+    def _rest_name(self) -> str:
+        return next(
+            p.name for p in self._signature.parameters.values() if p.kind is p.VAR_POSITIONAL
+        )
+
+    def _type_of(self, name: str) -> Any:
+        if name in self._types:
+            return self._types[name]
+        variable = [p for p in self._signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+        return self._types[variable[0].name] if variable else Any
+
+    def _convert(self, name: str, value: Any) -> Any:
+        kind = self._type_of(name)
+        if kind is Any or (type(value) is kind and kind in _AS_IS):
+            return value
+        return msgspec.convert(value, kind, strict=True, dec_hook=from_plain)
+
+    def _check(self, name: str, value: Any) -> list[str]:
+        kind = self._type_of(name)
+        if kind is Any or (type(value) is kind and kind in _AS_IS):
+            return []
+        try:
+            plain = msgspec.json.decode(_encoder.encode(value))
+            msgspec.convert(plain, kind, strict=True, dec_hook=from_plain)
+        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+            return [f"{name}: expected {_show(kind)}, got {type(value).__name__}; {error}"]
+        return []
+
+
+def encode_body(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """Encode arguments that no signature is known for; raises ``ArgumentsRefused``."""
+    try:
+        return _encoder.encode(Body(list(args), dict(kwargs)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentsRefused(f"the arguments cannot be encoded: {error}") from None
+
+
+def read_body(body: bytes) -> Body:
+    """Read a body strictly; ``ArgumentsRefused`` when it is not ``{"args": [], "kwargs": {}}``."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError) as error:
+        raise ArgumentsRefused(
+            f'expected a JSON body {{"args": [...], "kwargs": {{...}}}}; {error}'
+        ) from None
+
+
+def encode_result(value: Any) -> bytes:
+    """Encode what a job returned; raises ``ArgumentsRefused`` for what JSON cannot hold."""
+    try:
+        return _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentsRefused(f"the return value cannot be stored: {error}") from None
+
+
+def decode_result(data: bytes, kind: Any) -> Any:
+    """Read a stored result as ``kind``; plain data when the type is unknown."""
+    plain = msgspec.json.decode(data)
+    if kind is Any or kind is None:
+        return plain
+    return msgspec.convert(plain, kind, strict=False, dec_hook=from_plain)
+
+
+def _is_injected(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Injected)
+
+
+def _show(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)

@@ -1,0 +1,139 @@
+"""Envelopes to AMQP properties and back.
+
+Properties are always built from the envelope, never copied from a delivery: a copied user id is
+refused, CC and BCC route anywhere, an expiration blocks delay queues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from rabbitjobs.clock import now
+from rabbitjobs.errors import Undecodable
+from rabbitjobs.message import headers as h
+from rabbitjobs.message.envelope import AttemptRecord, Envelope
+from rabbitjobs.message.properties import Properties
+
+_history_encoder = msgspec.json.Encoder()
+_history_decoder = msgspec.json.Decoder(tuple[AttemptRecord, ...])
+
+# AMQP short strings: job ids and names travel in properties that end there.
+SHORT_BYTES = 255
+
+
+def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
+    """The properties of one publish of ``envelope``.
+
+    ``message_id`` must be fresh for each publish; ``None`` lets the wire's outbound make it.
+    """
+    headers: dict[str, Any] = {
+        h.V: h.VERSION,
+        h.ID: envelope.id,
+        h.QUEUE: envelope.queue,
+        h.ATTEMPT: envelope.attempt,
+        h.ENQUEUED: int(envelope.enqueued * 1000),
+    }
+    if envelope.due is not None:
+        headers[h.DUE] = int(envelope.due * 1000)
+    if envelope.expires is not None:
+        headers[h.EXPIRES] = int(envelope.expires * 1000)
+    if envelope.history:
+        headers[h.HISTORY] = _history_encoder.encode(envelope.history).decode()
+    for name, value in (
+        (h.TRACE, envelope.trace),
+        (h.ON_DONE, envelope.on_done),
+        (h.UNIQUE, envelope.unique),
+        (h.RELEASE, envelope.release),
+        (h.CASE, envelope.case),
+    ):
+        if value is not None:
+            headers[name] = value
+    return Properties(
+        message_id,
+        envelope.job,
+        envelope.content_type,
+        envelope.content_encoding,
+        envelope.correlation_id,
+        envelope.reply_to,
+        envelope.app_id,
+        envelope.priority,
+        int(now()),
+        2,
+        headers,
+    )
+
+
+def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
+    """Read a delivery from the queue that the config calls ``queue``.
+
+    A message of any AMQP client is read: a missing job id is made from the message id, a missing
+    attempt is the first. Raises ``Undecodable`` when there is no job name, or a header of ours
+    has the wrong type.
+    """
+    headers = properties.headers
+    job = properties.type
+    if not job:
+        raise Undecodable("expected the job's name in the property `type`, got none", queue=queue)
+    job_id = _text(headers, h.ID) or properties.message_id
+    if not job_id:
+        raise Undecodable(
+            f"expected a job id in the header {h.ID} or a message_id, got neither",
+            queue=queue,
+            job=job,
+        )
+    attempt = headers.get(h.ATTEMPT, 1)
+    if type(attempt) is not int or attempt < 1:
+        raise Undecodable(f"expected an attempt from 1 in {h.ATTEMPT}, got {attempt!r}", queue=queue)
+    enqueued = _seconds(headers, h.ENQUEUED)
+    return Envelope(
+        id=job_id,
+        job=job,
+        queue=queue,
+        body=body,
+        content_type=properties.content_type or "application/json",
+        content_encoding=properties.content_encoding,
+        attempt=attempt,
+        priority=properties.priority,
+        enqueued=enqueued if enqueued is not None else float(properties.timestamp or now()),
+        due=_seconds(headers, h.DUE),
+        expires=_seconds(headers, h.EXPIRES),
+        correlation_id=properties.correlation_id,
+        reply_to=properties.reply_to,
+        app_id=properties.app_id,
+        trace=_text(headers, h.TRACE),
+        on_done=_text(headers, h.ON_DONE),
+        unique=_text(headers, h.UNIQUE),
+        release=_text(headers, h.RELEASE),
+        case=_text(headers, h.CASE),
+        history=_history(headers, queue),
+    )
+
+
+def _text(headers: Mapping[str, Any], name: str) -> str | None:
+    value = headers.get(name)
+    if value is None or isinstance(value, str):
+        return value or None
+    raise Undecodable(f"expected text in the header {name}, got {type(value).__name__}")
+
+
+def _seconds(headers: Mapping[str, Any], name: str) -> float | None:
+    value = headers.get(name)
+    if value is None:
+        return None
+    # bool is an int in Python, but no moment in time.
+    if type(value) is not int or not 0 <= value < 1 << 50:
+        raise Undecodable(f"expected milliseconds since 1970 in {name}, got {value!r}")
+    return value / 1000
+
+
+def _history(headers: Mapping[str, Any], queue: str) -> tuple[AttemptRecord, ...]:
+    text = headers.get(h.HISTORY)
+    if text is None:
+        return ()
+    try:
+        return _history_decoder.decode(text)
+    except (msgspec.MsgspecError, TypeError, UnicodeError) as error:
+        raise Undecodable(f"expected the history as JSON in {h.HISTORY}; {error}", queue=queue) from None

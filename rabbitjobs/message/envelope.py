@@ -1,0 +1,58 @@
+"""The envelope: all that is known of one sent job, as a frozen value."""
+
+from __future__ import annotations
+
+import msgspec
+
+# A history longer than this would grow a message with every retry until the broker refuses it.
+HISTORY_KEPT = 20
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One earlier attempt: when it started (unix seconds), how long it took (seconds), its error."""
+
+    attempt: int
+    started: float
+    seconds: float
+    error_type: str
+    error: str
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One sent job on its way.
+
+    ``id`` is the job id: it stays through every retry and release. ``attempt`` counts the tries
+    and starts at 1; (id, attempt) is the one key of deduplication. ``queue`` is the queue's name
+    in the config. ``body`` holds the encoded arguments and is forwarded untouched. All times are
+    unix seconds. ``release`` names the desk's release that sent it, ``case`` the case it is from.
+    """
+
+    id: str
+    job: str
+    queue: str
+    body: bytes
+    content_type: str = "application/json"
+    content_encoding: str | None = None
+    attempt: int = 1
+    priority: int | None = None
+    enqueued: float = 0.0
+    due: float | None = None
+    expires: float | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    app_id: str | None = None
+    trace: str | None = None
+    on_done: str | None = None
+    unique: str | None = None
+    release: str | None = None
+    case: str | None = None
+    history: tuple[AttemptRecord, ...] = ()
+
+    def next_attempt(self, record: AttemptRecord, *, due: float | None) -> Envelope:
+        """The envelope of the retry that follows; the oldest history is dropped past the cap."""
+        return msgspec.structs.replace(
+            self,
+            attempt=self.attempt + 1,
+            due=due,
+            history=(*self.history, record)[-HISTORY_KEPT:],
+        )

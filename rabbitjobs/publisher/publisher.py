@@ -1,0 +1,221 @@
+"""Sending: check, route, encode, publish, confirm. Sync and async, from any thread or loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+
+from rabbitjobs.backend.protocol import Results
+from rabbitjobs.errors import RabbitJobsError, SendError, StoreError
+from rabbitjobs.job.blocking import refuse_in_loop
+from rabbitjobs.job.call import Call
+from rabbitjobs.job.handle import JobHandle
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.publisher.outcomes import error_of
+from rabbitjobs.publisher.prepare import envelope_of, outgoing_of
+from rabbitjobs.publisher.unique import UniqueKeys
+from rabbitjobs.topology.model import TopologySpec
+from rabbitjobs.wire.mailbox import Mailbox
+from rabbitjobs.wire.protocol import Outcome, Outgoing, Unknown
+from rabbitjobs.wire.session import Session
+
+DEADLINE_SECONDS = 10.0
+# ``send_many`` has at most this many publishes in flight: the broker's confirms pace it.
+WINDOW = 2000
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What became of one call of ``send_many``: the handle, and the error if it was not confirmed."""
+
+    handle: JobHandle[Any]
+    error: RabbitJobsError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the broker has confirmed it."""
+        return self.error is None
+
+
+class Publisher:
+    """Publishes calls over a session. Thread-safe; the session is asked for at each use (fork)."""
+
+    def __init__(
+        self,
+        *,
+        spec: Callable[[], TopologySpec],
+        session: Callable[[], Session],
+        results: Callable[[], Results | None],
+        unique: Callable[[], UniqueKeys | None],
+        outbox: Callable[[Any, Envelope], None],
+        deadline: Callable[[], float] = lambda: DEADLINE_SECONDS,
+        app_id: str | None = None,
+    ) -> None:
+        self._spec = spec
+        self._session = session
+        self._results = results
+        self._unique = unique
+        self._outbox = outbox
+        self._deadline = deadline
+        self._app_id = app_id
+        self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    # --- one ------------------------------------------------------------------------------------
+
+    def send(self, call: Call) -> JobHandle[Any]:
+        """Publish and wait for the confirm; see ``Job.send`` for what it raises."""
+        refuse_in_loop("send", "asend")
+        envelope = self._envelope(call)
+        taken = self._claim(call, envelope)
+        if taken is not None:
+            return taken
+        if call.options.tx is not None:
+            self._outbox(call.options.tx, envelope)
+        else:
+            self._checked(call, envelope, self.publish(self._outgoing(envelope), self._timeout(call)))
+        return self._handle(call, envelope)
+
+    async def asend(self, call: Call) -> JobHandle[Any]:
+        """The a-twin of ``send``. A transaction (``tx=``) must be a synchronous one."""
+        envelope = self._envelope(call)
+        if call.options.unique is not None:
+            taken = await asyncio.to_thread(self._claim, call, envelope)
+            if taken is not None:
+                return taken
+        if call.options.tx is not None:
+            self._outbox(call.options.tx, envelope)
+        else:
+            outcome = await self.apublish(self._outgoing(envelope), self._timeout(call))
+            self._checked(call, envelope, outcome)
+        return self._handle(call, envelope)
+
+    # --- many -----------------------------------------------------------------------------------
+
+    def send_many(self, calls: Iterable[Call]) -> list[Sent]:
+        """Publish many, pipelined, and wait for all confirms: one outcome for each, in order.
+
+        Raises nothing for a call that is refused: its ``Sent`` carries the error.
+        """
+        refuse_in_loop("send_many", "asend_many")
+        results: list[Sent] = []
+        pending: list[tuple[Call, Envelope | None, Future[Outcome] | RabbitJobsError]] = []
+        gate = threading.Semaphore(WINDOW)
+        for call in calls:
+            pending.append(self._begin(call, gate))
+        for call, envelope, waiting in pending:
+            if isinstance(waiting, RabbitJobsError) or envelope is None:
+                handle: JobHandle[Any] = JobHandle(envelope.id if envelope else "", None)
+                results.append(Sent(handle, waiting if isinstance(waiting, RabbitJobsError) else None))
+                continue
+            error = self._error(call, envelope, waiting.result())
+            results.append(Sent(self._handle(call, envelope), error))
+        return results
+
+    async def asend_many(self, calls: Iterable[Call]) -> list[Sent]:
+        """The a-twin of ``send_many``."""
+        return await asyncio.to_thread(self.send_many, list(calls))
+
+    def _begin(
+        self, call: Call, gate: threading.Semaphore
+    ) -> tuple[Call, Envelope | None, Future[Outcome] | RabbitJobsError]:
+        envelope: Envelope | None = None
+        try:
+            if call.options.unique is not None or call.options.tx is not None:
+                raise SendError("expected plain calls in send_many, got unique= or tx=; use send")
+            envelope = self._envelope(call)
+            outgoing = self._outgoing(envelope)
+        except RabbitJobsError as error:
+            return call, envelope, error
+        gate.acquire()
+        future: Future[Outcome] = Future()
+
+        def done(outcome: Outcome) -> None:
+            gate.release()
+            future.set_result(outcome)
+
+        self._session().publish(outgoing, self._timeout(call), done)
+        return call, envelope, future
+
+    # --- raw ------------------------------------------------------------------------------------
+
+    def publish(self, outgoing: Outgoing, timeout: float) -> Outcome:
+        """Publish one message and wait for its outcome."""
+        future: Future[Outcome] = Future()
+        self._session().publish(outgoing, timeout, future.set_result)
+        return future.result()
+
+    async def apublish(self, outgoing: Outgoing, timeout: float) -> Outcome:
+        """The a-twin of ``publish``."""
+        loop = asyncio.get_running_loop()
+        mailbox = self._mailboxes.get(loop)
+        if mailbox is None:
+            mailbox = self._mailboxes[loop] = Mailbox(loop)
+        future: asyncio.Future[Outcome] = loop.create_future()
+
+        def resolve(outcome: Outcome) -> None:
+            if not future.done():  # the waiter may have been cancelled
+                future.set_result(outcome)
+
+        post = mailbox.post
+        self._session().publish(outgoing, timeout, lambda outcome: post(resolve, outcome))
+        return await future
+
+    async def confirmed(self, outgoing: Outgoing) -> None:
+        """Publish and raise unless it was confirmed: what endings and releases need."""
+        error = error_of(await self.apublish(outgoing, self._deadline()))
+        if error is not None:
+            raise error
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def _timeout(self, call: Call) -> float:
+        return self._deadline() if call.options.timeout is None else call.options.timeout
+
+    def _envelope(self, call: Call) -> Envelope:
+        return envelope_of(call, self._spec(), app_id=self._app_id)
+
+    def _outgoing(self, envelope: Envelope) -> Outgoing:
+        return outgoing_of(envelope, self._spec())
+
+    def _claim(self, call: Call, envelope: Envelope) -> JobHandle[Any] | None:
+        """The handle of the job that holds the unique key; ``None`` if the key is now ours."""
+        key = call.options.unique
+        if key is None:
+            return None
+        keys = self._unique()
+        if keys is None:
+            raise StoreError("expected a store for unique=, got none; set store.url", job=envelope.job)
+        holder = keys.claim(key, envelope)
+        if holder is None or holder == envelope.id:
+            return None
+        return self._handle(call, msgspec.structs.replace(envelope, id=holder))
+
+    def _error(self, call: Call, envelope: Envelope, outcome: Outcome) -> SendError | None:
+        return error_of(outcome, queue=envelope.queue, job=envelope.job, job_id=envelope.id)
+
+    def _checked(self, call: Call, envelope: Envelope, outcome: Outcome) -> None:
+        error = self._error(call, envelope, outcome)
+        if error is None:
+            return
+        keys = self._unique() if call.options.unique is not None else None
+        if keys is not None and not isinstance(outcome, Unknown):
+            keys.release(call.options.unique or "", envelope)
+        raise error
+
+    def _handle(self, call: Call, envelope: Envelope) -> JobHandle[Any]:
+        arguments = call.definition.arguments
+        return JobHandle(
+            envelope.id,
+            self._results(),
+            returns=arguments.returns if arguments else Any,
+            sent=True,
+            job=envelope.job,
+            queue=envelope.queue,
+        )

@@ -1,0 +1,178 @@
+"""The tables, as SQLAlchemy Core sees them; the migrations are what really makes them.
+
+Every table carries the namespace, so that several apps may share one PostgreSQL database. All
+times are unix seconds. Names start with ``rj_``, because the outbox may stand in the user's own
+database.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+VERSION_TABLE = "rj_version"
+
+REVISIONS = ("0001",)
+"""Every revision of the schema, oldest first; a test keeps it equal to the migrations."""
+
+metadata = MetaData()
+
+_AUTO = BigInteger().with_variant(Integer, "sqlite")
+
+jobs = Table(
+    "rj_jobs",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("job", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("result", LargeBinary),
+    Column("error_type", Text),
+    Column("error", Text),
+    Column("traceback", Text),
+    Column("progress", LargeBinary),
+    Column("enqueued", Double, nullable=False),
+    Column("started", Double),
+    Column("ended", Double),
+    Column("worker", Text, nullable=False),
+    Column("expires", Double),
+    Index("rj_jobs_expires", "expires"),
+    sqlite_with_rowid=False,
+)
+"""What is known of each job, one row each: the newest attempt. ``expires`` null: kept."""
+
+inbox = Table(
+    "rj_inbox",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("attempt", BigInteger, primary_key=True, autoincrement=False),
+    Column("decision", LargeBinary, nullable=False),
+    Column("release_id", Text),
+    Column("ended", Double, nullable=False),
+    Index("rj_inbox_ended", "ended"),
+    sqlite_with_rowid=False,
+)
+"""One row for each recorded attempt: the deduplication key and what was decided."""
+
+unique_keys = Table(
+    "rj_unique",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("job_id", Text, nullable=False),
+    Column("until", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Who holds a ``unique=`` key, and until when at most."""
+
+outbox = Table(
+    "rj_outbox",
+    metadata,
+    Column("id", _AUTO, primary_key=True, autoincrement=True),
+    Column("namespace", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("delay", Double),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("leased_until", Double, nullable=False),
+    Column("lease", Text),
+    Column("tries", Integer, nullable=False),
+    Column("error", Text),
+    Column("release_id", Text),
+    Column("case_id", Text),
+    Index("rj_outbox_due", "namespace", "leased_until", "id"),
+    sqlite_autoincrement=True,
+)
+"""Messages that a committed transaction promised and that are not confirmed yet."""
+
+cases = Table(
+    "rj_cases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("outcome", Text),
+    Column("opened", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("closed", Double),
+    Column("job_id", Text),
+    Column("attempt", BigInteger, nullable=False),
+    Column("job", Text),
+    Column("queue", Text),
+    Column("message_id", Text),
+    Column("correlation_id", Text),
+    Column("trace", Text),
+    Column("reason", Text, nullable=False),
+    Column("exchange", Text, nullable=False),
+    Column("routing_key", Text, nullable=False),
+    Column("source_queue", Text, nullable=False),
+    Column("app_id", Text),
+    Column("published", Double),
+    Column("priority", Integer),
+    Column("kind", Text, nullable=False),
+    Column("error_type", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("classes", Text, nullable=False),
+    Column("traceback", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("deaths", Text, nullable=False),
+    Column("envelope", LargeBinary),
+    Column("properties", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("payload_hash", Text, nullable=False),
+    Column("search", Text, nullable=False),
+    Column("release_id", Text),
+    Column("release_attempt", BigInteger),
+    Column("owner", Text),
+    Column("tags", Text, nullable=False),
+    Column("parent_id", Text),
+    Column("child_id", Text),
+    Index("rj_cases_listed", "namespace", "state", "opened", "id"),
+    Index("rj_cases_job", "namespace", "job_id"),
+    Index("rj_cases_release", "release_id"),
+)
+"""The review desk's items."""
+
+failures = Table(
+    "rj_failures",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("failure_id", Text, primary_key=True),
+    Column("case_id", Text, nullable=False),
+    Column("taken", Double, nullable=False),
+    Index("rj_failures_case", "case_id"),
+)
+"""Every failure that intake has taken in, once: what makes a second delivery harmless."""
+
+audit = Table(
+    "rj_audit",
+    metadata,
+    Column("id", _AUTO, primary_key=True, autoincrement=True),
+    Column("case_id", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("before_hash", Text),
+    Column("after_hash", Text),
+    Column("version", BigInteger, nullable=False),
+    Index("rj_audit_case", "case_id", "id"),
+    sqlite_autoincrement=True,
+)
+"""What was done to each case, by whom: rows are only ever added."""
+
+LIVE_STATES = ("open", "releasing", "released")
+"""States of a case in which something may still happen to its job."""

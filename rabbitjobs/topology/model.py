@@ -1,0 +1,183 @@
+"""The topology that a config file asks for, as frozen values: what is wanted, not how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+import msgspec
+
+from rabbitjobs.policy.rules import RetryPolicy as RetryPolicy
+from rabbitjobs.topology import names
+
+Action = Literal["retry", "ignore", "review", "notify"]
+Loss = Literal["classic-queue", "two-priorities", "consumer-timeout"]
+
+ACTIONS: Final[tuple[Action, ...]] = ("retry", "ignore", "review", "notify")
+LOSSES: Final[Mapping[Loss, str]] = {
+    "classic-queue": "a classic queue: one copy only, dead letters at most once, no delivery limit",
+    "two-priorities": "only two priorities are told apart, mixed 2:1",
+    "consumer-timeout": "no consumer timeout of its own: the node's holds",
+}
+NEUTRAL_PRIORITY: Final = 4
+"""The number that quorum queues take a message without priority for; so it is the default's."""
+DEFAULT_RETRY: Final = "default"
+DEFAULT_CONCURRENCY: Final = 10
+DEFAULT_DELIVERY_LIMIT: Final = 20
+DEFAULT_IGNORED_LENGTH: Final = 100_000
+DEFAULT_IGNORED_KEEP: Final = timedelta(days=30)
+
+
+class RuleSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One failure rule of a queue: which errors meet which decision.
+
+    ``errors`` are dotted class names, or ``"*"`` for every error; they are only ever compared as
+    text. ``retry`` names a policy other than the queue's (``do: retry`` only). ``then`` is what
+    follows a notice (``do: notify`` only; ``None`` means review). ``keep=0`` keeps no record of
+    what is ignored (``do: ignore`` only; ``None`` means as the queue says).
+    """
+
+    errors: tuple[str, ...]
+    do: Action
+    retry: str | None = None
+    then: Action | None = None
+    keep: int | None = None
+    line: int = 0
+
+
+class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One work queue.
+
+    ``priorities`` run from low to high; jobs that ask for none get ``default_priority``.
+    ``concurrency`` counts slots in each consumer process. ``retry`` names a policy (``None``:
+    the one called "default"). ``review_own`` gives the queue a review queue of its own.
+    ``ignored_keep=0`` keeps no record of ignored jobs. ``delivery_limit`` N means N+1 deliveries
+    that end in a crash, then review. ``consumer_timeout`` of ``None`` leaves the broker's own.
+    ``accept`` names losses that older brokers may cost. ``line`` is 0 without a file.
+    """
+
+    name: str
+    priorities: tuple[str, ...] = ()
+    default_priority: str | None = None
+    concurrency: int = DEFAULT_CONCURRENCY
+    retry: str | None = None
+    rules: tuple[RuleSpec, ...] = ()
+    max_length: int | None = None
+    message_ttl: timedelta | None = None
+    ordered: bool = False
+    review_own: bool = False
+    ignored_keep: int | None = None
+    delivery_limit: int = DEFAULT_DELIVERY_LIMIT
+    consumer_timeout: timedelta | None = None
+    accept: tuple[str, ...] = ()
+    line: int = 0
+
+    @property
+    def usual_priority(self) -> str | None:
+        """The priority of jobs that ask for none: as configured, else "normal", else the middle."""
+        if self.default_priority or not self.priorities:
+            return self.default_priority
+        middle = min((len(self.priorities) - 1) // 2, NEUTRAL_PRIORITY)
+        return "normal" if "normal" in self.priorities else self.priorities[middle]
+
+
+class RawExchange(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange under its literal name, durable; rabbitjobs declares it and does nothing else."""
+
+    name: str
+    type: str = "topic"
+    internal: bool = False
+    arguments: Mapping[str, Any] = {}
+    line: int = 0
+
+
+class RawQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue under its literal name, durable; ``type`` is quorum, classic or stream."""
+
+    name: str
+    type: str = "quorum"
+    arguments: Mapping[str, Any] = {}
+    line: int = 0
+
+
+class RawBinding(msgspec.Struct, frozen=True, kw_only=True):
+    """A binding between literal names; ``to_exchange`` tells an exchange from a queue."""
+
+    source: str
+    destination: str
+    to_exchange: bool = False
+    routing_key: str = ""
+    arguments: Mapping[str, Any] = {}
+    line: int = 0
+
+
+class TopologySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one config file asks for.
+
+    ``retry`` always holds the policy called "default". ``ignored_length`` and ``ignored_ttl``
+    bound the window of ignored jobs kept on the broker. ``file`` is "" without a file.
+    """
+
+    namespace: str
+    queues: Mapping[str, QueueSpec]
+    retry: Mapping[str, RetryPolicy]
+    exchanges: tuple[RawExchange, ...] = ()
+    raw_queues: tuple[RawQueue, ...] = ()
+    bindings: tuple[RawBinding, ...] = ()
+    ignored_length: int = DEFAULT_IGNORED_LENGTH
+    ignored_ttl: timedelta = DEFAULT_IGNORED_KEEP
+    file: str = ""
+
+    def policy_of(self, queue: str) -> RetryPolicy:
+        """The retry policy that holds for ``queue`` where no rule and no job names another."""
+        return self.retry[self.queues[queue].retry or DEFAULT_RETRY]
+
+    def policies_of(self, queue: str) -> tuple[RetryPolicy, ...]:
+        """Every retry policy that the config names for ``queue``: its own, then its rules'."""
+        spec = self.queues[queue]
+        named = [spec.retry or DEFAULT_RETRY, *(rule.retry for rule in spec.rules if rule.retry)]
+        return tuple(self.retry[name] for name in dict.fromkeys(named))
+
+    def steps_of(self, queue: str) -> tuple[timedelta, ...]:
+        """The delays, shortest first, that have a retry queue of their own for ``queue``."""
+        return exact_steps(self.policies_of(queue))
+
+    def where(self, line: int) -> str:
+        """``file:line`` for texts, or the empty string where there is no file."""
+        return f"{self.file}:{line}" if self.file and line else self.file
+
+
+@lru_cache(maxsize=1024)
+def exact_steps(policies: tuple[RetryPolicy, ...]) -> tuple[timedelta, ...]:
+    """The distinct delays of ``policies``, shortest first; jittered ones are never exact."""
+    exact = {delay for policy in policies if not policy.jitter for delay in policy.delays}
+    return tuple(sorted(exact))
+
+
+def default_retry() -> RetryPolicy:
+    """The policy of whoever names none: five attempts, after 5 s, 20 s, 80 s and 320 s."""
+    return RetryPolicy(
+        name=DEFAULT_RETRY,
+        attempts=5,
+        delays=tuple(timedelta(seconds=5 * 4**step) for step in range(4)),
+    )
+
+
+def default_spec(
+    namespace: str = "rabbitjobs", queues: Iterable[str] = ("default",)
+) -> TopologySpec:
+    """A topology without any file: plain work queues, the default retries, then review.
+
+    Raises `ConfigError` when a name cannot be used on the broker.
+    """
+    names.check_namespace(namespace)
+    listed = tuple(queues)
+    for queue in listed:
+        names.check_queue(namespace, queue)
+    return TopologySpec(
+        namespace=namespace,
+        queues={queue: QueueSpec(name=queue) for queue in listed},
+        retry={DEFAULT_RETRY: default_retry()},
+    )

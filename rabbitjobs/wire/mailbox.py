@@ -1,0 +1,47 @@
+"""Handing calls to an event loop in another thread: many calls, one wake-up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class Mailbox:
+    """Calls posted from any thread run on ``loop``, in order.
+
+    ``call_soon_threadsafe`` writes a byte to a pipe each time, which costs more than a small job:
+    so only the first call of a batch wakes the loop, and the rest ride along.
+    """
+
+    __slots__ = ("_awake", "_calls", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._awake = False
+
+    def post(self, call: Callable[..., object], *args: Any) -> None:
+        """Run ``call(*args)`` on the loop soon. Dropped silently once the loop is closed."""
+        self._calls.append((call, args))
+        if not self._awake:
+            self._awake = True
+            try:
+                self._loop.call_soon_threadsafe(self._run)
+            except RuntimeError:  # the loop is closed: nobody is left to hear it
+                self._calls.clear()
+
+    def _run(self) -> None:
+        # The flag falls before the count is taken: a post in between wakes the loop once more
+        # for nothing, while the other order could leave a call lying until the next one.
+        self._awake = False
+        calls = self._calls
+        for _ in range(len(calls)):
+            call, args = calls.popleft()
+            try:
+                call(*args)
+            except Exception as error:  # one caller's fault must not swallow its neighbours' calls
+                self._loop.call_exception_handler(
+                    {"message": "a posted call failed", "exception": error}
+                )

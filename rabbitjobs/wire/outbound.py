@@ -1,0 +1,175 @@
+"""Publishing over a link with a deadline: every message gets exactly one outcome.
+
+Within its deadline a publish whose outcome is unknown is repeated with the same job id and a new
+wire message id (two publishes in flight with one message id swap their results). After a channel
+was closed by one bad message its neighbours are repeated one at a time, so that the bad one is
+found by being alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from rabbitjobs.wire.link import Link
+from rabbitjobs.wire.protocol import Confirmed, Outcome, Outgoing, Rejected, Unknown, Wire
+
+SWEEP_SECONDS = 0.1
+_prefix = os.urandom(9).hex()
+_counter = itertools.count(1)
+
+
+def _new_prefix() -> None:
+    global _prefix
+    _prefix = os.urandom(9).hex()
+
+
+os.register_at_fork(after_in_child=_new_prefix)
+
+
+def fresh_message_id() -> str:
+    """A wire message id: unique for each attempt to publish, in every process."""
+    return f"{_prefix}-{next(_counter)}"
+
+
+class _Entry:
+    __slots__ = ("deadline", "done", "message", "written")
+
+    def __init__(
+        self, message: Outgoing, deadline: float, done: Callable[[Outcome], None] | None
+    ) -> None:
+        self.message = message
+        self.deadline = deadline
+        self.done = done
+        self.written = False
+
+
+def _renamed(message: Outgoing) -> Outgoing:
+    properties = msgspec.structs.replace(message.properties, message_id=fresh_message_id())
+    return msgspec.structs.replace(message, properties=properties)
+
+
+class Outbound:
+    """Publishes over one link; everything is called on the I/O loop."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._wire: Wire | None = None
+        self._waiting: deque[_Entry] = deque()
+        self._suspects: deque[_Entry] = deque()
+        self._flying: set[_Entry] = set()
+        self._sweeping = False
+        self._blocked = False
+        link.listen(self)
+
+    def publish(
+        self, message: Outgoing, timeout: float, done: Callable[[Outcome], None]
+    ) -> None:
+        """Publish within ``timeout`` seconds; ``done`` is called exactly once with the outcome."""
+        loop = asyncio.get_running_loop()
+        if message.properties.message_id is None:
+            message = _renamed(message)
+        entry = _Entry(message, loop.time() + timeout, done)
+        if self._wire is None or self._blocked or self._suspects:
+            self._waiting.append(entry)
+        else:
+            self._write(entry)
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def fire(self, message: Outgoing) -> None:
+        """Publish an event: dropped when there is no connection, its outcome is not looked at."""
+        if self._wire is not None and not self._blocked:
+            self._wire.publish(message, lambda _: None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for an outcome."""
+        return not (self._waiting or self._suspects or self._flying)
+
+    def link_up(self, wire: Wire, generation: int) -> None:
+        """Write all that waited."""
+        self._wire, self._blocked = wire, False
+        self._pump()
+
+    def link_down(self, reason: str) -> None:
+        """Hold what comes until there is a connection again."""
+        self._wire = None
+
+    def link_blocked(self, blocked: bool) -> None:
+        """Hold what comes while an alarm is on: the broker would not read it."""
+        self._blocked = blocked
+        if not blocked:
+            self._pump()
+
+    def _write(self, entry: _Entry) -> None:
+        assert self._wire is not None
+        entry.written = True
+        self._flying.add(entry)
+        self._wire.publish(entry.message, lambda outcome: self._outcome(entry, outcome))
+
+    def _outcome(self, entry: _Entry, outcome: Outcome) -> None:
+        self._flying.discard(entry)
+        if entry.done is None:
+            return  # its deadline has passed, the caller has been told
+        if isinstance(outcome, Confirmed):
+            self._finish(entry, outcome)
+        elif isinstance(outcome, Unknown):
+            self._again(entry, self._suspects if outcome.channel else self._waiting)
+        elif outcome.reason == "unavailable":
+            self._waiting.append(entry)
+        else:
+            self._finish(entry, outcome)
+        if self._suspects or self._waiting:
+            self._pump()
+
+    def _again(self, entry: _Entry, where: deque[_Entry]) -> None:
+        entry.message = _renamed(entry.message)
+        where.append(entry)
+
+    def _finish(self, entry: _Entry, outcome: Outcome) -> None:
+        done, entry.done = entry.done, None
+        if done is not None:
+            done(outcome)
+
+    def _pump(self) -> None:
+        while self._wire is not None and not self._blocked:
+            if self._suspects:
+                if not self._flying:
+                    self._write(self._suspects.popleft())
+                return
+            if not self._waiting:
+                return
+            self._write(self._waiting.popleft())
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for queue in (self._waiting, self._suspects):
+            late = [entry for entry in queue if entry.deadline <= now]
+            for entry in late:
+                queue.remove(entry)
+                self._finish(entry, self._too_late(entry))
+        silent = [entry for entry in self._flying if entry.deadline <= now]
+        for entry in silent:
+            self._flying.discard(entry)
+            self._finish(entry, self._too_late(entry))
+        if silent and not self._blocked:
+            self._link.renew("no confirm within the deadline")
+        if self.idle:
+            self._sweeping = False
+        else:
+            loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _too_late(self, entry: _Entry) -> Outcome:
+        if entry.written:
+            return Unknown("no confirm came within the deadline")
+        if self._blocked:
+            return Rejected("blocked", "a memory or disk alarm of the broker blocks publishing")
+        return Rejected("unavailable", self._link.trouble or "no connection within the deadline")

@@ -1,0 +1,133 @@
+"""pika's asyncio connection with the guard below it, reading frames by offset.
+
+pika decodes properties inside the connection, so that one poison message ends it (a timestamp of
+2^62, headers nested 3000 deep, a header that is not a number); bad UTF-8 it hands on as bytes.
+And it slices its whole buffer for each frame. Here the frames of a delivery are decoded by
+``guard``, strictly and where they lie; all others still go through pika's own decoding.
+
+The seam is ``_on_data_available`` and ``_deliver_frame_to_channel`` of pika 1.4; a test holds it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from pika import frame, spec
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.exceptions import InvalidFrameError
+
+from rabbitjobs.wire.guard import (
+    BAD_FRAME,
+    DELIVER,
+    Damage,
+    Guard,
+    damage_of,
+    decode_deliver,
+    decode_header,
+    marked,
+    substitute,
+)
+
+if TYPE_CHECKING:
+    from rabbitjobs.message.properties import Properties
+
+_frame_header = struct.Struct(">BHI").unpack_from
+_method = struct.Struct(">I").unpack_from
+_FRAME_END = 0xCE
+_DELIVER_BYTES = DELIVER.to_bytes(4, "big")
+
+
+class DecodedProperties(spec.BasicProperties):
+    """pika's properties, already decoded: ``value`` is ours, and pika's attributes read from it.
+
+    Of a damaged message ``value`` holds the headers ``x-rj-damage`` and ``x-rj-raw`` only.
+    """
+
+    expiration = None
+    user_id = None
+    cluster_id = None
+
+    def __init__(self, value: Properties) -> None:
+        self.value = value
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "value":
+            raise AttributeError(name)
+        return getattr(self.value, name)
+
+
+class GuardedAsyncioConnection(AsyncioConnection):
+    """An ``AsyncioConnection`` that no message can end."""
+
+    _guard: Guard
+
+    def _init_connection_state(self) -> None:
+        super()._init_connection_state()
+        self._guard = Guard()
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        buffer = self._frame_buffer + data_in if self._frame_buffer else data_in
+        if buffer[:4] == b"AMQP":
+            super()._on_data_available(data_in)
+            return
+        at, size = 0, len(buffer)
+        try:
+            while size - at >= 8:
+                kind, channel, length = _frame_header(buffer, at)
+                end = at + 7 + length
+                if end >= size:
+                    break
+                if buffer[end] != _FRAME_END:
+                    raise InvalidFrameError("Invalid FRAME_END marker")
+                start, at = at, end + 1
+                self.bytes_received += at - start
+                self._take(kind, channel, buffer, start, at)
+        finally:
+            self._frame_buffer = buffer[at:]
+
+    def _take(self, kind: int, channel: int, buffer: bytes, start: int, stop: int) -> None:
+        """One whole frame, ``buffer[start:stop]``, from its type to its end marker."""
+        content: frame.Frame
+        if kind == spec.FRAME_BODY:
+            content = frame.Body(channel, buffer[start + 7 : stop - 1])
+        elif kind == spec.FRAME_HEADER:
+            content = self._header(channel, buffer, start + 7, stop - 1)
+        elif kind == spec.FRAME_METHOD and buffer.startswith(_DELIVER_BYTES, start + 7):
+            content = self._deliver(channel, buffer, start + 7, stop - 1)
+        else:
+            self._process_frame(frame.decode_frame(buffer[start:stop])[1])
+            return
+        self.frames_received += 1
+        self._deliver_frame_to_channel(content)
+
+    def _deliver(self, channel: int, buffer: bytes, start: int, end: int) -> frame.Frame:
+        try:
+            deliver = decode_deliver(buffer, start, end)
+        except BAD_FRAME as error:
+            damage = damage_of(error)
+            self._guard.remember(channel, damage)
+            payload = substitute(spec.FRAME_METHOD, buffer[start:end], damage)
+            deliver = decode_deliver(payload, 0, len(payload))
+        return frame.Method(
+            channel,
+            spec.Basic.Deliver(
+                deliver.consumer_tag,
+                deliver.tag,
+                deliver.redelivered,
+                deliver.exchange,
+                deliver.routing_key,
+            ),
+        )
+
+    def _header(self, channel: int, buffer: bytes, start: int, end: int) -> frame.Frame:
+        damage: Damage | None = self._guard.pending(channel)
+        size = 0
+        try:
+            size, value = decode_header(buffer, start, end)
+        except BAD_FRAME as error:
+            damage = damage or damage_of(error)
+            size = int.from_bytes(buffer[start + 4 : start + 12], "big")
+        if damage is not None:
+            value = marked(damage, buffer[start:end])
+        return frame.Header(channel, size, DecodedProperties(value))

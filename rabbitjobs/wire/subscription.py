@@ -1,0 +1,196 @@
+"""A consumer that outlives connections: re-subscribes, coalesces acks, drops stale ones.
+
+It attaches passively: a queue that is gone is reported and waited for, never recreated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+import tenacity
+
+from rabbitjobs.errors import ChannelClosed, ConnectionLost
+from rabbitjobs.wire.acks import AckWindow
+from rabbitjobs.wire.link import Link
+from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
+
+# A settled message behind a slow one is acked by itself after this long at the latest.
+HOLD_SECONDS = 0.05
+
+State = Literal["waiting", "consuming", "failed", "stopped"]
+
+
+class Handed(msgspec.Struct, frozen=True, gc=False):
+    """A delivery together with the epoch of the subscription in which it came."""
+
+    delivery: Delivery
+    epoch: int
+
+
+class Subscription:
+    """Consumes one queue over a link with at most ``prefetch`` unacked messages.
+
+    Everything is called on the I/O loop. ``deliver`` is called for each message; it must end in
+    exactly one ``ack`` or ``nack``. ``changed`` hears the state and why.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        queue: str,
+        *,
+        prefetch: int,
+        deliver: Callable[[Handed], None],
+        changed: Callable[[State, str], None],
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._link = link
+        self._queue = queue
+        self._prefetch = prefetch
+        self._deliver = deliver
+        self._changed = changed
+        self._arguments = arguments
+        self._consumer: Consumer | None = None
+        self._window = AckWindow()
+        self._epoch = 0
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._flush_soon = False
+        self._flush_later: asyncio.TimerHandle | None = None
+        self.stale = 0
+        link.listen(self)
+
+    def link_up(self, wire: Wire, generation: int) -> None:
+        """Subscribe anew, at full prefetch."""
+        if not self._stopping:
+            self._forget()
+            self._task = asyncio.get_running_loop().create_task(self._attach(wire))
+
+    def link_down(self, reason: str) -> None:
+        """What was delivered and not acked will be delivered again."""
+        self._forget()
+        if self._task is not None:
+            self._task.cancel()
+        if not self._stopping:
+            self._changed("waiting", reason)
+
+    def link_blocked(self, blocked: bool) -> None:
+        """Alarms do not concern consuming."""
+
+    def _forget(self) -> None:
+        self._epoch += 1
+        self._consumer = None
+        self._window = AckWindow()
+
+    async def _attach(self, wire: Wire) -> None:
+        retrying = tenacity.AsyncRetrying(
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
+            retry=tenacity.retry_if_exception_type(ChannelClosed),
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    await self._subscribe(wire)
+        except ConnectionLost:
+            return  # the link brings the next connection
+
+    async def _subscribe(self, wire: Wire) -> None:
+        epoch = self._epoch = self._epoch + 1
+        self._window = AckWindow()
+        try:
+            consumer = await wire.consume(
+                self._queue,
+                prefetch=self._prefetch,
+                deliver=lambda delivery: self._on_delivery(delivery, epoch),
+                cancelled=lambda reason: self._on_cancelled(wire, epoch, reason),
+                arguments=self._arguments,
+            )
+        except ChannelClosed as error:
+            self._changed("failed", str(error))
+            raise
+        if epoch == self._epoch:
+            self._consumer = consumer
+            self._changed("consuming", "")
+
+    def _on_delivery(self, delivery: Delivery, epoch: int) -> None:
+        if epoch == self._epoch:
+            self._window.delivered(delivery.tag)
+            self._deliver(Handed(delivery, epoch))
+
+    def _on_cancelled(self, wire: Wire, epoch: int, reason: str) -> None:
+        if epoch != self._epoch or self._stopping:
+            return
+        self._forget()
+        if wire is self._link.wire:
+            self._changed("failed", reason)
+            self._task = asyncio.get_running_loop().create_task(self._attach(wire))
+
+    def ack(self, handed: Handed) -> None:
+        """The job is settled. An ack from an earlier epoch does nothing: it came back already."""
+        if handed.epoch != self._epoch:
+            self.stale += 1
+        elif self._window.settle(handed.delivery.tag) and not self._flush_soon:
+            self._flush_soon = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def nack(self, handed: Handed) -> None:
+        """Give it back to the queue."""
+        if handed.epoch != self._epoch:
+            self.stale += 1
+        elif self._window.remove(handed.delivery.tag) and self._consumer is not None:
+            self._consumer.nack(handed.delivery.tag)
+
+    def _flush(self) -> None:
+        self._flush_soon = False
+        window, consumer = self._window, self._consumer
+        if consumer is None:
+            return
+        last = window.prefix()
+        if last is not None:
+            consumer.ack(last, multiple=True)
+        if window.held * 2 >= self._prefetch:
+            self._flush_rest()
+        elif window.held and self._flush_later is None:
+            loop = asyncio.get_running_loop()
+            self._flush_later = loop.call_later(HOLD_SECONDS, self._flush_rest)
+
+    def _flush_rest(self) -> None:
+        if self._flush_later is not None:
+            self._flush_later.cancel()
+            self._flush_later = None
+        if self._consumer is not None:
+            for tag in self._window.rest():
+                self._consumer.ack(tag)
+
+    async def stop(self) -> None:
+        """Take nothing more; what was delivered can still be acked or given back."""
+        self._stopping = True
+        self._link.forget(self)
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+        if self._consumer is not None:
+            try:
+                await self._consumer.cancel()
+            except (ConnectionLost, ChannelClosed):
+                self._forget()
+
+    async def finish(self) -> None:
+        """Send every held ack, wait until the broker has taken them in, close the channel.
+
+        Acks just before ``channel.close`` can be lost on a quorum queue; a round trip before it
+        makes them count.
+        """
+        consumer = self._consumer
+        if consumer is not None:
+            self._flush()
+            self._flush_rest()
+            try:
+                await consumer.sync()
+                await consumer.close()
+            except (ConnectionLost, ChannelClosed):
+                pass
+        self._forget()
+        self._changed("stopped", "")
