@@ -179,7 +179,7 @@ class Node:
     def ready(self) -> bool:
         """Whether the server answers its clients now."""
         try:
-            status, _ = self._request("GET", "/api/vhosts", timeout=2)
+            status, _ = self._request("GET", "/api/overview", timeout=2)
             socket.create_connection((HOST, self._record.identity.amqp_port), timeout=2).close()
         except OSError:
             return False
