@@ -86,6 +86,12 @@ class Parts:
 
         apply_spec(self._app.spec, amqp_url=self._app.url, management=self.management())
 
+    def verify(self) -> None:
+        """Hold the live topology against the config's; raises ``TopologyMismatch``."""
+        from rabbitjobs.topology.apply import verify_spec
+
+        verify_spec(self._app.spec, amqp_url=self._app.url)
+
     # --- store ----------------------------------------------------------------------------------
 
     @property
