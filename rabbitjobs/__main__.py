@@ -14,9 +14,9 @@ def main() -> None:
     try:
         cli(prog_name="rabbitjobs")
     except RabbitJobsError as error:
-        from rabbitjobs.monitor.logs import escaped
+        from rabbitjobs.monitor.logs import escape
 
-        sys.stderr.write(f"rabbitjobs: {escaped(str(error))}\n")
+        sys.stderr.write(f"rabbitjobs: {escape(str(error))}\n")
         sys.exit(1)
 
 

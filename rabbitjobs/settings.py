@@ -133,7 +133,7 @@ def _settings(
         keep=results.child("keep").duration(_KEEP, least=_SECOND, most=_YEARS),
         grace=_part(top, "worker", "grace").duration(_GRACE, least=timedelta(), most=_DAY),
         deadline=_part(top, "publisher", "deadline").duration(_DEADLINE, least=_SECOND / 10, most=_DAY),
-        notify=_notify(top.child("notify"), document.file, problems),
+        notify=_notify(top.child("notify")),
         topology=topology,
         folder=folder,
     )
@@ -145,16 +145,12 @@ def _part(top: Field, room: str, key: str) -> Field:
     return top.child(room).keys(key).child(key)
 
 
-def _notify(place: Field, file: str, problems: list[Problem]) -> NotifyOptions | None:
+def _notify(place: Field) -> NotifyOptions | None:
     if not place.given:
         return None
     from rabbitjobs.notify.reading import read as read_notify
 
-    try:
-        return read_notify(place.plain(), file=file, line=place.line_of)
-    except ConfigError as error:
-        problems.extend(error.problems)
-        return None
+    return read_notify(place)
 
 
 def _secret(text: str | None) -> Secret | None:

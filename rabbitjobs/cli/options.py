@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,6 +76,19 @@ class CliContext:
         url = self.settings().broker_url
         assert url is not None
         return url.reveal()
+
+    def command(self) -> tuple[str, ...]:
+        """This command line with its root options, for processes that are started from here.
+
+        The URL is not among them: it would show the password in ``ps``; it goes by environment.
+        """
+        parts = [sys.executable, "-m", "rabbitjobs"]
+        for option, value in (("--app", self.app_name), ("--config", self.config)):
+            if value is not None:
+                parts += [option, str(value)]
+        if self.url is not None:
+            os.environ["RABBITJOBS_CLI_URL"] = self.url
+        return (*parts, "--log-level", self.log_level, "--log-format", self.log_format)
 
     def management_url(self) -> str | None:
         """The configured management URL, if there is one."""

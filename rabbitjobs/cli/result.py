@@ -13,7 +13,7 @@ from rabbitjobs.backend.protocol import Status, Stored
 from rabbitjobs.cli.options import CliContext
 from rabbitjobs.cli.send import DurationType
 from rabbitjobs.errors import JobFailed, ResultError
-from rabbitjobs.monitor.logs import escaped
+from rabbitjobs.monitor.logs import escape
 
 
 @click.command()
@@ -67,5 +67,5 @@ def _moment(at: float | None) -> str | None:
 
 def _text(value: Any) -> str:
     if isinstance(value, str) and "\n" in value:
-        return "\n" + "\n".join(f"  {escaped(line)}" for line in value.splitlines())
-    return escaped(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        return "\n" + "\n".join(f"  {escape(line)}" for line in value.splitlines())
+    return escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
