@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from rabbitjobs.job.signals import Ignore as Ignore
     from rabbitjobs.job.signals import Retry as Retry
     from rabbitjobs.job.signals import Review as Review
-    from rabbitjobs.policy.rules import Rule as Rule
-    from rabbitjobs.policy.rules import ignore as ignore
-    from rabbitjobs.policy.rules import notify as notify
-    from rabbitjobs.policy.rules import retry as retry
-    from rabbitjobs.policy.rules import review as review
+    from rabbitjobs.policy import rules as rules
     from rabbitjobs.publisher.publisher import Sent as Sent
 
 _HOMES = {
@@ -37,14 +33,10 @@ _HOMES = {
     "RabbitJobsError": "errors",
     "Retry": "job.signals",
     "Review": "job.signals",
-    "Rule": "policy.rules",
     "Sent": "publisher.publisher",
     "Status": "backend.protocol",
     "current": "consumer.context",
-    "ignore": "policy.rules",
-    "notify": "policy.rules",
-    "retry": "policy.rules",
-    "review": "policy.rules",
+    "rules": "policy.rules",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 __version__ = "0.1.0"
@@ -54,6 +46,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    module = importlib.import_module(f"{__name__}.{home}")
+    value = module if name == "rules" else getattr(module, name)
     globals()[name] = value
     return value

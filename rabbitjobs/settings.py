@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rabbitjobs.broker.url import Secret
 from rabbitjobs.errors import ConfigError, Problem
-from rabbitjobs.notify.options import NotifyOptions
 
 if TYPE_CHECKING:
     from rabbitjobs.fields import Field
+    from rabbitjobs.notify.options import NotifyOptions
     from rabbitjobs.topology.model import TopologySpec
 
 FILE: Final = "rabbitjobs.yaml"
@@ -47,7 +47,7 @@ class Settings:
     keep: timedelta = _KEEP
     grace: timedelta = _GRACE
     deadline: timedelta = _DEADLINE
-    notify: NotifyOptions = field(default_factory=NotifyOptions)
+    notify: NotifyOptions | None = None
     topology: TopologySpec | None = None
     folder: Path | None = None
 
@@ -133,7 +133,7 @@ def _settings(
         keep=results.child("keep").duration(_KEEP, least=_SECOND, most=_YEARS),
         grace=_part(top, "worker", "grace").duration(_GRACE, least=timedelta(), most=_DAY),
         deadline=_part(top, "publisher", "deadline").duration(_DEADLINE, least=_SECOND / 10, most=_DAY),
-        notify=_notify(top.child("notify"), document.file, problems),
+        notify=_notify(top.child("notify")),
         topology=topology,
         folder=folder,
     )
@@ -145,16 +145,12 @@ def _part(top: Field, room: str, key: str) -> Field:
     return top.child(room).keys(key).child(key)
 
 
-def _notify(place: Field, file: str, problems: list[Problem]) -> NotifyOptions:
+def _notify(place: Field) -> NotifyOptions | None:
     if not place.given:
-        return NotifyOptions()
+        return None
     from rabbitjobs.notify.reading import read as read_notify
 
-    try:
-        return read_notify(place.plain(), file=file, line=place.line_of)
-    except ConfigError as error:
-        problems.extend(error.problems)
-        return NotifyOptions()
+    return read_notify(place)
 
 
 def _secret(text: str | None) -> Secret | None:

@@ -104,11 +104,22 @@ class RabbitJobs:
         """The broker's URL, with its password; raises ``BrokerError`` when none is to be found."""
         return self.parts.broker_url(self._url)
 
-    def check(self) -> None:
-        """Hold the code against the config: raises ``ConfigError`` with every mismatch."""
+    def check(self) -> list[str]:
+        """Hold the code against the config: raises ``ConfigError`` with every mismatch.
+
+        Returns warnings: queues of the config that no job here uses.
+        """
         from rabbitjobs.app.checking import check
 
-        check(self.registry, self.settings, self._namespace)
+        return check(self.registry, self.settings, self._namespace)
+
+    def override(self, *, config: Path | None = None, url: str | None = None) -> None:
+        """Use another configuration or broker than the code says: for command lines and tests."""
+        if config is not None:
+            self._config = config
+            self.__dict__.pop("settings", None)
+        if url is not None:
+            self._url = url
 
     # --- jobs -----------------------------------------------------------------------------------
 

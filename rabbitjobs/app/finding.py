@@ -24,7 +24,7 @@ def find_app(named: str | None, *, configured: str | None = None) -> RabbitJobs:
 
     The form is ``module:attribute``; the working directory is importable. Raises ``AppNotFound``.
     """
-    text = named or os.environ.get("RABBITJOBS_APP") or configured or _of_pyproject()
+    text = named_app(named, configured)
     if not text:
         raise AppNotFound(
             "expected the app as module:attribute, got none; use --app, RABBITJOBS_APP, `app` in "
@@ -44,6 +44,11 @@ def find_app(named: str | None, *, configured: str | None = None) -> RabbitJobs:
             f"got {type(found).__name__}{hint}"
         )
     return found
+
+
+def named_app(named: str | None, configured: str | None) -> str | None:
+    """The app's name as ``module:attribute``, by the order of ``find_app``; ``None`` if none is."""
+    return named or os.environ.get("RABBITJOBS_APP") or configured or _of_pyproject()
 
 
 def include(modules: Iterable[str]) -> None:

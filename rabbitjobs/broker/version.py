@@ -44,7 +44,7 @@ class Capabilities:
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
-    """Read ``"4.3.6"``, ``"3.10.8+2.g1234"`` or ``"4.3"``; raises `BrokerError` for anything else."""
+    """Read ``"4.3.6"``, ``"3.10.8+2.g12"`` or ``"4.3"``; raises `BrokerError` for anything else."""
     match = re.match(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?!\d)", text)
     if not match:
         raise BrokerError(f"expected a RabbitMQ version such as 4.3.6, got {text!r}")

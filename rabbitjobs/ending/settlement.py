@@ -200,7 +200,9 @@ def _failed(
     properties.headers[h.REASON] = verdict.decision.do
     properties.headers[h.RULE] = verdict.decision.rule
     route = routes.failed(spec, kind, envelope.queue)
-    return Outgoing(route.exchange, route.routing_key, properties, envelope.body)
+    # A note needs no arguments, and the notifier holds thousands of notes at a time.
+    body = b"" if kind == "notify" else envelope.body
+    return Outgoing(route.exchange, route.routing_key, properties, body)
 
 
 def _completion(outcome: Outcome, status: Status, spec: TopologySpec) -> Outgoing:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -13,8 +15,26 @@ from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.app.roles import Role, worker_name
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import Drained
+from rabbitjobs.monitor.report import report_events
+from rabbitjobs.process.state import report_state
 
 log = structlog.get_logger("rabbitjobs.worker")
+
+
+def start(
+    app: RabbitJobs, make_roles: Callable[[], Sequence[Role]], *, grace: float | None = None
+) -> int:
+    """Check code against config and live topology, then work; returns the exit code."""
+    for warning in app.check():
+        log.warning(warning)
+    report_events(app.bus)
+    report_state(app.bus)
+    app.parts.verify()
+    store = app.parts.store
+    if store is not None and store.one_machine:
+        log.info("the store is SQLite: it serves the processes of this machine only", store=store.where)
+    seconds = app.settings.grace.total_seconds() if grace is None else grace
+    return Worker(app, make_roles(), grace=seconds).run()
 
 
 class Worker:
@@ -28,9 +48,16 @@ class Worker:
     def run(self) -> int:
         """Work until told to stop; the exit code: 0 when everything was finished or handed back."""
         try:
-            return asyncio.run(self._main())
+            abandoned = asyncio.run(self._main())
         finally:
             self._app.close()
+        if abandoned:
+            # They run on threads that nobody can stop, and the interpreter would wait for them.
+            # They are not acked, so the broker delivers them again.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+        return 0
 
     async def _main(self) -> int:
         stop, hurry = asyncio.Event(), asyncio.Event()
@@ -66,6 +93,4 @@ class Worker:
                 abandoned=total.abandoned,
             )
         )
-        # What is abandoned runs on a thread that nobody can stop: the interpreter would wait for
-        # it at exit. It is not acked, so the broker delivers it again.
-        return 0
+        return total.abandoned

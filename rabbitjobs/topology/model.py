@@ -1,4 +1,4 @@
-"""The topology that a config file asks for, as frozen values: what is wanted, not how it is made."""
+"""The topology that a config file asks for, as frozen values: what is wanted, not how."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from rabbitjobs.policy.rules import RetryPolicy
+from rabbitjobs.policy.rules import RetryPolicy as RetryPolicy
 from rabbitjobs.topology import names
 
 Action = Literal["retry", "ignore", "review", "notify"]
@@ -17,7 +17,7 @@ Loss = Literal["classic-queue", "two-priorities", "consumer-timeout"]
 
 ACTIONS: Final[tuple[Action, ...]] = ("retry", "ignore", "review", "notify")
 LOSSES: Final[Mapping[Loss, str]] = {
-    "classic-queue": "a classic queue: not replicated, dead letters at most once, no delivery limit",
+    "classic-queue": "a classic queue: one copy only, dead letters at most once, no delivery limit",
     "two-priorities": "only two priorities are told apart, mixed 2:1",
     "consumer-timeout": "no consumer timeout of its own: the node's holds",
 }

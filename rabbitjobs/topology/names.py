@@ -112,7 +112,7 @@ def retry_key(queue: str, delay: timedelta) -> str:
 
 
 def ladder_key(queue: str, seconds: int) -> str:
-    """Routing key on the delay exchange for a delay of whole ``seconds``: one bit for each level."""
+    """Routing key on the delay exchange for whole ``seconds``: one bit for each level."""
     return _short(f"{'.'.join(format(seconds, f'0{LEVELS}b'))}.{queue}")
 
 
@@ -168,6 +168,8 @@ def name_fault(name: str) -> str | None:
         return "a name without white space at its ends"
     if any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in name):
         return "a name without control characters"
+    if not unicodedata.is_normalized("NFC", name):
+        return "a name in Unicode's composed form (NFC), as code and config have to agree on it"
     if "*" in name or "#" in name:
         return "a name without * and # (they are wildcards in bindings)"
     if len(name.encode()) > MAX_BYTES:
@@ -183,5 +185,7 @@ def _name(*parts: str) -> str:
 def _short(name: str) -> str:
     size = len(name.encode())
     if size > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes for an AMQP name, got {size}: {name!r}")
+        raise ValueError(
+            f"expected an AMQP name of at most {MAX_BYTES} bytes, got {size}: {name!r}"
+        )
     return name

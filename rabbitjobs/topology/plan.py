@@ -80,12 +80,12 @@ def compile_plan(spec: TopologySpec, capabilities: Capabilities) -> Plan:
     """
     _refuse_losses(spec, capabilities)
     queues = (
+        *(_raw_queue(raw.name, raw.type, raw.arguments) for raw in spec.raw_queues),
         *(_work_queue(spec, queue, capabilities) for queue in spec.queues.values()),
         *_retry_queues(spec),
         *_landing_queues(spec),
         *_level_queues(spec.namespace),
         *_fail_queues(spec),
-        *(_raw_queue(raw.name, raw.type, raw.arguments) for raw in spec.raw_queues),
     )
     return Plan(
         spec=spec,
@@ -94,7 +94,7 @@ def compile_plan(spec: TopologySpec, capabilities: Capabilities) -> Plan:
         queues=queues,
         bindings=tuple(_bindings(spec)),
         policies=tuple(_policies(spec, queues, capabilities)),
-        unbound=tuple(_ladder_end(spec, queue, landing=not queue.max_length) for queue in _all(spec)),
+        unbound=tuple(_ladder_end(spec, q, landing=not q.max_length) for q in _all(spec)),
     )
 
 
@@ -102,7 +102,7 @@ def compile_plan(spec: TopologySpec, capabilities: Capabilities) -> Plan:
 
 
 def losses(queue: QueueSpec, capabilities: Capabilities) -> tuple[Loss, ...]:
-    """What this broker takes away from what ``queue`` asks for, by the names that ``accept`` uses."""
+    """What this broker takes away from ``queue``, by the names that ``accept`` uses."""
     found: list[Loss] = []
     if queue.priorities and not capabilities.priority_levels:
         found.append("classic-queue")
@@ -169,9 +169,7 @@ def _landing_queues(spec: TopologySpec) -> Iterable[Queue]:
             yield _waiting(name, "landing", spec, queue.name, LANDING_TTL)
 
 
-def _waiting(
-    name: str, role: QueueRole, spec: TopologySpec, queue: str, delay: timedelta
-) -> Queue:
+def _waiting(name: str, role: QueueRole, spec: TopologySpec, queue: str, delay: timedelta) -> Queue:
     arguments = _safe_arguments(names.deliver_exchange(spec.namespace), queue)
     arguments["x-message-ttl"] = _milliseconds(delay)
     return Queue(name=name, role=role, arguments=arguments, of=queue)
@@ -212,7 +210,7 @@ def _raw_queue(name: str, kind: str, arguments: Arguments) -> Queue:
 
 
 def _safe_arguments(dead_letter_exchange: str, key: str | None = None) -> dict[str, Any]:
-    """At-least-once dead lettering needs all of these together; without one it degrades silently."""
+    """At-least-once dead lettering needs them all; without one it degrades silently."""
     arguments: dict[str, Any] = {
         "x-queue-type": "quorum",
         "x-overflow": "reject-publish",
@@ -228,6 +226,8 @@ def _safe_arguments(dead_letter_exchange: str, key: str | None = None) -> dict[s
 
 
 def _exchanges(spec: TopologySpec) -> Iterable[Exchange]:
+    for raw in spec.exchanges:
+        yield Exchange(name=raw.name, type=raw.type, internal=raw.internal, arguments=raw.arguments)
     ns = spec.namespace
     undeliverable = names.undeliverable_exchange(ns)
     yield Exchange(name=undeliverable, type="fanout", internal=True)
@@ -243,10 +243,6 @@ def _exchanges(spec: TopologySpec) -> Iterable[Exchange]:
     yield Exchange(name=names.fail_exchange(ns), type="direct")
     yield Exchange(name=names.events_exchange(ns), type="topic")
     yield Exchange(name=names.control_exchange(ns), type="topic")
-    for raw in spec.exchanges:
-        yield Exchange(
-            name=raw.name, type=raw.type, internal=raw.internal, arguments=raw.arguments
-        )
     yield Exchange(name=names.jobs_exchange(ns), type="direct")
 
 
@@ -311,9 +307,7 @@ def _ladder_bindings(namespace: str) -> Iterable[Binding]:
         queue = names.delay_level(namespace, level)
         if above:
             exchange = names.delay_level(namespace, level)
-            yield Binding(
-                source=exchange, destination=queue, routing_key=f"{'*.' * above}1.#"
-            )
+            yield Binding(source=exchange, destination=queue, routing_key=f"{'*.' * above}1.#")
             yield Binding(
                 source=exchange,
                 destination=_after_level(namespace, level),
@@ -367,7 +361,7 @@ def _definition(spec: TopologySpec, queue: Queue, capabilities: Capabilities) ->
 
 
 def _safety(queue: Queue) -> dict[str, Any]:
-    """Repeated in the policy: a policy of ours that lacked them would let defaults shine through."""
+    """The safety keys once more, so that no other policy is needed for them."""
     keys = ("overflow", "dead-letter-strategy", "dead-letter-exchange", "dead-letter-routing-key")
     return {key: queue.arguments[f"x-{key}"] for key in keys if f"x-{key}" in queue.arguments}
 

@@ -81,14 +81,15 @@ def priority_number(source: Source, queue: str, name: str | None) -> int | None:
     usual = found.usual_priority
     wanted = usual if name is None else name
     if wanted is None or usual is None:
-        return _no_priority(found, wanted)
+        _refuse_priority(found, wanted)
+        return None
     if wanted not in found.priorities:
         listed = ", ".join(found.priorities)
         raise ArgumentsRefused(f"expected one of {listed}, got priority {wanted!r}", queue=queue)
     return NEUTRAL_PRIORITY + found.priorities.index(wanted) - found.priorities.index(usual)
 
 
-def _no_priority(queue: QueueSpec, name: str | None) -> None:
+def _refuse_priority(queue: QueueSpec, name: str | None) -> None:
     if name is not None:
         raise ArgumentsRefused(
             f"expected no priority, for the queue lists none, got {name!r}; "

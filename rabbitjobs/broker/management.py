@@ -1,0 +1,283 @@
+"""A client for RabbitMQ's management HTTP API: what AMQP cannot ask or set. Blocking calls."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote, unquote, urlsplit
+
+from rabbitjobs.broker.url import Address, Secret
+from rabbitjobs.errors import ManagementError, UrlRefused
+
+if TYPE_CHECKING:
+    import httpx
+
+_PORT: Final = 15672
+_TLS_PORT: Final = 15671
+_GONE: Final = 404
+
+
+class Management:
+    """One node's management API, as one user.
+
+    ``url`` is ``https://``, or ``http://`` on loopback; ``user`` and ``password`` may stand in
+    it instead. ``plain_host`` names one more host where plain HTTP will do: the one that an
+    ``amqp://`` URL sends the same password to anyway. ``timeout`` is in seconds, for each request.
+    Every method raises `ManagementError` when the API refuses or cannot be reached. Close it, or
+    use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        user: str | None = None,
+        password: Secret | None = None,
+        timeout: float = 10.0,
+        cafile: str | None = None,
+        plain_host: str | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        _check_scheme(parts.scheme, parts.hostname, plain_host)
+        self.user = unquote(parts.username) if parts.username else user or "guest"
+        in_url = Secret(unquote(parts.password)) if parts.password else None
+        self._password = in_url or password or Secret("guest")
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        port = f":{parts.port}" if parts.port else ""
+        self.url = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
+        self._timeout = timeout
+        self._cafile = cafile
+        self._client: httpx.Client | None = None
+
+    def __repr__(self) -> str:
+        return f"Management({self.url!r}, user={self.user!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    # --- the broker as a whole ---------------------------------------------------------------
+
+    def overview(self) -> dict[str, Any]:
+        """Cluster name, versions, totals."""
+        return dict(self._get("overview"))
+
+    def version(self) -> str:
+        """The server's version, such as "4.3.6"."""
+        return str(self.overview().get("rabbitmq_version", ""))
+
+    def whoami(self) -> frozenset[str]:
+        """The tags of this user: "administrator", "policymaker", ..."""
+        tags = self._get("whoami").get("tags", ())
+        return frozenset(tags.split(",") if isinstance(tags, str) else tags)
+
+    def alarms(self) -> tuple[str, ...]:
+        """The memory and disk alarms in force; publishers are blocked while there is one."""
+        response = self._request("GET", "health/checks/alarms", accept=(503,))
+        if response.status_code < 300:
+            return ()
+        found = response.json()
+        listed = [f"{a.get('resource')} alarm on {a.get('node')}" for a in found.get("alarms", ())]
+        return tuple(listed) or (str(found.get("reason", "an alarm")),)
+
+    # --- what stands on a vhost --------------------------------------------------------------
+
+    def queues(self, vhost: str) -> list[dict[str, Any]]:
+        """Every queue with its arguments, effective policy and totals.
+
+        Without statistics: with them a new queue shows its policy seconds late.
+        """
+        query = "disable_stats=true&enable_queue_totals=true"
+        return list(self._get(f"queues/{_part(vhost)}?{query}"))
+
+    def queue(self, vhost: str, name: str) -> dict[str, Any] | None:
+        """One queue with its statistics (which may be seconds late), or ``None``."""
+        response = self._request("GET", f"queues/{_part(vhost)}/{_part(name)}", accept=(_GONE,))
+        return None if response.status_code == _GONE else dict(response.json())
+
+    def exchanges(self, vhost: str) -> list[dict[str, Any]]:
+        """Every exchange, the built-in ones included."""
+        return list(self._get(f"exchanges/{_part(vhost)}"))
+
+    def bindings(self, vhost: str) -> list[dict[str, Any]]:
+        """Every binding, those of the default exchange included."""
+        return list(self._get(f"bindings/{_part(vhost)}"))
+
+    # --- policies ----------------------------------------------------------------------------
+
+    def policies(self, vhost: str) -> list[dict[str, Any]]:
+        """Every policy of the vhost (operator policies are not among them)."""
+        return list(self._get(f"policies/{_part(vhost)}"))
+
+    def set_policy(
+        self,
+        vhost: str,
+        name: str,
+        *,
+        pattern: str,
+        definition: Mapping[str, Any],
+        priority: int,
+        apply_to: str = "queues",
+    ) -> None:
+        """Create or replace a policy; needs the tag "policymaker"."""
+        body = {
+            "pattern": pattern,
+            "definition": dict(definition),
+            "priority": priority,
+            "apply-to": apply_to,
+        }
+        self._request("PUT", f"policies/{_part(vhost)}/{_part(name)}", body)
+
+    def delete_policy(self, vhost: str, name: str) -> None:
+        """Delete a policy; it may be gone already."""
+        self._request("DELETE", f"policies/{_part(vhost)}/{_part(name)}", accept=(_GONE,))
+
+    # --- vhosts, users and permissions -------------------------------------------------------
+
+    def vhosts(self) -> list[str]:
+        """The names of all vhosts that this user sees."""
+        return [str(vhost["name"]) for vhost in self._get("vhosts")]
+
+    def create_vhost(self, name: str) -> None:
+        """Create a vhost; it may be there already. Needs the tag "administrator"."""
+        self._request("PUT", f"vhosts/{_part(name)}", {})
+
+    def delete_vhost(self, name: str) -> None:
+        """Delete a vhost WITH everything in it; it may be gone already."""
+        self._request("DELETE", f"vhosts/{_part(name)}", accept=(_GONE,))
+
+    def users(self) -> list[dict[str, Any]]:
+        """Every user: name and tags."""
+        return list(self._get("users"))
+
+    def put_user(self, name: str, *, password: Secret, tags: tuple[str, ...] = ()) -> None:
+        """Create a user, or give an old one this password and these tags."""
+        body = {"password": password.reveal(), "tags": ",".join(tags)}
+        self._request("PUT", f"users/{_part(name)}", body)
+
+    def delete_user(self, name: str) -> None:
+        """Delete a user; it may be gone already."""
+        self._request("DELETE", f"users/{_part(name)}", accept=(_GONE,))
+
+    def permissions(self, vhost: str) -> list[dict[str, Any]]:
+        """Who may do what on a vhost."""
+        return list(self._get(f"vhosts/{_part(vhost)}/permissions"))
+
+    def set_permissions(
+        self, vhost: str, user: str, *, configure: str, write: str, read: str
+    ) -> None:
+        """Grant a user three patterns on a vhost, in place of what it had there."""
+        body = {"configure": configure, "write": write, "read": read}
+        self._request("PUT", f"permissions/{_part(vhost)}/{_part(user)}", body)
+
+    # --- HTTP --------------------------------------------------------------------------------
+
+    def _get(self, path: str) -> Any:
+        return self._request("GET", path).json()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        accept: tuple[int, ...] = (),
+    ) -> httpx.Response:
+        import httpx
+
+        where = f"{method} {self.url}/api/{path}"
+        try:
+            response = self._connected().request(method, f"api/{path}", json=body)
+        except httpx.HTTPError as error:
+            raise ManagementError(
+                f"expected RabbitMQ's management API at {self.url}, got "
+                f"{error or type(error).__name__}; enable the plugin rabbitmq_management, or set "
+                "RABBITJOBS_MANAGEMENT_URL"
+            ) from error
+        if response.is_success or response.status_code in accept:
+            return response
+        raise ManagementError(_refusal(response, where, self.user), status=response.status_code)
+
+    def _connected(self) -> httpx.Client:
+        import httpx
+
+        if self._client is None:
+            import ssl
+
+            tls = self.url.startswith("https:")
+            self._client = httpx.Client(
+                base_url=f"{self.url}/",
+                auth=(self.user, self._password.reveal()),
+                timeout=self._timeout,
+                verify=ssl.create_default_context(cafile=self._cafile) if tls else False,
+                trust_env=False,  # a proxy of the environment would see the password
+            )
+        return self._client
+
+
+def management_of(address: Address, url: str | None = None) -> Management:
+    """The management API that belongs to a broker's AMQP address, as the same user.
+
+    ``url`` says where it is; without one it is the same host on RabbitMQ's usual port: 15672, or
+    15671 with TLS when AMQP has TLS. Nothing is sent yet. Raises `UrlRefused` for plain HTTP to a
+    host that the AMQP password does not go to in plain already.
+    """
+    plain = None if address.tls else address.host
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    usual = f"https://{host}:{_TLS_PORT}" if address.tls else f"http://{host}:{_PORT}"
+    return Management(
+        url or usual,
+        user=address.user,
+        password=address.password,
+        cafile=address.cafile,
+        plain_host=plain,
+    )
+
+
+def _check_scheme(scheme: str, host: str | None, plain_host: str | None) -> None:
+    if scheme not in ("http", "https") or not host:
+        raise UrlRefused(f"expected an https:// management URL, got scheme {scheme!r}")
+    if scheme == "http" and host != plain_host and not _is_loopback(host):
+        raise UrlRefused(
+            f"expected an https:// management URL for {host}, got http://, which would show the "
+            "password on the network; use TLS, or a tunnel to loopback"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refusal(response: httpx.Response, where: str, user: str) -> str:
+    try:
+        found = response.json()
+        reason = found.get("reason") or found.get("error") or response.text
+    except (ValueError, AttributeError):
+        reason = response.text[:200]
+    reason = " ".join(str(reason).split())
+    hint = ""
+    if response.status_code in (401, 403):
+        hint = f"; user {user!r} needs the password, a tag (policymaker) and rights for this"
+    return f"{where}: expected success, got {response.status_code} {reason}{hint}"
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
