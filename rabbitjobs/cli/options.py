@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rabbitjobs import settings as configuration
 
@@ -24,7 +24,7 @@ class CliContext:
     config: Path | None = None
     url: str | None = None
     log_level: str = "info"
-    log_format: str = "auto"
+    log_format: Literal["auto", "console", "json"] = "auto"
 
     def log(self) -> None:
         """Configure logging: for commands that run something, not for those that print."""

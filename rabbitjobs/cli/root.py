@@ -52,6 +52,6 @@ class _Lazy(click.Group):
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]), default="auto", show_default=True)
 @click.version_option(package_name="rabbitjobs")
 @click.pass_context
-def cli(ctx: click.Context, **options: Any) -> None:
+def cli(ctx: click.Context, /, **options: Any) -> None:
     """Reliable background jobs on RabbitMQ."""
     ctx.obj = CliContext(**options)

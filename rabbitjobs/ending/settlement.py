@@ -79,7 +79,8 @@ def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Set
     """The settlement of an attempt; ``decision`` is ``None`` for a success."""
     failure = outcome.failure
     if failure is None or decision is None:
-        status, sends, verdict = Status.SUCCEEDED, (), None
+        status, verdict = Status.SUCCEEDED, None
+        sends: tuple[Outgoing, ...] = ()
     else:
         status = _STATUS[decision.do]
         verdict = Verdict(failure=failure, decision=decision)
