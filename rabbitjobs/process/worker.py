@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -16,25 +17,32 @@ from rabbitjobs.app.roles import Role, worker_name
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import Drained
 from rabbitjobs.monitor.report import report_events
+from rabbitjobs.monitor.tail import Broadcaster
 from rabbitjobs.process.state import report_state
 
 log = structlog.get_logger("rabbitjobs.worker")
 
 
 def start(
-    app: RabbitJobs, make_roles: Callable[[], Sequence[Role]], *, grace: float | None = None
+    app: RabbitJobs, make_roles: Callable[[], Sequence[Role]], *, grace: float | None = None,
+    queue: str | None = None,
 ) -> int:
-    """Check code against config and live topology, then work; returns the exit code."""
+    """Check code against config and live topology, then work; returns the exit code.
+
+    ``queue`` narrows the check of the topology to what the worker of one queue needs.
+    """
     for warning in app.check():
         log.warning(warning)
-    report_events(app.bus)
+    report_events(app.bus, every=logging.getLogger().isEnabledFor(logging.DEBUG))
     report_state(app.bus)
-    app.parts.verify()
+    app.parts.verify(queue)
     store = app.parts.store
     if store is not None and store.one_machine:
         log.info("the store is SQLite: it serves the processes of this machine only", store=store.where)
     seconds = app.settings.grace.total_seconds() if grace is None else grace
-    return Worker(app, make_roles(), grace=seconds).run()
+    roles = make_roles()
+    Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
+    return Worker(app, roles, grace=seconds).run()
 
 
 class Worker:

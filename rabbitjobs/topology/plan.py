@@ -12,7 +12,13 @@ import msgspec
 from rabbitjobs.broker.version import Capabilities
 from rabbitjobs.errors import TopologyRefused
 from rabbitjobs.topology import names
-from rabbitjobs.topology.model import LOSSES, NEUTRAL_PRIORITY, Loss, QueueSpec, TopologySpec
+from rabbitjobs.topology.model import (
+    LOSSES,
+    NEUTRAL_PRIORITY,
+    Loss,
+    QueueSpec,
+    TopologySpec,
+)
 
 POLICY_PRIORITY: Final = 10_000
 """High, because a stranger's policy of a higher priority would shadow ours whole."""

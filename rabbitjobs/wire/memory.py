@@ -19,7 +19,13 @@ from pika.spec import BasicProperties
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.message.properties import Properties
-from rabbitjobs.wire.guard import BAD_FRAME, damage_of, decode_header, marked, read_damage
+from rabbitjobs.wire.guard import (
+    BAD_FRAME,
+    damage_of,
+    decode_header,
+    marked,
+    read_damage,
+)
 from rabbitjobs.wire.memory_broker import MemoryBroker
 from rabbitjobs.wire.memory_queue import Entry, Queue
 from rabbitjobs.wire.protocol import Delivery, Outcome, Outgoing, Rejected, Unknown

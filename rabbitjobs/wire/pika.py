@@ -39,6 +39,17 @@ def _ignore(*_: Any) -> None:
     return None
 
 
+def _resolve(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _bind(
+    channel: Channel, queue: str, exchange: str, key: str
+) -> Callable[[Callable[[Any], None]], Any]:
+    return lambda done: channel.queue_bind(queue, exchange, key, callback=done)
+
+
 def _reason(error: BaseException | None) -> str:
     return str(error) or type(error).__name__
 
@@ -70,7 +81,7 @@ class PikaWire:
 
         connection = GuardedAsyncioConnection(
             _parameters(address, name),
-            on_open_callback=lambda _: opened.done() or opened.set_result(None),
+            on_open_callback=lambda _: _resolve(opened, None),
             on_open_error_callback=failed,
             on_close_callback=ended,
             custom_ioloop=loop,
@@ -141,10 +152,7 @@ class PikaWire:
             lambda done: channel.queue_declare(name, exclusive=True, callback=done),
         )
         for key in keys:
-            await _call(
-                channel,
-                lambda done, key=key: channel.queue_bind(name, exchange, key, callback=done),
-            )
+            await _call(channel, _bind(channel, name, exchange, key))
         channel.close()
         return name
 
@@ -155,7 +163,7 @@ class PikaWire:
         if connection is None or connection.is_closed:
             return
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        connection.add_on_close_callback(lambda *_: gone.done() or gone.set_result(None))
+        connection.add_on_close_callback(lambda *_: _resolve(gone, None))
         try:
             if connection.is_open:
                 connection.close()
@@ -178,7 +186,7 @@ class PikaWire:
                 opened.set_exception(_translate(error))
 
         channel: Channel = connection.channel(
-            on_open_callback=lambda ch: opened.done() or opened.set_result(ch)
+            on_open_callback=lambda channel: _resolve(opened, channel)
         )
         channel.add_on_close_callback(ended)
         return await opened
