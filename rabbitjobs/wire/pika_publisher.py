@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import pika
 import pika.exceptions
 from pika.channel import Channel
 
-from rabbitjobs.message.properties import Properties
+from rabbitjobs.wire.frames import UNENCODABLE, basic_properties, culprit
 from rabbitjobs.wire.pika_calls import reason, translate
 from rabbitjobs.wire.pika_guard import GuardedAsyncioConnection
 from rabbitjobs.wire.protocol import CONFIRMED, Outcome, Outgoing, Rejected, Unknown
-
-# What pika raises, before a byte is written, for a message that AMQP cannot carry.
-UNENCODABLE = (pika.exceptions.AMQPError, ValueError, AssertionError, TypeError, struct.error)
 
 _Pending = tuple[Outgoing, Callable[[Outcome], None]]
 
@@ -75,7 +70,7 @@ class PikaPublisher:
                 message.exchange,
                 message.routing_key,
                 message.body,
-                _basic_properties(message.properties),
+                basic_properties(message.properties),
                 message.mandatory,
             )
         except UNENCODABLE as error:
@@ -120,11 +115,11 @@ class PikaPublisher:
             return  # the connection ended: ``fail`` follows
         flying, self._flying = list(self._flying.values()), {}
         self._returned.clear()
-        culprit = _culprit([message for message, _ in flying], error.reply_text)
+        guilty = culprit([message for message, _ in flying], error.reply_text)
         if self._connection.is_open:
             self._start()
         for message, done in flying:
-            if message is culprit:
+            if message is guilty:
                 done(Rejected("refused", error.reply_text, error.reply_code))
             else:
                 done(Unknown(f"the channel was closed: {error.reply_text}", channel=True))
@@ -137,27 +132,3 @@ class PikaPublisher:
             done(outcome)
         for _, done in held:
             done(Rejected("unavailable", outcome.text))
-
-
-def _culprit(flying: list[Outgoing], text: str) -> Outgoing | None:
-    """Which message closed the channel: the only one, or the first to the exchange it names."""
-    if len(flying) == 1:
-        return flying[0]
-    named = [message for message in flying if f"exchange '{message.exchange}'" in text]
-    return named[0] if named else None
-
-
-def _basic_properties(ours: Properties) -> pika.BasicProperties:
-    return pika.BasicProperties(
-        content_type=ours.content_type,
-        content_encoding=ours.content_encoding,
-        headers=ours.headers,
-        delivery_mode=ours.delivery_mode,
-        priority=ours.priority,
-        correlation_id=ours.correlation_id,
-        reply_to=ours.reply_to,
-        message_id=ours.message_id,
-        timestamp=ours.timestamp,
-        type=ours.type,
-        app_id=ours.app_id,
-    )
