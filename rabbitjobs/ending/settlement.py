@@ -105,6 +105,23 @@ def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
     return msgspec.structs.replace(settlement(outcome, decision, terms), record=None)
 
 
+def running(envelope: Envelope, terms: Terms) -> Record:
+    """What is noted while an attempt runs; ``ended`` means nothing yet."""
+    at = now()
+    return Record(
+        job_id=envelope.id,
+        attempt=envelope.attempt,
+        job=envelope.job,
+        queue=envelope.queue,
+        status=Status.RUNNING,
+        enqueued=envelope.enqueued,
+        started=at,
+        ended=at,
+        keep=terms.keep,
+        worker=terms.worker,
+    )
+
+
 def quarantined(properties: Properties, body: bytes, raw: bytes, why: str, queue: str, spec: TopologySpec) -> Settlement:
     """The settlement of a message that cannot be read: into quarantine, with all its bytes."""
     route = routes.failed(spec, "quarantine", queue)

@@ -17,7 +17,7 @@ import structlog
 Format = Literal["auto", "console", "json"]
 
 # Their DEBUG and INFO lines print message bodies, headers and URLs with passwords.
-CAPPED = ("pika", "aio_pika", "aiormq", "httpx", "httpcore", "sqlalchemy.engine", "asyncio")
+CAPPED = ("alembic", "watchfiles", "pika", "aio_pika", "aiormq", "httpx", "httpcore", "sqlalchemy.engine", "asyncio")
 HIDDEN = "***"
 DEEPEST = 6
 LONGEST = 10_000
