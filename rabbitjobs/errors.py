@@ -262,6 +262,21 @@ class ActionRefused(DeskError):
     """The action is not allowed in the case's state."""
 
 
+# --- notifications -------------------------------------------------------------------------
+
+
+class NotifyError(RabbitJobsError):
+    """A notification could not be handed on."""
+
+
+class NotifyUnavailable(NotifyError):
+    """A channel did not take it for now: the note stays in the queue and is told later."""
+
+
+class NotifyRefused(NotifyError):
+    """It can never be delivered: the URL is not allowed, or its receiver refused it for good."""
+
+
 # --- worker --------------------------------------------------------------------------------
 
 

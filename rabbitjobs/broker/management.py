@@ -110,6 +110,10 @@ class Management:
         response = self._request("GET", f"queues/{_part(vhost)}/{_part(name)}", accept=(_GONE,))
         return None if response.status_code == _GONE else dict(response.json())
 
+    def purge(self, vhost: str, name: str) -> None:
+        """Destroy every ready message of a queue; on 4.3 those held for dead lettering too."""
+        self._request("DELETE", f"queues/{_part(vhost)}/{_part(name)}/contents")
+
     def exchanges(self, vhost: str) -> list[dict[str, Any]]:
         """Every exchange, the built-in ones included."""
         return list(self._get(f"exchanges/{_part(vhost)}"))

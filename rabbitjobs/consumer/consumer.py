@@ -70,6 +70,7 @@ class QueueConsumer:
         self._subscription: Subscription | None = None
         self._stopping = False
         self._settled = 0
+        self._returned = 0
         self._idle = asyncio.Event()
 
     @property
@@ -178,7 +179,9 @@ class QueueConsumer:
         self._running.discard(running)
         if running.key is not None:
             self._by_key.pop(running.key, None)
-        if self._waiting and not self._stopping and len(self._running) < self._slots:
+        for _ in range(len(self._waiting)):
+            if self._stopping or len(self._running) >= self._slots:
+                break
             envelope, why, handed = self._waiting.popleft()
             if envelope is None or not self._adopt(envelope, handed):
                 self._start(envelope, why, handed)
@@ -191,6 +194,7 @@ class QueueConsumer:
 
     def _give_back(self, handed: Handed) -> None:
         assert self._subscription is not None
+        self._returned += 1
         self._session.portal.post(self._subscription.nack, handed)
 
     # --- the end --------------------------------------------------------------------------------
@@ -201,7 +205,7 @@ class QueueConsumer:
         ``hurry`` (a second signal) ends the grace at once. What still runs then is abandoned:
         it is not acked, so the broker delivers it again.
         """
-        settled = self._settled
+        settled, returned = self._settled, self._returned
         self._stopping = True
         subscription = self._subscription
         if subscription is None:
@@ -209,17 +213,17 @@ class QueueConsumer:
         await self._session.portal.run(subscription.stop())
         # One turn of the loop: what the I/O thread posted before the cancel is given back too.
         await asyncio.sleep(0)
-        handed_back = len(self._waiting)
         for _, _, handed in self._waiting:
             self._give_back(handed)
         self._waiting.clear()
         await self._finish_running(grace, hurry)
         abandoned = len(self._running)
+        self._handler.stop()
         for running in tuple(self._running):
             if running.task is not None:
                 running.task.cancel()
         await self._session.portal.run(subscription.finish())
-        return Drained(self._settled - settled, handed_back, abandoned)
+        return Drained(self._settled - settled, self._returned - returned, abandoned)
 
     async def _finish_running(self, grace: float, hurry: asyncio.Event) -> None:
         if not self._running:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import TypedDict
 
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Recorder, Status
@@ -76,6 +77,10 @@ class Handler:
         await self._settle(plan, None)
         if self._bus:
             self._bus.emit(events.DeliveryUndecodable(at=now(), queue=self._queue, reason=why))
+
+    def stop(self) -> None:
+        """From now on a cancelled attempt has not ended, and is left to the broker."""
+        self._executor.stop()
 
     # --- the steps ------------------------------------------------------------------------------
 
@@ -158,7 +163,14 @@ class Handler:
         return delayed
 
 
-def _about(envelope: Envelope) -> dict[str, str | int]:
+class _About(TypedDict):
+    job_id: str
+    job: str
+    queue: str
+    attempt: int
+
+
+def _about(envelope: Envelope) -> _About:
     return {
         "job_id": envelope.id,
         "job": envelope.job,
@@ -172,13 +184,22 @@ def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> event
     failure = outcome.failure
     if failure is None or decision is None:
         return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **about)
-    shared = {
-        **about,
-        "seconds": outcome.seconds,
-        "error_type": failure.error_type,
-        "error": failure.error,
-        "rule": decision.rule,
-    }
     if decision.do == "retry":
-        return events.JobRetrying(at=outcome.ended, delay=decision.delay or 0.0, **shared)
-    return events.JobEnded(at=outcome.ended, status=status.value, **shared)
+        return events.JobRetrying(
+            at=outcome.ended,
+            seconds=outcome.seconds,
+            delay=decision.delay or 0.0,
+            error_type=failure.error_type,
+            error=failure.error,
+            rule=decision.rule,
+            **about,
+        )
+    return events.JobEnded(
+        at=outcome.ended,
+        seconds=outcome.seconds,
+        status=status.value,
+        error_type=failure.error_type,
+        error=failure.error,
+        rule=decision.rule,
+        **about,
+    )

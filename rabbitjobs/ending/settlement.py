@@ -79,7 +79,8 @@ def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Set
     """The settlement of an attempt; ``decision`` is ``None`` for a success."""
     failure = outcome.failure
     if failure is None or decision is None:
-        status, sends, verdict = Status.SUCCEEDED, (), None
+        status, verdict = Status.SUCCEEDED, None
+        sends: tuple[Outgoing, ...] = ()
     else:
         status = _STATUS[decision.do]
         verdict = Verdict(failure=failure, decision=decision)
@@ -200,7 +201,9 @@ def _failed(
     properties.headers[h.REASON] = verdict.decision.do
     properties.headers[h.RULE] = verdict.decision.rule
     route = routes.failed(spec, kind, envelope.queue)
-    return Outgoing(route.exchange, route.routing_key, properties, envelope.body)
+    # A note needs no arguments, and the notifier holds thousands of notes at a time.
+    body = b"" if kind == "notify" else envelope.body
+    return Outgoing(route.exchange, route.routing_key, properties, body)
 
 
 def _completion(outcome: Outcome, status: Status, spec: TopologySpec) -> Outgoing:

@@ -101,7 +101,8 @@ class JobHandle(Generic[R]):
     def _value(self, stored: Stored) -> R:
         if stored.status is not Status.SUCCEEDED:
             raise JobFailed(
-                f"the job {stored.status.value}: {stored.error_type}: {stored.error}",
+                f"expected success, the job ended as {stored.status.value}: "
+                f"{stored.error_type}: {stored.error}",
                 state=stored.status.value,
                 error_type=stored.error_type,
                 error=stored.error,

@@ -53,7 +53,7 @@ class Publisher:
         results: Callable[[], Results | None],
         unique: Callable[[], UniqueKeys | None],
         outbox: Callable[[Any, Envelope], None],
-        deadline: float = DEADLINE_SECONDS,
+        deadline: Callable[[], float] = lambda: DEADLINE_SECONDS,
         app_id: str | None = None,
     ) -> None:
         self._spec = spec
@@ -169,14 +169,14 @@ class Publisher:
 
     async def confirmed(self, outgoing: Outgoing) -> None:
         """Publish and raise unless it was confirmed: what endings and releases need."""
-        error = error_of(await self.apublish(outgoing, self._deadline))
+        error = error_of(await self.apublish(outgoing, self._deadline()))
         if error is not None:
             raise error
 
     # --- parts ----------------------------------------------------------------------------------
 
     def _timeout(self, call: Call) -> float:
-        return self._deadline if call.options.timeout is None else call.options.timeout
+        return self._deadline() if call.options.timeout is None else call.options.timeout
 
     def _envelope(self, call: Call) -> Envelope:
         return envelope_of(call, self._spec(), app_id=self._app_id)

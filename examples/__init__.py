@@ -1,0 +1,1 @@
+"""Programs that show how rabbitjobs is used; each of them runs as a test."""

@@ -1,0 +1,1 @@
+"""The demo: the back office of an online shop, on a real RabbitMQ and real orders."""

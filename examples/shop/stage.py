@@ -1,0 +1,99 @@
+"""The stage: a folder, a private RabbitMQ, two servers and the environment that ties them together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from examples.shop.processes import ROOT, Processes
+from rabbitjobs.broker.node import Node
+
+MAIL_SERVER = "mail-server"
+CARRIER_SERVER = "carrier-server"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the demo plays."""
+
+    folder: Path
+    node: Node
+    processes: Processes
+    mail_port: int
+
+    @property
+    def store(self) -> Path:
+        """The SQLite file of the store."""
+        return self.folder / "store.db"
+
+    def rabbitjobs(self, *arguments: str, editor: str | None = None) -> str:
+        """Run one ``rabbitjobs`` command as a person would, and return what it printed.
+
+        Raises ``RuntimeError`` with its output if it fails.
+        """
+        environment = dict(self.processes.environment)
+        if editor is not None:
+            environment["EDITOR"] = editor
+        ran = subprocess.run(
+            [sys.executable, "-m", "rabbitjobs", *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if ran.returncode != 0:
+            command = " ".join(arguments)
+            raise RuntimeError(f"`rabbitjobs {command}` failed: {ran.stderr or ran.stdout}")
+        return ran.stdout
+
+    def restart_mail_server(self) -> None:
+        """Start the mail server again, where it was and with what it had promised."""
+        start_mail_server(self.processes, self.folder, self.mail_port)
+
+    def held(self) -> dict[str, int]:
+        """The exact number of messages that the broker holds, by queue."""
+        names = self.node.rabbitmqctl("list_queues", "name", "type", "--no-table-headers")
+        rows = [line.split("\t") for line in names.splitlines() if line.strip()]
+        return {
+            name: self.node.messages_total("/", name) for name, kind in rows if kind == "quorum"
+        }
+
+
+def start_mail_server(processes: Processes, folder: Path, port: int = 0) -> int:
+    """Start the SMTP server; returns its port."""
+    module = "examples.shop.mail_server"
+    return processes.start_server(MAIL_SERVER, module, "--spool", str(folder), "--port", str(port))
+
+
+def start_carrier(processes: Processes, folder: Path) -> int:
+    """Start the carrier's endpoint; returns its port."""
+    module = "examples.shop.fulfilment_server"
+    return processes.start_server(CARRIER_SERVER, module, "--spool", str(folder))
+
+
+def environment(folder: Path, node: Node) -> dict[str, str]:
+    """What the shop's processes find in their environment: our broker and store, never the user's."""
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "RABBITJOBS_URL": node.url,
+        "RABBITJOBS_STORE_URL": f"sqlite:///{folder / 'store.db'}",
+        "SHOP_INVOICES": str(folder / "invoices"),
+    }
+
+
+def set_stage(folder: Path, node: Node, processes: Processes) -> Stage:
+    """Start both servers and tell everybody where they listen."""
+    (folder / "invoices").mkdir()
+    mail_port = start_mail_server(processes, folder)
+    carrier_port = start_carrier(processes, folder)
+    processes.environment |= {
+        "SHOP_SMTP_PORT": str(mail_port),
+        "SHOP_CARRIER": f"http://127.0.0.1:{carrier_port}",
+    }
+    return Stage(folder, node, processes, mail_port)

@@ -1,0 +1,227 @@
+"""``RabbitJobs``: the app. The composition root: the only place where the parts meet."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from rabbitjobs import settings as configuration
+from rabbitjobs.app.parts import Parts
+from rabbitjobs.events import Bus
+from rabbitjobs.job.call import Call
+from rabbitjobs.job.definition import Definition, Job, check_name, define
+from rabbitjobs.job.handle import JobHandle
+from rabbitjobs.job.registry import Registry
+from rabbitjobs.policy.rules import Rule
+from rabbitjobs.publisher.publisher import Publisher, Sent
+from rabbitjobs.wire.pika import PikaWire
+from rabbitjobs.wire.protocol import Wire
+
+if TYPE_CHECKING:
+    from rabbitjobs.review.desk import Desk
+    from rabbitjobs.topology.model import TopologySpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+DEFAULT_NAMESPACE = "rabbitjobs"
+_apps: weakref.WeakSet[RabbitJobs] = weakref.WeakSet()
+
+
+class RabbitJobs:
+    """One app: its jobs, its configuration, and the door to broker, store and desk.
+
+    ``namespace`` prefixes everything on the vhost; the topology's config wins where both name
+    one and they agree, and it is an error where they differ. ``config`` is a folder or file
+    (else ``RABBITJOBS_CONFIG``, else ``./config``, else none). ``url`` is the broker's (else the
+    config's, else ``RABBITJOBS_URL`` or ``RABBITJOBS_URL_FILE``, else a running private node).
+    ``apply=True`` declares the topology at first use: for development only.
+
+    Making one is cheap and connects to nothing. Safe to share between threads, and after a fork.
+    """
+
+    def __init__(
+        self,
+        namespace: str | None = None,
+        *,
+        config: Path | str | None = None,
+        url: str | None = None,
+        apply: bool = False,
+        wire: Callable[[], Wire] = PikaWire,
+    ) -> None:
+        self._namespace = namespace
+        self._config = Path(config) if config is not None else None
+        self._url = url
+        self._apply = apply
+        self._queues: tuple[str, ...] = ()
+        self._spec: tuple[int, TopologySpec] | None = None
+        self.registry = Registry()
+        self.bus = Bus()
+        self.parts = Parts(self, wire)
+        self._publisher = Publisher(
+            spec=lambda: self.spec,
+            session=self._session,
+            results=lambda: self.parts.backend,
+            unique=lambda: self.parts.unique,
+            outbox=lambda tx, envelope: self.parts.put_outbox(tx, envelope),
+            deadline=lambda: self.settings.deadline.total_seconds(),
+            app_id=namespace,
+        )
+        _apps.add(self)
+
+    # --- configuration --------------------------------------------------------------------------
+
+    @cached_property
+    def settings(self) -> configuration.Settings:
+        """The configuration, read at first use; raises ``ConfigError`` with every fault."""
+        return configuration.load(self._config)
+
+    @property
+    def namespace(self) -> str:
+        """The prefix of everything on the broker."""
+        return self.spec.namespace
+
+    @property
+    def spec(self) -> TopologySpec:
+        """The topology: the config's, or one that follows from the registered jobs."""
+        from rabbitjobs.topology.model import default_spec
+
+        configured = self.settings.topology
+        if configured is not None:
+            return configured
+        size = len(self.registry) + len(self._queues)
+        if self._spec is None or self._spec[0] != size:
+            queues = dict.fromkeys((*self.registry.queues(), *self._queues)) or {"default": None}
+            self._spec = size, default_spec(self._namespace or DEFAULT_NAMESPACE, queues)
+        return self._spec[1]
+
+    @property
+    def url(self) -> str:
+        """The broker's URL, with its password; raises ``BrokerError`` when none is to be found."""
+        return self.parts.broker_url(self._url)
+
+    def check(self) -> list[str]:
+        """Hold the code against the config: raises ``ConfigError`` with every mismatch.
+
+        Returns warnings: queues of the config that no job here uses.
+        """
+        from rabbitjobs.app.checking import check
+
+        return check(self.registry, self.settings, self._namespace)
+
+    def override(self, *, config: Path | None = None, url: str | None = None) -> None:
+        """Use another configuration or broker than the code says: for command lines and tests."""
+        if config is not None:
+            self._config = config
+            self.__dict__.pop("settings", None)
+        if url is not None:
+            self._url = url
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    @overload
+    def job(self, name: Callable[P, R], /) -> Job[P, R]: ...
+
+    @overload
+    def job(
+        self,
+        name: str | None = None,
+        *,
+        queue: str = "default",
+        retry: str | None = None,
+        on: Sequence[Rule] = (),
+        ignore_result: bool = False,
+    ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
+
+    def job(
+        self,
+        name: str | Callable[..., Any] | None = None,
+        *,
+        queue: str = "default",
+        retry: str | None = None,
+        on: Sequence[Rule] = (),
+        ignore_result: bool = False,
+    ) -> Any:
+        """Register a function as a job, under ``name`` or its dotted name.
+
+        ``queue`` is a queue of the config; ``retry`` names a retry policy other than the queue's;
+        ``on`` are failure rules that come before the queue's. ``ignore_result`` keeps nothing of
+        a success: no result, and no record that would drop a duplicate run.
+        """
+
+        def register(function: Callable[..., Any]) -> Job[Any, Any]:
+            definition = define(
+                function,
+                name=None if callable(name) else name,
+                queue=queue,
+                retry=retry,
+                rules=tuple(on),
+                ignore_result=ignore_result,
+            )
+            self.registry.add(definition)
+            return Job(definition, self._publisher)
+
+        return register(name) if callable(name) else register
+
+    def remote(self, name: str, *, queue: str) -> Job[..., Any]:
+        """A job whose code is not here: its arguments are checked by the worker only."""
+        check_name(name)
+        known = self.registry.get(name)
+        if queue not in self._queues:
+            self._queues = (*self._queues, queue)
+        return Job(known or Definition(name=name, queue=queue), self._publisher)
+
+    def handle(self, job_id: str) -> JobHandle[Any]:
+        """The handle of a job that was sent anywhere; its status may be ``UNKNOWN``."""
+        return JobHandle(job_id, self.parts.backend)
+
+    def send_many(self, calls: Iterable[Call]) -> list[Sent]:
+        """Send many calls, pipelined: one outcome for each, in order; nothing is raised for one."""
+        return self._publisher.send_many(calls)
+
+    async def asend_many(self, calls: Iterable[Call]) -> list[Sent]:
+        """The a-twin of ``send_many``."""
+        return await self._publisher.asend_many(calls)
+
+    @property
+    def desk(self) -> Desk:
+        """The review desk; raises ``StoreError`` without a store."""
+        return self.parts.desk
+
+    @property
+    def publisher(self) -> Publisher:
+        """The publisher, for the parts of a worker."""
+        return self._publisher
+
+    def _session(self) -> Any:
+        session = self.parts.session()
+        if self._apply:
+            self._apply = False
+            self.apply()
+        return session
+
+    def apply(self) -> None:
+        """Declare the topology on the broker; idempotent. ``rabbitjobs topology apply`` does it."""
+        self.parts.apply()
+
+    def close(self) -> None:
+        """Close connections and the store; the app can be used again and will reconnect."""
+        self.parts.close()
+
+
+def _after_fork() -> None:
+    for app in _apps:
+        app.parts.forget()
+
+
+def _at_exit() -> None:
+    for app in tuple(_apps):
+        app.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,192 @@
+"""The parts of one app, made at first use and held for this process: a piece of the root."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rabbitjobs.broker.url import parse_urls
+from rabbitjobs.errors import BrokerError, RabbitJobsError, StoreError
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.wire.protocol import Wire
+from rabbitjobs.wire.session import Session
+
+if TYPE_CHECKING:
+    from rabbitjobs.app.application import RabbitJobs
+    from rabbitjobs.backend.sql import SqlBackend
+    from rabbitjobs.broker.management import Management
+    from rabbitjobs.publisher.unique import UniqueKeys
+    from rabbitjobs.review.desk import Desk
+    from rabbitjobs.store.engine import Store
+    from rabbitjobs.topology.plan import Plan
+
+log = logging.getLogger("rabbitjobs")
+# A unique key is let go after this long even if its job never ends: a day past any sane retry.
+UNIQUE_SECONDS = 30 * 86400.0
+
+
+class Parts:
+    """Session, store, backend, desk: each made once per process, under one lock."""
+
+    def __init__(self, app: RabbitJobs, make_wire: Callable[[], Wire]) -> None:
+        self._app = app
+        self._make_wire = make_wire
+        self.forget()
+
+    def forget(self) -> None:
+        """Start over, closing nothing: after a fork the parent's connections are the parent's."""
+        self._lock = threading.RLock()
+        self._session: Session | None = None
+        self._store: Store | None = None
+        self._backend: SqlBackend | None = None
+        self._told = False
+
+    # --- broker ---------------------------------------------------------------------------------
+
+    def broker_url(self, given: str | None) -> str:
+        """The URL in the order that ``RabbitJobs`` documents."""
+        configured = self._app.settings.broker_url
+        if given or configured:
+            return given or configured.reveal()  # type: ignore[union-attr]
+        from rabbitjobs.broker import running_url
+
+        private = running_url()
+        if private is None:
+            raise BrokerError(
+                "expected a broker URL, got none; set RABBITJOBS_URL, or start a private node "
+                "with `rabbitjobs broker start` or `rabbitjobs dev`"
+            )
+        if not self._told:
+            self._told = True
+            log.info("no broker URL is set: using the running private RabbitMQ node")
+        return private
+
+    def session(self) -> Session:
+        """The connections of this process, opened at first use."""
+        session = self._session
+        if session is not None:
+            return session
+        with self._lock:
+            if self._session is None:
+                addresses = parse_urls(self._app.url)
+                self._session = Session(self._make_wire, addresses, name=self._app.namespace)
+            return self._session
+
+    def management(self) -> Management:
+        """The management API of the broker: as configured, the private node's, or the usual port."""
+        from rabbitjobs.broker.management import management_of
+        from rabbitjobs.broker.state import running_management_url
+
+        configured = self._app.settings.management_url
+        where = configured.reveal() if configured else None
+        url = self._app.url
+        return management_of(parse_urls(url)[0], where or running_management_url(url))
+
+    def plan(self) -> Plan:
+        """The app's topology, compiled for the version of the connected broker."""
+        from rabbitjobs.topology.amqp import connect
+        from rabbitjobs.topology.plan import compile_plan
+
+        with connect(self._app.url) as amqp:
+            capabilities = amqp.capabilities
+        return compile_plan(self._app.spec, capabilities)
+
+    def apply(self) -> None:
+        """Declare the topology."""
+        from rabbitjobs.topology.apply import apply
+
+        with self.management() as management:
+            apply(self.plan(), amqp_url=self._app.url, management=management)
+
+    def verify(self, queue: str | None = None) -> None:
+        """Hold the live topology against the config's; raises ``TopologyMismatch``."""
+        from rabbitjobs.topology.apply import verify
+
+        with self.management() as management:
+            verify(self.plan(), amqp_url=self._app.url, management=management, queue=queue)
+
+    # --- store ----------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store | None:
+        """The store; ``None`` if the config says ``store: {url: none}``."""
+        if self._app.settings.no_store:
+            return None
+        with self._lock:
+            if self._store is None:
+                from rabbitjobs.store.engine import Store, default_url
+
+                namespace = self._app.namespace
+                configured = self._app.settings.store_url
+                url = configured.reveal() if configured else default_url(namespace)
+                self._store = Store(url, namespace=namespace)
+            return self._store
+
+    @property
+    def backend(self) -> SqlBackend | None:
+        """Recorder and results on the store."""
+        store = self.store
+        if store is None:
+            return None
+        with self._lock:
+            if self._backend is None:
+                from rabbitjobs.backend.sql import SqlBackend
+
+                self._backend = SqlBackend(store)
+            return self._backend
+
+    @property
+    def unique(self) -> UniqueKeys | None:
+        """Unique keys on the store."""
+        backend = self.backend
+        return StoreKeys(backend) if backend is not None else None
+
+    def put_outbox(self, transaction: Any, envelope: Envelope) -> None:
+        """Write a send into the caller's transaction; a relay publishes it after the commit."""
+        store = self.store
+        if store is None:
+            raise StoreError("expected a store for tx=, got none; set store.url")
+        from rabbitjobs.store import outbox
+
+        outbox.put(transaction, store.namespace, envelope)
+
+    @property
+    def desk(self) -> Desk:
+        """The review desk on the store."""
+        store = self.store
+        if store is None:
+            raise StoreError("expected a store for the desk, got none; set store.url")
+        from rabbitjobs.app.desk import make_desk
+
+        return make_desk(self._app, store)
+
+    def close(self) -> None:
+        """Close what was opened; a part that is asked for again is made anew."""
+        with self._lock:
+            session, self._session = self._session, None
+            store, self._store, self._backend = self._store, None, None
+        if session is not None:
+            session.close()
+        if store is not None:
+            try:
+                store.close()
+            except RabbitJobsError as error:  # closing is best effort; what mattered was awaited
+                log.warning("closing the store failed: %s", error)
+
+
+class StoreKeys:
+    """``UniqueKeys`` on the SQL backend."""
+
+    def __init__(self, backend: SqlBackend) -> None:
+        self._backend = backend
+
+    def claim(self, key: str, envelope: Envelope) -> str | None:
+        """See ``UniqueKeys.claim``."""
+        start = max(envelope.enqueued, envelope.due or 0.0)
+        return self._backend.claim_unique(key, envelope.id, start + UNIQUE_SECONDS)
+
+    def release(self, key: str, envelope: Envelope) -> None:
+        """See ``UniqueKeys.release``."""
+        self._backend.free_unique(key, envelope.id)

@@ -1,0 +1,24 @@
+"""``rabbitjobs consume QUEUE``: one process for one queue."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from rabbitjobs.cli.options import CliContext
+
+
+@click.command()
+@click.argument("queue")
+@click.option("--slots", type=click.IntRange(min=1), help="Jobs at a time; else the queue's `concurrency`.")
+@click.option("--grace", type=float, help="Seconds to finish running jobs at SIGTERM; else the config's.")
+@click.pass_obj
+def consume(obj: CliContext, queue: str, slots: int | None, grace: float | None) -> None:
+    """Consume QUEUE in this process until SIGTERM; acks only after completion."""
+    obj.log()
+    from rabbitjobs.app.roles import ConsumeRole
+    from rabbitjobs.process.worker import start
+
+    app = obj.app(needed=True)
+    sys.exit(start(app, lambda: [ConsumeRole(app, queue, slots=slots)], grace=grace, queue=queue))

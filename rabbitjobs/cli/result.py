@@ -1,0 +1,71 @@
+"""``rabbitjobs result ID``: where a job stands and what it returned."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from rabbitjobs.backend.protocol import Status, Stored
+from rabbitjobs.cli.options import CliContext
+from rabbitjobs.cli.send import DurationType
+from rabbitjobs.errors import JobFailed, ResultError
+from rabbitjobs.monitor.logs import escape
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--wait", type=DurationType(), help="Wait this long for the job's end.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.pass_obj
+def result(obj: CliContext, job_id: str, wait: timedelta | None, as_json: bool) -> None:
+    """Show job ID. Exit 0: it succeeded; 1: it ended otherwise; 3: it has not ended or is unknown."""
+    handle = obj.app().handle(job_id)
+    if wait is not None:
+        try:
+            handle.result(wait.total_seconds())
+        except (JobFailed, ResultError):
+            pass  # what there is to know is shown below
+    stored = handle.info()
+    shown = _plain(job_id, stored)
+    if as_json:
+        click.echo(json.dumps(shown, ensure_ascii=False))
+    else:
+        for name, value in shown.items():
+            if value is not None:
+                click.echo(f"{name + ':':12} {_text(value)}")
+    status = stored.status if stored else Status.UNKNOWN
+    sys.exit(0 if status is Status.SUCCEEDED else 1 if status.final else 3)
+
+
+def _plain(job_id: str, stored: Stored | None) -> dict[str, Any]:
+    if stored is None:
+        return {"id": job_id, "status": Status.UNKNOWN.value}
+    return {
+        "id": job_id,
+        "job": stored.job,
+        "queue": stored.queue,
+        "status": stored.status.value,
+        "attempt": stored.attempt,
+        "enqueued": _moment(stored.enqueued),
+        "started": _moment(stored.started),
+        "ended": _moment(stored.ended),
+        "progress": json.loads(stored.progress) if stored.progress else None,
+        "result": json.loads(stored.result) if stored.result else None,
+        "error_type": stored.error_type,
+        "error": stored.error,
+        "traceback": stored.traceback or None,
+    }
+
+
+def _moment(at: float | None) -> str | None:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") if at else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str) and "\n" in value:
+        return "\n" + "\n".join(f"  {escape(line)}" for line in value.splitlines())
+    return escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,84 @@
+"""``rabbitjobs send JOB``: what ``Job.send`` does, from a shell."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+import msgspec
+
+from rabbitjobs.cli.options import CliContext
+from rabbitjobs.clock import parse_duration
+from rabbitjobs.errors import ArgumentsRefused, UnknownJob
+
+
+class DurationType(click.ParamType[timedelta]):
+    """``5s``, ``10m``, ``1h30m``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
+        """Read a duration or fail with what was expected."""
+        try:
+            return value if isinstance(value, timedelta) else parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class MomentType(click.ParamType[datetime]):
+    """An ISO 8601 moment with its zone."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        """Read a moment or fail with what was expected."""
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except ValueError as error:
+            self.fail(f"expected a moment such as 2026-11-21T09:00:00+01:00; {error}", param, ctx)
+        if moment.tzinfo is None:
+            self.fail("expected a moment with its zone, such as ...T09:00:00+01:00", param, ctx)
+        return moment
+
+
+@click.command()
+@click.argument("job")
+@click.argument("arguments", nargs=-1, metavar="[JSON]...")
+@click.option("--kwargs", default="{}", metavar="JSON", help="Keyword arguments, a JSON object.")
+@click.option("--queue", help="The queue; needed for a job whose code is not here.")
+@click.option("--id", "job_id", help="The job id; sending again with the same id is safe.")
+@click.option("--priority")
+@click.option("--delay", type=DurationType())
+@click.option("--at", type=MomentType())
+@click.option("--expires", type=DurationType())
+@click.option("--unique", metavar="KEY")
+@click.option("--on-done", metavar="URL")
+@click.option("--wait", type=DurationType(), help="Wait this long for the result and print it.")
+@click.pass_obj
+def send(obj: CliContext, /, job: str, arguments: tuple[str, ...], kwargs: str, wait: timedelta | None, queue: str | None, job_id: str | None, **options: Any) -> None:
+    """Send JOB with JSON arguments, checked as the function's types say; prints the job id."""
+    app = obj.app()
+    definition = app.registry.get(job)
+    if definition is None and queue is None:
+        known = ", ".join(sorted(one.name for one in app.registry)) or "none"
+        raise UnknownJob(f"expected a job of the app ({known}); for a remote one name its --queue", job=job)
+    remote = app.remote(job, queue=queue or (definition.queue if definition else "default"))
+    args = [_json(text) for text in arguments]
+    named = _json(kwargs)
+    if not isinstance(named, dict):
+        raise ArgumentsRefused("expected --kwargs to be a JSON object", job=job)
+    handle = remote.options(id=job_id, queue=queue, **options).send(*args, **named)
+    click.echo(handle.id)
+    if wait is not None:
+        value = handle.result(wait.total_seconds())
+        click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def _json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ArgumentsRefused(
+            f"expected JSON, got {text!r}: {error}; a text needs quotes of its own: '\"world\"'"
+        ) from None

@@ -1,0 +1,62 @@
+"""Events to log lines: what a person reading the log of a worker needs, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import structlog
+
+from rabbitjobs import events
+
+_WARNING = (events.JobRetrying, events.JobEnded, events.EndingDelayed, events.DeliveryUndecodable)
+_QUIET = (events.JobStarted, events.JobSucceeded, events.NoticeHandled)
+_TEXT: dict[type[events.Event], str] = {
+    events.JobRetrying: "job failed, it will be tried again",
+    events.JobEnded: "job ended without success",
+    events.JobStarted: "job started",
+    events.JobSucceeded: "job succeeded",
+    events.DuplicateDropped: "duplicate message dropped, its follow-ups were repeated",
+    events.DeliveryAdopted: "message delivered again while its job runs here: adopted",
+    events.DeliveryUndecodable: "message that cannot be read went to quarantine",
+    events.EndingDelayed: "ending waits for the store or the broker; nothing is acked",
+    events.HandedBack: "unstarted messages handed back",
+    events.WorkerStarted: "worker started",
+    events.WorkerStopping: "worker stopping: takes no more, finishes what runs",
+    events.WorkerStopped: "worker stopped",
+    events.CaseTaken: "review item stored",
+    events.NoticeHandled: "notice handled",
+}
+
+
+def report_events(bus: events.Bus, *, every: bool) -> None:
+    """Log events from now on; starts and successes of jobs only if ``every`` (debug level)."""
+    log = structlog.get_logger("rabbitjobs")
+
+    def tell(event: events.Event) -> None:
+        if not every and isinstance(event, _QUIET):
+            return
+        if isinstance(event, events.ConsumerChanged):
+            _consumer(log, event)
+            return
+        fields = msgspec.to_builtins(event)
+        fields.pop("at", None)
+        fields.pop("event", None)
+        text = _TEXT.get(type(event), type(event).__name__)
+        if isinstance(event, _WARNING):
+            log.warning(text, **fields)
+        elif isinstance(event, _QUIET):
+            log.debug(text, **fields)
+        else:
+            log.info(text, **fields)
+
+    bus.listen(tell)
+
+
+def _consumer(log: Any, event: events.ConsumerChanged) -> None:
+    if event.state == "consuming":
+        log.info("healthy: consuming", queue=event.queue)
+    elif event.state == "stopped":
+        log.info("consumer stopped", queue=event.queue)
+    else:
+        log.error(f"unhealthy: {event.state}", queue=event.queue, reason=event.reason)

@@ -1,0 +1,40 @@
+"""What has been told already: by channel and failure id, in memory or in a store."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
+
+KEPT = 100_000
+
+
+class Memory(Protocol):
+    """Remembers keys. May raise a ``StoreError``: then a failure may be told twice, never lost."""
+
+    async def seen(self, key: str) -> bool:
+        """Whether ``key`` was remembered before."""
+        ...
+
+    async def remember(self, keys: Sequence[str]) -> None:
+        """Remember ``keys``; returning means that they are as durable as this memory is."""
+        ...
+
+
+class ProcessMemory:
+    """Remembers the newest 100,000 keys for as long as the process lives."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._keys: OrderedDict[str, None] = OrderedDict()
+
+    async def seen(self, key: str) -> bool:
+        """Whether ``key`` is among the newest."""
+        return key in self._keys
+
+    async def remember(self, keys: Sequence[str]) -> None:
+        """Keep ``keys``, and drop the oldest beyond the limit."""
+        for key in keys:
+            self._keys[key] = None
+        while len(self._keys) > self._kept:
+            self._keys.popitem(last=False)

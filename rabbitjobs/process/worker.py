@@ -1,0 +1,104 @@
+"""One worker process: its roles, its signals, its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from rabbitjobs import events
+from rabbitjobs.app.application import RabbitJobs
+from rabbitjobs.app.roles import Role, worker_name
+from rabbitjobs.clock import now
+from rabbitjobs.consumer.consumer import Drained
+from rabbitjobs.monitor.report import report_events
+from rabbitjobs.monitor.tail import Broadcaster
+from rabbitjobs.process.state import report_state
+
+log = structlog.get_logger("rabbitjobs.worker")
+
+
+def start(
+    app: RabbitJobs, make_roles: Callable[[], Sequence[Role]], *, grace: float | None = None,
+    queue: str | None = None,
+) -> int:
+    """Check code against config and live topology, then work; returns the exit code.
+
+    ``queue`` narrows the check of the topology to what the worker of one queue needs.
+    """
+    for warning in app.check():
+        log.warning(warning)
+    report_events(app.bus, every=logging.getLogger().isEnabledFor(logging.DEBUG))
+    report_state(app.bus)
+    app.parts.verify(queue)
+    store = app.parts.store
+    if store is not None and store.one_machine:
+        log.info("the store is SQLite: it serves the processes of this machine only", store=store.where)
+    seconds = app.settings.grace.total_seconds() if grace is None else grace
+    roles = make_roles()
+    Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
+    return Worker(app, roles, grace=seconds).run()
+
+
+class Worker:
+    """Runs roles until SIGTERM or SIGINT; a second signal ends the grace at once."""
+
+    def __init__(self, app: RabbitJobs, roles: Sequence[Role], *, grace: float) -> None:
+        self._app = app
+        self._roles = roles
+        self._grace = grace
+
+    def run(self) -> int:
+        """Work until told to stop; the exit code: 0 when everything was finished or handed back."""
+        try:
+            abandoned = asyncio.run(self._main())
+        finally:
+            self._app.close()
+        if abandoned:
+            # They run on threads that nobody can stop, and the interpreter would wait for them.
+            # They are not acked, so the broker delivers them again.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+        return 0
+
+    async def _main(self) -> int:
+        stop, hurry = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            (hurry if stop.is_set() else stop).set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        name = worker_name()
+        for role in self._roles:
+            await role.start()
+        self._app.bus.emit(
+            events.WorkerStarted(
+                at=now(), worker=name, roles=", ".join(role.name for role in self._roles)
+            )
+        )
+        await stop.wait()
+        self._app.bus.emit(events.WorkerStopping(at=now(), worker=name, grace=self._grace))
+        drained = await asyncio.gather(*(role.drain(self._grace, hurry) for role in self._roles))
+        total = Drained(
+            sum(one.finished for one in drained),
+            sum(one.handed_back for one in drained),
+            sum(one.abandoned for one in drained),
+        )
+        self._app.bus.emit(
+            events.WorkerStopped(
+                at=now(),
+                worker=name,
+                finished=total.finished,
+                handed_back=total.handed_back,
+                abandoned=total.abandoned,
+            )
+        )
+        return total.abandoned

@@ -1,0 +1,170 @@
+"""The configuration as one frozen value: ``config/rabbitjobs.yaml`` and ``config/topology.yaml``.
+
+Each room reads its own part; here they are only put together. Every fault of both files is
+reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rabbitjobs.broker.url import Secret
+from rabbitjobs.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from rabbitjobs.fields import Field
+    from rabbitjobs.notify.options import NotifyOptions
+    from rabbitjobs.topology.model import TopologySpec
+
+FILE: Final = "rabbitjobs.yaml"
+TOPOLOGY_FILE: Final = "topology.yaml"
+_KEEP = timedelta(days=7)
+_GRACE = timedelta(seconds=30)
+_DEADLINE = timedelta(seconds=10)
+_SECOND, _DAY, _YEARS = timedelta(seconds=1), timedelta(days=1), timedelta(days=3660)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one app is configured to do. ``None``: not configured, the default is derived later.
+
+    ``topology`` is ``None`` without a topology file: then it follows from the registered jobs.
+    ``keep`` is how long results are kept, ``grace`` how long a stopping worker waits for running
+    jobs, ``deadline`` how long a publish may take.
+    """
+
+    app: str | None = None
+    include: tuple[str, ...] = ()
+    broker_url: Secret | None = None
+    management_url: Secret | None = None
+    store_url: Secret | None = None
+    no_store: bool = False
+    keep: timedelta = _KEEP
+    grace: timedelta = _GRACE
+    deadline: timedelta = _DEADLINE
+    notify: NotifyOptions | None = None
+    topology: TopologySpec | None = None
+    folder: Path | None = None
+
+
+def find(config: Path | None, env: Mapping[str, str] = os.environ) -> Path | None:
+    """The config folder: as given, else ``RABBITJOBS_CONFIG``, else ``./config`` if it is one.
+
+    A file stands for its folder. Raises ``ConfigError`` when what was named is not there.
+    """
+    named = config or (Path(env["RABBITJOBS_CONFIG"]) if env.get("RABBITJOBS_CONFIG") else None)
+    if named is None:
+        usual = Path("config")
+        return usual if any((usual / name).is_file() for name in (FILE, TOPOLOGY_FILE)) else None
+    if not named.exists():
+        raise ConfigError((Problem(str(named), 0, "(the file)", "a config folder", "nothing"),))
+    return named if named.is_dir() else named.parent
+
+
+def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
+    """Read the configuration; raises ``ConfigError`` with every fault of all files."""
+    folder = find(config, env)
+    if folder is None:
+        return Settings(broker_url=_broker_url(env), store_url=_secret(env.get("RABBITJOBS_STORE_URL")))
+    problems: list[Problem] = []
+    topology = _topology(folder / TOPOLOGY_FILE, env, problems)
+    settings = _settings(folder / FILE, env, problems, topology, folder)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return settings
+
+
+def _topology(
+    path: Path, env: Mapping[str, str], problems: list[Problem]
+) -> TopologySpec | None:
+    if not path.is_file():
+        return None
+    from rabbitjobs.topology.config import load as load_topology
+
+    try:
+        return load_topology(path, env=env)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _settings(
+    path: Path,
+    env: Mapping[str, str],
+    problems: list[Problem],
+    topology: TopologySpec | None,
+    folder: Path,
+) -> Settings:
+    if not path.is_file():
+        return Settings(
+            broker_url=_broker_url(env),
+            store_url=_secret(env.get("RABBITJOBS_STORE_URL")),
+            topology=topology,
+            folder=folder,
+        )
+    from rabbitjobs.fields import root
+    from rabbitjobs.yaml import read
+
+    document = read(
+        path,
+        env,
+        optional=("RABBITJOBS_URL", "RABBITJOBS_STORE_URL", "RABBITJOBS_MANAGEMENT_URL"),
+    )
+    top = root(document).keys(
+        "app", "include", "broker", "store", "results", "worker", "publisher", "notify"
+    )
+    broker = top.child("broker").keys("url", "management_url")
+    store = top.child("store").keys("url")
+    results = top.child("results").keys("url", "keep")
+    results.child("url").choice(("store",), "store")
+    store_url = store.child("url").text()
+    settings = Settings(
+        app=top.child("app").text() or None,
+        include=top.child("include").texts(),
+        broker_url=_secret(broker.child("url").text()) or _broker_url(env),
+        management_url=_secret(broker.child("management_url").text()),
+        store_url=_secret(None if store_url == "none" else store_url),
+        no_store=store_url == "none",
+        keep=results.child("keep").duration(_KEEP, least=_SECOND, most=_YEARS),
+        grace=_part(top, "worker", "grace").duration(_GRACE, least=timedelta(), most=_DAY),
+        deadline=_part(top, "publisher", "deadline").duration(_DEADLINE, least=_SECOND / 10, most=_DAY),
+        notify=_notify(top.child("notify")),
+        topology=topology,
+        folder=folder,
+    )
+    problems.extend(document.problems)
+    return settings
+
+
+def _part(top: Field, room: str, key: str) -> Field:
+    return top.child(room).keys(key).child(key)
+
+
+def _notify(place: Field) -> NotifyOptions | None:
+    if not place.given:
+        return None
+    from rabbitjobs.notify.reading import read as read_notify
+
+    return read_notify(place)
+
+
+def _secret(text: str | None) -> Secret | None:
+    return Secret(text) if text else None
+
+
+def _broker_url(env: Mapping[str, str]) -> Secret | None:
+    if env.get("RABBITJOBS_URL"):
+        return Secret(env["RABBITJOBS_URL"])
+    name = env.get("RABBITJOBS_URL_FILE")
+    if not name:
+        return None
+    try:
+        return _secret(Path(name).read_text(encoding="utf-8").strip())
+    except OSError as error:
+        problem = Problem(name, 0, "RABBITJOBS_URL_FILE", "a file with the broker's URL", str(error))
+        raise ConfigError((problem,)) from None
