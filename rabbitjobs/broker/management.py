@@ -174,6 +174,15 @@ class Management:
         body = {"password": password.reveal(), "tags": ",".join(tags)}
         self._request("PUT", f"users/{_part(name)}", body)
 
+    def add_tags(self, name: str, tags: tuple[str, ...]) -> None:
+        """Give a user tags beside those it has; its password stays."""
+        user = dict(self._get(f"users/{_part(name)}"))
+        there = user.get("tags", ())
+        there = there.split(",") if isinstance(there, str) else there
+        wanted = ",".join(dict.fromkeys((*filter(None, there), *tags)))
+        kept = {key: user[key] for key in ("password_hash", "hashing_algorithm") if key in user}
+        self._request("PUT", f"users/{_part(name)}", {**kept, "tags": wanted})
+
     def delete_user(self, name: str) -> None:
         """Delete a user; it may be gone already."""
         self._request("DELETE", f"users/{_part(name)}", accept=(_GONE,))

@@ -13,7 +13,7 @@ from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroke
 from rabbitjobs.broker.url import Address, parse_urls
 from rabbitjobs.broker.version import Capabilities, from_properties
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
-from rabbitjobs.topology.plan import Binding, Exchange, Queue
+from rabbitjobs.topology.objects import Binding, Exchange, Queue
 
 _TIMEOUT: Final = 30.0
 _NOT_FOUND: Final = 404

@@ -12,7 +12,8 @@ from rabbitjobs.errors import (
 from rabbitjobs.topology.amqp import Amqp, connect
 from rabbitjobs.topology.diff import Change, Changes, diff
 from rabbitjobs.topology.live import Live, look_live, probe_live, read_live
-from rabbitjobs.topology.plan import Binding, Exchange, Plan, Policy, Queue
+from rabbitjobs.topology.objects import Binding, Exchange, Policy, Queue
+from rabbitjobs.topology.plan import Plan
 
 
 def plan_changes(plan: Plan, *, amqp_url: str, management: Management | None) -> Changes:

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from rabbitjobs.topology.live import Live, LiveExchange, LivePolicy, LiveQueue, binding_key
-from rabbitjobs.topology.plan import Binding, Exchange, Plan, Policy, Queue
+from rabbitjobs.topology.objects import Binding, Exchange, Policy, Queue
+from rabbitjobs.topology.plan import Plan
 
 Action = Literal["create", "change", "unbind", "replace", "blocked"]
 Kind = Literal["exchange", "queue", "binding", "policy"]

@@ -11,7 +11,8 @@ import msgspec
 from rabbitjobs.broker.management import Management
 from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.topology.amqp import Amqp, same_or_fault
-from rabbitjobs.topology.plan import Binding, Exchange, Plan, Queue
+from rabbitjobs.topology.objects import Binding, Exchange, Queue
+from rabbitjobs.topology.plan import Plan
 
 
 class LiveExchange(msgspec.Struct, frozen=True, kw_only=True):
