@@ -16,7 +16,7 @@ def main() -> None:
     except RabbitJobsError as error:
         from rabbitjobs.monitor.logs import escape
 
-        sys.stderr.write(f"rabbitjobs: {escape(str(error))}\n")
+        sys.stderr.write(f"rabbitjobs: {escape(str(error), keep=chr(10))}\n")
         sys.exit(1)
 
 
