@@ -87,7 +87,7 @@ class LocalRunner:
     def last_resort(self) -> str:
         """Kill both process groups by number."""
         found = [process for name in ("server", "epmd") if (process := self._find(name))]
-        return " ; ".join(f"kill -KILL -- -{process.pid}" for process in found) or ":"
+        return " ; ".join(f"kill -9 -{process.pid}" for process in found) or ":"
 
     def _spawn(self, name: str, *arguments: str) -> int:
         with self._output(name) as output:
@@ -158,7 +158,9 @@ def _born(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "" if Path("/proc/self/stat").exists() else _born_by_ps(pid)
-    return stat.rpartition(")")[2].split()[19]
+    fields = stat.rpartition(")")[2].split()
+    # A zombie that nobody has reaped yet is gone all the same.
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def _born_by_ps(pid: int) -> str:

@@ -21,7 +21,14 @@ from urllib.parse import quote
 import msgspec
 
 from rabbitjobs.broker.install import Installation, Report, provide
-from rabbitjobs.broker.layout import HOST, USER, Identity, lay_out, new_identity, write_secret
+from rabbitjobs.broker.layout import (
+    HOST,
+    USER,
+    Identity,
+    lay_out,
+    new_identity,
+    write_secret,
+)
 from rabbitjobs.broker.runner import make_runner
 from rabbitjobs.errors import NodeError
 
@@ -179,7 +186,7 @@ class Node:
     def ready(self) -> bool:
         """Whether the server answers its clients now."""
         try:
-            status, _ = self._request("GET", "/api/vhosts", timeout=2)
+            status, _ = self._request("GET", "/api/overview", timeout=2)
             socket.create_connection((HOST, self._record.identity.amqp_port), timeout=2).close()
         except OSError:
             return False

@@ -6,12 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, case, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from rabbitjobs.errors import CaseChanged, CaseNotFound
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.properties import Properties
-from rabbitjobs.review.case import AuditRow, Case, CaseLine, Filters, Origin, Page, Stats
+from rabbitjobs.review.case import (
+    AuditRow,
+    Case,
+    CaseLine,
+    Filters,
+    Origin,
+    Page,
+    Stats,
+)
 from rabbitjobs.store.schema import LIVE_STATES, audit, cases
 from rabbitjobs.store.text import storable
 
