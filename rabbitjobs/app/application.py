@@ -70,6 +70,7 @@ class RabbitJobs:
             outbox=lambda tx, envelope: self.parts.put_outbox(tx, envelope),
             deadline=lambda: self.settings.deadline.total_seconds(),
             app_id=namespace,
+            check_on_done=self.parts.check_on_done,
         )
         _apps.add(self)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-import structlog
 
 from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.errors import BrokerError, RabbitJobsError, StoreError
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
     from rabbitjobs.publisher.unique import UniqueKeys
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.store.engine import Store
+    from rabbitjobs.topology.plan import Plan
 
+log = logging.getLogger("rabbitjobs")
 # A unique key is let go after this long even if its job never ends: a day past any sane retry.
 UNIQUE_SECONDS = 30 * 86400.0
 
@@ -59,7 +60,7 @@ class Parts:
             )
         if not self._told:
             self._told = True
-            structlog.get_logger("rabbitjobs").info("using the running private RabbitMQ node")
+            log.warning("no broker URL is set: using the running private RabbitMQ node")
         return private
 
     def session(self) -> Session:
@@ -73,24 +74,38 @@ class Parts:
                 self._session = Session(self._make_wire, addresses, name=self._app.namespace)
             return self._session
 
-    def management(self) -> Management | None:
-        """The management API of the broker; ``None`` where none is configured or to be guessed."""
-        from rabbitjobs.broker.management import find
+    def management(self) -> Management:
+        """The management API of the broker: as configured, the private node's, or the usual port."""
+        from rabbitjobs.broker.management import management_of
+        from rabbitjobs.broker.state import running_management_url
 
         configured = self._app.settings.management_url
-        return find(self._app.url, configured.reveal() if configured else None)
+        where = configured.reveal() if configured else None
+        url = self._app.url
+        return management_of(parse_urls(url)[0], where or running_management_url(url))
+
+    def plan(self) -> Plan:
+        """The app's topology, compiled for the version of the connected broker."""
+        from rabbitjobs.topology.amqp import connect
+        from rabbitjobs.topology.plan import compile_plan
+
+        with connect(self._app.url) as amqp:
+            capabilities = amqp.capabilities
+        return compile_plan(self._app.spec, capabilities)
 
     def apply(self) -> None:
         """Declare the topology."""
-        from rabbitjobs.topology.apply import apply_spec
+        from rabbitjobs.topology.apply import apply
 
-        apply_spec(self._app.spec, amqp_url=self._app.url, management=self.management())
+        with self.management() as management:
+            apply(self.plan(), amqp_url=self._app.url, management=management)
 
-    def verify(self) -> None:
+    def verify(self, queue: str | None = None) -> None:
         """Hold the live topology against the config's; raises ``TopologyMismatch``."""
-        from rabbitjobs.topology.apply import verify_spec
+        from rabbitjobs.topology.apply import verify
 
-        verify_spec(self._app.spec, amqp_url=self._app.url)
+        with self.management() as management:
+            verify(self.plan(), amqp_url=self._app.url, management=management, queue=queue)
 
     # --- store ----------------------------------------------------------------------------------
 
@@ -128,6 +143,13 @@ class Parts:
         backend = self.backend
         return StoreKeys(backend) if backend is not None else None
 
+    def check_on_done(self, url: str) -> None:
+        """Refuse a completion webhook that the notifier would refuse, before anything is sent."""
+        from rabbitjobs.notify.on_done import check_url
+        from rabbitjobs.notify.options import NotifyOptions
+
+        check_url(url, (self._app.settings.notify or NotifyOptions()).on_done)
+
     def put_outbox(self, transaction: Any, envelope: Envelope) -> None:
         """Write a send into the caller's transaction; a relay publishes it after the commit."""
         store = self.store
@@ -135,7 +157,7 @@ class Parts:
             raise StoreError("expected a store for tx=, got none; set store.url")
         from rabbitjobs.store import outbox
 
-        outbox.put(transaction, envelope, namespace=store.namespace)
+        outbox.put(transaction, store.namespace, envelope)
 
     @property
     def desk(self) -> Desk:
@@ -158,7 +180,7 @@ class Parts:
             try:
                 store.close()
             except RabbitJobsError as error:  # closing is best effort; what mattered was awaited
-                structlog.get_logger("rabbitjobs").warning("closing the store failed", error=str(error))
+                log.warning("closing the store failed: %s", error)
 
 
 class StoreKeys:

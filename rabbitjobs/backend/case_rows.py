@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, insert, select, update
 
 from rabbitjobs.backend.protocol import Record
-from rabbitjobs.store.schema import audit, cases
+from rabbitjobs.store.schema import LIVE_STATES, audit, cases
 
 
 def follow(connection: Connection, namespace: str, records: Sequence[Record]) -> None:
@@ -22,12 +22,12 @@ def follow(connection: Connection, namespace: str, records: Sequence[Record]) ->
 
 def _close(connection: Connection, namespace: str, record: Record, case_id: str) -> None:
     outcome = f"{record.status.value} after release"
-    # A case that was reopened or released anew since then is not this release's to close.
+    # A case that was released anew since then, or that a person has ended, is not this release's.
     waiting = (
         cases.c.id == case_id,
         cases.c.namespace == namespace,
-        cases.c.state.in_(("releasing", "released")),
-        *(() if record.release is None else (cases.c.release_id == record.release,)),
+        cases.c.state.in_(LIVE_STATES),
+        cases.c.release_id == record.release,
     )
     closed = connection.execute(
         update(cases)

@@ -50,6 +50,10 @@ _RUNNING = (
     f"{_REPLACE} WHERE rj_jobs.status NOT IN ({_FINAL}) AND (excluded.attempt > rj_jobs.attempt"
     " OR (excluded.attempt = rj_jobs.attempt AND rj_jobs.status = 'queued'))"
 )
+_IN_REVIEW = (
+    f"{_REPLACE} WHERE excluded.attempt > rj_jobs.attempt OR (excluded.attempt = rj_jobs.attempt"
+    " AND rj_jobs.status IN ('queued', 'running', 'retrying'))"
+)
 _QUEUED = "ON CONFLICT DO NOTHING"
 _FIELDS = (
     "job_id, job, queue, status, attempt, result, error_type, error, traceback, progress,"
@@ -65,6 +69,11 @@ def put_outcomes(connection: Connection, namespace: str, records: Sequence[Recor
 def put_running(connection: Connection, namespace: str, records: Sequence[Record]) -> None:
     """Write that attempts run, where nothing newer and nothing final is known."""
     _put(connection, namespace, records, _RUNNING)
+
+
+def put_in_review(connection: Connection, namespace: str, record: Record) -> None:
+    """Write that a job is in review; what its own ending has written of that attempt stays."""
+    _put(connection, namespace, [record], _IN_REVIEW)
 
 
 def put_queued(connection: Connection, namespace: str, records: Sequence[Record]) -> None:

@@ -39,7 +39,10 @@ class SqlBackend:
         return await self._store.afetch(self._fetch_decisions, (storable(job_id), attempt))
 
     async def record(self, record: Record) -> bool:
-        """Write the outcome durably. ``False``: this attempt was recorded before.
+        """Write the outcome durably. ``False``: this attempt was recorded before, by another run.
+
+        The same record may be written again after ``StoreUnavailable``, and is ``True`` then too:
+        a commit whose answer was lost must not look like somebody else's.
 
         One transaction holds the inbox row, the result row, the end of the case that released the
         job, and the release of its unique key. A success with ``keep_result`` false writes nothing
@@ -129,13 +132,25 @@ class SqlBackend:
 
     def _write_outcomes(self, connection: Connection, records: Sequence[Record]) -> list[bool]:
         namespace = self._store.namespace
-        fresh = inbox.enter(connection, namespace, map(_as_entry, records))
+        entries = [_as_entry(record) for record in records]
+        fresh = inbox.enter(connection, namespace, entries)
+        written: list[Record] = []
+        known: list[inbox.Entry] = []
         answers: list[bool] = []
-        for record in records:
+        for record, entry in zip(records, entries, strict=True):
             key = (record.job_id, record.attempt)
             answers.append(key in fresh)
-            fresh.discard(key)
-        written = [record for record, new in zip(records, answers, strict=True) if new]
+            if key in fresh:
+                written.append(record)
+                fresh.remove(key)
+            else:
+                known.append(entry)
+        if known:
+            ours = inbox.entered_before(connection, namespace, known)
+            answers = [
+                new or (entry.job_id, entry.attempt) in ours
+                for new, entry in zip(answers, entries, strict=True)
+            ]
         result_rows.put_outcomes(connection, namespace, written)
         unique_rows.free_ended(connection, namespace, written)
         case_rows.follow(connection, namespace, written)

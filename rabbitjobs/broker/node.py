@@ -21,7 +21,14 @@ from urllib.parse import quote
 import msgspec
 
 from rabbitjobs.broker.install import Installation, Report, provide
-from rabbitjobs.broker.layout import HOST, USER, Identity, lay_out, new_identity, write_secret
+from rabbitjobs.broker.layout import (
+    HOST,
+    USER,
+    Identity,
+    lay_out,
+    new_identity,
+    write_secret,
+)
 from rabbitjobs.broker.runner import make_runner
 from rabbitjobs.errors import NodeError
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from rabbitjobs.broker.node import Node
+from rabbitjobs.broker.url import parse_urls
 
 
 def node_folder() -> Path:
@@ -25,3 +26,13 @@ def running_url() -> str | None:
         return None
     node = Node(node_folder(), outlive=True)
     return node.url if node.running else None
+
+
+def running_management_url(amqp_url: str) -> str | None:
+    """Where the management API is, if ``amqp_url`` is that of the user's running private node."""
+    if not (node_folder() / "node.json").exists():
+        return None
+    node = Node(node_folder(), outlive=True)
+    # Any vhost of it: host and port tell.
+    same = parse_urls(node.url)[0].port == parse_urls(amqp_url)[0].port
+    return node.management_url if same and node.running else None

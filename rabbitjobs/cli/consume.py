@@ -21,4 +21,4 @@ def consume(obj: CliContext, queue: str, slots: int | None, grace: float | None)
     from rabbitjobs.process.worker import start
 
     app = obj.app(needed=True)
-    sys.exit(start(app, lambda: [ConsumeRole(app, queue, slots=slots)], grace=grace))
+    sys.exit(start(app, lambda: [ConsumeRole(app, queue, slots=slots)], grace=grace, queue=queue))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rabbitjobs import settings as configuration
 
@@ -22,7 +24,7 @@ class CliContext:
     config: Path | None = None
     url: str | None = None
     log_level: str = "info"
-    log_format: str = "auto"
+    log_format: Literal["auto", "console", "json"] = "auto"
 
     def log(self) -> None:
         """Configure logging: for commands that run something, not for those that print."""
@@ -74,6 +76,19 @@ class CliContext:
         url = self.settings().broker_url
         assert url is not None
         return url.reveal()
+
+    def command(self) -> tuple[str, ...]:
+        """This command line with its root options, for processes that are started from here.
+
+        The URL is not among them: it would show the password in ``ps``; it goes by environment.
+        """
+        parts = [sys.executable, "-m", "rabbitjobs"]
+        for option, value in (("--app", self.app_name), ("--config", self.config)):
+            if value is not None:
+                parts += [option, str(value)]
+        if self.url is not None:
+            os.environ["RABBITJOBS_CLI_URL"] = self.url
+        return (*parts, "--log-level", self.log_level, "--log-format", self.log_format)
 
     def management_url(self) -> str | None:
         """The configured management URL, if there is one."""

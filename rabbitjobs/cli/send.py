@@ -13,7 +13,7 @@ from rabbitjobs.clock import parse_duration
 from rabbitjobs.errors import ArgumentsRefused, UnknownJob
 
 
-class DurationType(click.ParamType):
+class DurationType(click.ParamType[timedelta]):
     """``5s``, ``10m``, ``1h30m``."""
 
     name = "duration"
@@ -26,7 +26,7 @@ class DurationType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class MomentType(click.ParamType):
+class MomentType(click.ParamType[datetime]):
     """An ISO 8601 moment with its zone."""
 
     name = "moment"
@@ -56,7 +56,7 @@ class MomentType(click.ParamType):
 @click.option("--on-done", metavar="URL")
 @click.option("--wait", type=DurationType(), help="Wait this long for the result and print it.")
 @click.pass_obj
-def send(obj: CliContext, job: str, arguments: tuple[str, ...], kwargs: str, wait: timedelta | None, queue: str | None, job_id: str | None, **options: Any) -> None:
+def send(obj: CliContext, /, job: str, arguments: tuple[str, ...], kwargs: str, wait: timedelta | None, queue: str | None, job_id: str | None, **options: Any) -> None:
     """Send JOB with JSON arguments, checked as the function's types say; prints the job id."""
     app = obj.app()
     definition = app.registry.get(job)

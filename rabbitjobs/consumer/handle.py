@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import TypedDict
 
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Recorder, Status
@@ -17,6 +18,7 @@ from rabbitjobs.ending.settlement import (
     Terms,
     quarantined,
     repeated,
+    running,
     settlement,
 )
 from rabbitjobs.job.registry import Registry
@@ -63,7 +65,7 @@ class Handler:
         if recorded is not None:
             await self._repeat(envelope, recorded, terms)
             return
-        self._begin(envelope, redelivered)
+        self._begin(envelope, redelivered, terms)
         outcome = await self._executor.execute(envelope)
         decision = self._decide(outcome)
         await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
@@ -108,7 +110,9 @@ class Handler:
         if self._bus:
             self._bus.emit(events.DuplicateDropped(at=now(), **_about(envelope)))
 
-    def _begin(self, envelope: Envelope, redelivered: bool) -> None:
+    def _begin(self, envelope: Envelope, redelivered: bool, terms: Terms) -> None:
+        if self._recorder is not None and not terms.ignore_result:
+            self._recorder.running(running(envelope, terms))
         if self._bus:
             self._bus.emit(
                 events.JobStarted(at=now(), redelivered=redelivered, **_about(envelope))
@@ -162,7 +166,14 @@ class Handler:
         return delayed
 
 
-def _about(envelope: Envelope) -> dict[str, str | int]:
+class _About(TypedDict):
+    job_id: str
+    job: str
+    queue: str
+    attempt: int
+
+
+def _about(envelope: Envelope) -> _About:
     return {
         "job_id": envelope.id,
         "job": envelope.job,
@@ -176,13 +187,22 @@ def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> event
     failure = outcome.failure
     if failure is None or decision is None:
         return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **about)
-    shared = {
-        **about,
-        "seconds": outcome.seconds,
-        "error_type": failure.error_type,
-        "error": failure.error,
-        "rule": decision.rule,
-    }
     if decision.do == "retry":
-        return events.JobRetrying(at=outcome.ended, delay=decision.delay or 0.0, **shared)
-    return events.JobEnded(at=outcome.ended, status=status.value, **shared)
+        return events.JobRetrying(
+            at=outcome.ended,
+            seconds=outcome.seconds,
+            delay=decision.delay or 0.0,
+            error_type=failure.error_type,
+            error=failure.error,
+            rule=decision.rule,
+            **about,
+        )
+    return events.JobEnded(
+        at=outcome.ended,
+        seconds=outcome.seconds,
+        status=status.value,
+        error_type=failure.error_type,
+        error=failure.error,
+        rule=decision.rule,
+        **about,
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import tenacity
@@ -36,10 +37,10 @@ async def settle(
     """
     record = settlement.record
     if record is not None and recorder is not None:
-        if not await until_done(lambda: recorder.record(record), delayed):
+        if not await until_done(partial(recorder.record, record), delayed):
             return False
     for outgoing in settlement.sends:
-        await until_done(lambda outgoing=outgoing: publish(outgoing), delayed)
+        await until_done(partial(publish, outgoing), delayed)
     return True
 
 

@@ -79,7 +79,8 @@ def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Set
     """The settlement of an attempt; ``decision`` is ``None`` for a success."""
     failure = outcome.failure
     if failure is None or decision is None:
-        status, sends, verdict = Status.SUCCEEDED, (), None
+        status, verdict = Status.SUCCEEDED, None
+        sends: tuple[Outgoing, ...] = ()
     else:
         status = _STATUS[decision.do]
         verdict = Verdict(failure=failure, decision=decision)
@@ -102,6 +103,23 @@ def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
     decision = verdict.decision if verdict else None
     outcome = Outcome(envelope=envelope, started=at, ended=at, failure=failure)
     return msgspec.structs.replace(settlement(outcome, decision, terms), record=None)
+
+
+def running(envelope: Envelope, terms: Terms) -> Record:
+    """What is noted while an attempt runs; ``ended`` means nothing yet."""
+    at = now()
+    return Record(
+        job_id=envelope.id,
+        attempt=envelope.attempt,
+        job=envelope.job,
+        queue=envelope.queue,
+        status=Status.RUNNING,
+        enqueued=envelope.enqueued,
+        started=at,
+        ended=at,
+        keep=terms.keep,
+        worker=terms.worker,
+    )
 
 
 def quarantined(properties: Properties, body: bytes, raw: bytes, why: str, queue: str, spec: TopologySpec) -> Settlement:
@@ -200,7 +218,9 @@ def _failed(
     properties.headers[h.REASON] = verdict.decision.do
     properties.headers[h.RULE] = verdict.decision.rule
     route = routes.failed(spec, kind, envelope.queue)
-    return Outgoing(route.exchange, route.routing_key, properties, envelope.body)
+    # A note needs no arguments, and the notifier holds thousands of notes at a time.
+    body = b"" if kind == "notify" else envelope.body
+    return Outgoing(route.exchange, route.routing_key, properties, body)
 
 
 def _completion(outcome: Outcome, status: Status, spec: TopologySpec) -> Outgoing:

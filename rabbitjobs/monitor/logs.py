@@ -17,7 +17,7 @@ import structlog
 Format = Literal["auto", "console", "json"]
 
 # Their DEBUG and INFO lines print message bodies, headers and URLs with passwords.
-CAPPED = ("pika", "aio_pika", "aiormq", "httpx", "httpcore", "sqlalchemy.engine", "asyncio")
+CAPPED = ("alembic", "watchfiles", "pika", "aio_pika", "aiormq", "httpx", "httpcore", "sqlalchemy.engine", "asyncio")
 HIDDEN = "***"
 DEEPEST = 6
 LONGEST = 10_000
@@ -27,11 +27,11 @@ _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _SECRET_KEY = re.compile(
-    r"pass(word|wd|phrase)?$|secret|token$|authorization|api_?key|credential", re.I
+    r"pass(word|wd|phrase)?$|secret|token$|authorization|api_?key|credential", re.IGNORECASE
 )
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/?#@]*:)[^\s/?#]+(?=@)", re.I)
+_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/?#@]*:)[^\s/?#]+(?=@)", re.IGNORECASE)
 _QUERY_SECRET = re.compile(
-    r"(?P<head>[?&;](?:password|passwd|secret|token|api_?key|signature|sig)=)[^\s&;#]+", re.I
+    r"(?P<head>[?&;](?:password|passwd|secret|token|api_?key|signature|sig)=)[^\s&;#]+", re.IGNORECASE
 )
 _HANDLER = "rabbitjobs"
 

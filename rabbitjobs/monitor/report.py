@@ -10,6 +10,7 @@ import structlog
 from rabbitjobs import events
 
 _WARNING = (events.JobRetrying, events.JobEnded, events.EndingDelayed, events.DeliveryUndecodable)
+_QUIET = (events.JobStarted, events.JobSucceeded, events.NoticeHandled)
 _TEXT: dict[type[events.Event], str] = {
     events.JobRetrying: "job failed, it will be tried again",
     events.JobEnded: "job ended without success",
@@ -28,11 +29,13 @@ _TEXT: dict[type[events.Event], str] = {
 }
 
 
-def report_events(bus: events.Bus) -> None:
-    """Log events from now on. Starts and successes of jobs are logged at debug level."""
+def report_events(bus: events.Bus, *, every: bool) -> None:
+    """Log events from now on; starts and successes of jobs only if ``every`` (debug level)."""
     log = structlog.get_logger("rabbitjobs")
 
     def tell(event: events.Event) -> None:
+        if not every and isinstance(event, _QUIET):
+            return
         if isinstance(event, events.ConsumerChanged):
             _consumer(log, event)
             return
@@ -42,7 +45,7 @@ def report_events(bus: events.Bus) -> None:
         text = _TEXT.get(type(event), type(event).__name__)
         if isinstance(event, _WARNING):
             log.warning(text, **fields)
-        elif isinstance(event, events.JobStarted | events.JobSucceeded):
+        elif isinstance(event, _QUIET):
             log.debug(text, **fields)
         else:
             log.info(text, **fields)

@@ -6,7 +6,12 @@ import logging
 from typing import Protocol
 
 from rabbitjobs.notify.mail import MailChannel
-from rabbitjobs.notify.options import ChannelOptions, LogOptions, MailOptions, NotifyOptions
+from rabbitjobs.notify.options import (
+    ChannelOptions,
+    LogOptions,
+    MailOptions,
+    NotifyOptions,
+)
 from rabbitjobs.notify.webhook import WebhookChannel
 from rabbitjobs.notify.wording import Message
 

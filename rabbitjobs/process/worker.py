@@ -3,38 +3,74 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 
 import structlog
+import tenacity
 
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.app.roles import Role, worker_name
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import Drained
+from rabbitjobs.errors import ConnectionLost, StoreUnavailable
 from rabbitjobs.monitor.report import report_events
+from rabbitjobs.monitor.tail import Broadcaster
 from rabbitjobs.process.state import report_state
 
 log = structlog.get_logger("rabbitjobs.worker")
 
 
 def start(
-    app: RabbitJobs, make_roles: Callable[[], Sequence[Role]], *, grace: float | None = None
+    app: RabbitJobs, make_roles: Callable[[], Sequence[Role]], *, grace: float | None = None,
+    queue: str | None = None,
 ) -> int:
-    """Check code against config and live topology, then work; returns the exit code."""
+    """Check code against config and live topology, then work; returns the exit code.
+
+    ``queue`` narrows the check of the topology to what the worker of one queue needs.
+    """
     for warning in app.check():
         log.warning(warning)
-    report_events(app.bus)
+    report_events(app.bus, every=logging.getLogger().isEnabledFor(logging.DEBUG))
     report_state(app.bus)
-    app.parts.verify()
-    store = app.parts.store
-    if store is not None and store.one_machine:
-        log.info("the store is SQLite: it serves the processes of this machine only", store=store.where)
+    _until_reached(lambda: app.parts.verify(queue))
+    _check_store(app)
     seconds = app.settings.grace.total_seconds() if grace is None else grace
-    return Worker(app, make_roles(), grace=seconds).run()
+    roles = make_roles()
+    Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
+    return Worker(app, roles, grace=seconds).run()
+
+
+def _until_reached(verify: Callable[[], None]) -> None:
+    """A broker that is away at the start is waited for; a topology that differs is not."""
+    retrying = tenacity.Retrying(
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
+        retry=tenacity.retry_if_exception_type(ConnectionLost),
+        before_sleep=lambda state: log.error(
+            "unhealthy: the broker cannot be reached",
+            reason=str(state.outcome.exception()) if state.outcome else "",
+        ),
+    )
+    retrying(verify)
+
+
+def _check_store(app: RabbitJobs) -> None:
+    store = app.parts.store
+    if store is None:
+        log.warning("no store: results are not kept, and duplicates are not dropped")
+        return
+    if store.one_machine:
+        log.info(
+            "the store is SQLite: it serves the processes of this machine only", store=store.where
+        )
+    try:
+        store.check()
+    except StoreUnavailable as error:
+        log.error("unhealthy: the store cannot be used; endings wait for it", reason=str(error))
 
 
 class Worker:

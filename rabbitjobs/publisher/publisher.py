@@ -55,6 +55,7 @@ class Publisher:
         outbox: Callable[[Any, Envelope], None],
         deadline: Callable[[], float] = lambda: DEADLINE_SECONDS,
         app_id: str | None = None,
+        check_on_done: Callable[[str], None] = lambda _url: None,
     ) -> None:
         self._spec = spec
         self._session = session
@@ -63,6 +64,7 @@ class Publisher:
         self._outbox = outbox
         self._deadline = deadline
         self._app_id = app_id
+        self._check_on_done = check_on_done
         self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
             weakref.WeakKeyDictionary()
         )
@@ -179,6 +181,8 @@ class Publisher:
         return self._deadline() if call.options.timeout is None else call.options.timeout
 
     def _envelope(self, call: Call) -> Envelope:
+        if call.options.on_done is not None:
+            self._check_on_done(call.options.on_done)
         return envelope_of(call, self._spec(), app_id=self._app_id)
 
     def _outgoing(self, envelope: Envelope) -> Outgoing:

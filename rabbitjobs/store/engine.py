@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from rabbitjobs.store import migrate as migration
-from rabbitjobs.store.connect import default_url, masked, open_engine, parse_url, raise_translated
+from rabbitjobs.store.connect import (
+    default_url,
+    masked,
+    open_engine,
+    parse_url,
+    raise_translated,
+)
 from rabbitjobs.store.lane import Item, Lane
 from rabbitjobs.store.schema import REVISIONS
 from rabbitjobs.store.writer import Writer
@@ -20,7 +26,7 @@ from rabbitjobs.store.writer import Writer
 __all__ = ["Store", "default_url"]
 
 T = TypeVar("T")
-I = TypeVar("I")  # noqa: E741
+I = TypeVar("I")
 R = TypeVar("R")
 Bulk = Callable[[Connection, Sequence[I]], Sequence[R]]
 

@@ -41,6 +41,23 @@ def enter(connection: Connection, namespace: str, entries: Iterable[Entry]) -> s
     return {(job_id, attempt) for _namespace, job_id, attempt in fresh}
 
 
+def entered_before(connection: Connection, namespace: str, entries: Sequence[Entry]) -> set[Key]:
+    """The keys whose row in the inbox is this very entry, to the float of its end.
+
+    A commit whose answer was lost is tried again by the same writer: that is no other's attempt.
+    """
+    if not entries:
+        return set()
+    where, parameters = bulk.among_seconds(
+        connection, _COLUMNS, [(namespace, entry.job_id) for entry in entries]
+    )
+    found = connection.exec_driver_sql(
+        f"SELECT job_id, attempt, decision, release_id, ended FROM rj_inbox {where}", parameters
+    )
+    known = {Entry(row[0], row[1], bytes(row[2]), row[3], row[4]) for row in found}
+    return {(entry.job_id, entry.attempt) for entry in entries if entry in known}
+
+
 def decisions(connection: Connection, namespace: str, keys: Sequence[Key]) -> dict[Key, bytes]:
     """The decisions recorded for these attempts; keys without an entry are left out."""
     if not keys:

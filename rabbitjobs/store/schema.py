@@ -140,7 +140,7 @@ cases = Table(
     Column("tags", Text, nullable=False),
     Column("parent_id", Text),
     Column("child_id", Text),
-    Index("rj_cases_listed", "namespace", "state", "opened", "id"),
+    Index("rj_cases_listed", "namespace", "state", "id"),
     Index("rj_cases_job", "namespace", "job_id"),
     Index("rj_cases_release", "release_id"),
 )

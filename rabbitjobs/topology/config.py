@@ -50,7 +50,7 @@ _QUEUE_KEYS: Final = (
 )
 _COUNT: Final = 2**31 - 1
 _LONG: Final = timedelta(days=3000)
-_SHORT: Final = timedelta(seconds=1)
+_SHORT: Final = timedelta(milliseconds=1)
 
 
 def load(path: Path, *, env: Mapping[str, str] = os.environ) -> TopologySpec:
@@ -224,4 +224,4 @@ def _optional_count(field: Field) -> int | None:
 
 
 def _optional_duration(field: Field) -> timedelta | None:
-    return field.duration(_SHORT, least=_SHORT, most=_LONG) if field.given else None
+    return field.duration(timedelta(seconds=1), least=_SHORT, most=_LONG) if field.given else None

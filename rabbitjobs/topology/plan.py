@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -13,51 +12,21 @@ from rabbitjobs.broker.version import Capabilities
 from rabbitjobs.errors import TopologyRefused
 from rabbitjobs.topology import names
 from rabbitjobs.topology.model import LOSSES, NEUTRAL_PRIORITY, Loss, QueueSpec, TopologySpec
+from rabbitjobs.topology.objects import Arguments, Binding, Exchange, Policy, Queue, QueueRole
+from rabbitjobs.topology.policies import is_classic, milliseconds, policies
 
-POLICY_PRIORITY: Final = 10_000
-"""High, because a stranger's policy of a higher priority would shadow ours whole."""
+__all__ = [
+    "Arguments",
+    "Binding",
+    "Exchange",
+    "Plan",
+    "Policy",
+    "Queue",
+    "compile_plan",
+    "losses",
+]
+
 LANDING_TTL: Final = timedelta(milliseconds=1)
-
-QueueRole = Literal["work", "retry", "landing", "delay", "fail", "raw"]
-Arguments = Mapping[str, Any]
-
-
-class Exchange(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable exchange as it is declared."""
-
-    name: str
-    type: str
-    internal: bool = False
-    arguments: Arguments = {}
-
-
-class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable queue as it is declared; ``of`` is the work queue (config name) it serves."""
-
-    name: str
-    role: QueueRole
-    arguments: Arguments
-    of: str | None = None
-
-
-class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """A binding as it is declared."""
-
-    source: str
-    destination: str
-    routing_key: str
-    to_exchange: bool = False
-    arguments: Arguments = {}
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """A broker policy for exactly one queue; it carries the queue's name."""
-
-    name: str
-    pattern: str
-    definition: Arguments
-    priority: int = POLICY_PRIORITY
-    apply_to: str = "queues"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +62,7 @@ def compile_plan(spec: TopologySpec, capabilities: Capabilities) -> Plan:
         exchanges=tuple(_exchanges(spec)),
         queues=queues,
         bindings=tuple(_bindings(spec)),
-        policies=tuple(_policies(spec, queues, capabilities)),
+        policies=tuple(policies(spec, queues, capabilities)),
         unbound=tuple(_ladder_end(spec, q, landing=not q.max_length) for q in _all(spec)),
     )
 
@@ -127,11 +96,6 @@ def _refuse_losses(spec: TopologySpec, capabilities: Capabilities) -> None:
 
 
 # --- queues ----------------------------------------------------------------------------------
-
-
-def is_classic(queue: QueueSpec, capabilities: Capabilities) -> bool:
-    """Whether the work queue is a classic one: priorities on a broker without them in quorum."""
-    return bool(queue.priorities) and not capabilities.priority_levels
 
 
 def _work_queue(spec: TopologySpec, queue: QueueSpec, capabilities: Capabilities) -> Queue:
@@ -171,7 +135,7 @@ def _landing_queues(spec: TopologySpec) -> Iterable[Queue]:
 
 def _waiting(name: str, role: QueueRole, spec: TopologySpec, queue: str, delay: timedelta) -> Queue:
     arguments = _safe_arguments(names.deliver_exchange(spec.namespace), queue)
-    arguments["x-message-ttl"] = _milliseconds(delay)
+    arguments["x-message-ttl"] = milliseconds(delay)
     return Queue(name=name, role=role, arguments=arguments, of=queue)
 
 
@@ -330,69 +294,6 @@ def _bind(
 ) -> Binding:
     ns = spec.namespace
     return Binding(source=source(ns), destination=destination(ns, queue), routing_key=key)
-
-
-# --- broker policies -------------------------------------------------------------------------
-
-
-def _policies(
-    spec: TopologySpec, queues: Iterable[Queue], capabilities: Capabilities
-) -> Iterable[Policy]:
-    for queue in queues:
-        if queue.role != "raw":
-            definition = _definition(spec, queue, capabilities)
-            yield Policy(name=queue.name, pattern=exact_pattern(queue.name), definition=definition)
-
-
-def _definition(spec: TopologySpec, queue: Queue, capabilities: Capabilities) -> Arguments:
-    if queue.role == "work" and queue.of is not None:
-        return _safety(queue) | _tunables(spec.queues[queue.of], capabilities)
-    # With the default of 20 deliveries a crashing reader would destroy what has no dead letter
-    # exchange; and below 4.0 the default is unlimited while -1 destroys at the first requeue.
-    unlimited = {"delivery-limit": -1} if capabilities.unlimited_deliveries else {}
-    if queue.name == names.ignored_queue(spec.namespace):
-        window = {
-            "overflow": "drop-head",
-            "max-length": spec.ignored_length,
-            "message-ttl": _milliseconds(spec.ignored_ttl),
-        }
-        return window | unlimited
-    return _safety(queue) | unlimited
-
-
-def _safety(queue: Queue) -> dict[str, Any]:
-    """The safety keys once more, so that no other policy is needed for them."""
-    keys = ("overflow", "dead-letter-strategy", "dead-letter-exchange", "dead-letter-routing-key")
-    return {key: queue.arguments[f"x-{key}"] for key in keys if f"x-{key}" in queue.arguments}
-
-
-def _tunables(queue: QueueSpec, capabilities: Capabilities) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if not is_classic(queue, capabilities):
-        found["delivery-limit"] = queue.delivery_limit
-    if queue.max_length is not None:
-        found["max-length"] = queue.max_length
-    if queue.message_ttl is not None:
-        found["message-ttl"] = _milliseconds(queue.message_ttl)
-    if queue.consumer_timeout is not None and capabilities.consumer_timeout != "node":
-        found["consumer-timeout"] = _milliseconds(queue.consumer_timeout)
-    return found
-
-
-def exact_pattern(name: str) -> str:
-    """A policy pattern that matches ``name`` and nothing else.
-
-    Only ASCII signs are escaped: RabbitMQ matches bytes, where letters beyond ASCII are literal.
-    """
-    return f"^{re.sub(r'([^0-9A-Za-z_-]+)', _escape, name)}$"
-
-
-def _escape(match: re.Match[str]) -> str:
-    return "".join(f"\\{sign}" if sign.isascii() else sign for sign in match.group())
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return -(-duration // timedelta(milliseconds=1))
 
 
 def _all(spec: TopologySpec) -> Iterable[QueueSpec]:

@@ -116,7 +116,12 @@ class Link:
     async def _open(self, address: Address) -> Wire:
         wire = self._make_wire()
         lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        wire.closed = lambda reason: lost.done() or lost.set_result(reason)
+
+        def closed(reason: str) -> None:
+            if not lost.done():
+                lost.set_result(reason)
+
+        wire.closed = closed
         wire.blocked = self._on_blocked
         try:
             async with asyncio.timeout(CONNECT_SECONDS):

@@ -6,19 +6,16 @@ For users' tests and our own: ``MemoryWire(MemoryBroker())`` stands wherever a w
 from __future__ import annotations
 
 import asyncio
-import struct
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from pika.exceptions import AMQPError
-from pika.frame import Header
-from pika.spec import BasicProperties
 
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.message.properties import Properties
+from rabbitjobs.wire.frames import UNENCODABLE, header_payload
 from rabbitjobs.wire.guard import BAD_FRAME, damage_of, decode_header, marked, read_damage
 from rabbitjobs.wire.memory_broker import MemoryBroker
 from rabbitjobs.wire.memory_queue import Entry, Queue
@@ -319,10 +316,9 @@ def as_on_the_wire(message: Outgoing) -> Outgoing:
     for text in (message.exchange, message.routing_key):
         if len(text.encode()) > _SHORT_STRING:
             raise ValueError(f"expected at most 255 bytes, got {len(text.encode())}: {text!r}")
-    fields = msgspec.structs.asdict(message.properties)
     try:
-        header = Header(1, len(message.body), BasicProperties(**fields)).marshal()[7:-1]
-    except (AMQPError, AssertionError, TypeError, struct.error) as error:
+        header = header_payload(message)
+    except UNENCODABLE as error:
         raise ValueError(f"expected properties that AMQP can carry, got {error!r}") from error
     try:
         _, properties = decode_header(header, 0, len(header))

@@ -393,7 +393,7 @@ class MemoryBroker:
         self.changed.notify_all()
 
     def _expire(self, queue: Queue) -> bool:
-        """Dead-letter what is due; true if anything was: it may have gone to a queue seen before."""
+        """Dead-letter what is due; true if anything was: another queue may now be due."""
         now = self.now()
         held = [each for each in queue.held if each[0] <= now]
         if held:

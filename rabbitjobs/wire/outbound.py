@@ -17,7 +17,14 @@ from collections.abc import Callable
 import msgspec
 
 from rabbitjobs.wire.link import Link
-from rabbitjobs.wire.protocol import Confirmed, Outcome, Outgoing, Rejected, Unknown, Wire
+from rabbitjobs.wire.protocol import (
+    Confirmed,
+    Outcome,
+    Outgoing,
+    Rejected,
+    Unknown,
+    Wire,
+)
 
 SWEEP_SECONDS = 0.1
 _prefix = os.urandom(9).hex()

@@ -9,6 +9,7 @@ import pytest
 from rabbitjobs.broker.node import Node
 from rabbitjobs.testing.conformance import MakeWire, NetworkConformance, WireConformance
 from rabbitjobs.testing.control import MemoryControl, RabbitControl
+from rabbitjobs.wire.aio_pika import AioPikaWire
 from rabbitjobs.wire.memory import MemoryBroker, MemoryWire
 from rabbitjobs.wire.pika import PikaWire
 
@@ -59,3 +60,11 @@ class TestPikaWire(OnRabbitMQ):
     @pytest.fixture
     def make_wire(self) -> MakeWire:
         return PikaWire
+
+
+class TestAioPikaWire(OnRabbitMQ):
+    """Over aiormq, with a connection of its own."""
+
+    @pytest.fixture
+    def make_wire(self) -> MakeWire:
+        return AioPikaWire

@@ -8,7 +8,14 @@ from decimal import Decimal
 
 import pytest
 
-from examples.shop.orders import DATA, MalformedOrder, doubt, parse, provider, read_records
+from examples.shop.orders import (
+    DATA,
+    MalformedOrder,
+    doubt,
+    parse,
+    provider,
+    read_records,
+)
 
 
 def test_the_data_is_as_found() -> None:

@@ -43,7 +43,7 @@ class Mailbox:
         self.port = 0
         self._server: asyncio.Server | None = None
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         if self.refuse_with is not None:
             return self.refuse_with
         self.mails.append((envelope.mail_from, envelope.rcpt_tos, envelope.content.decode()))

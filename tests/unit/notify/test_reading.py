@@ -7,7 +7,12 @@ from datetime import timedelta
 import pytest
 
 from rabbitjobs.fields import root
-from rabbitjobs.notify.options import LogOptions, MailOptions, NotifyOptions, WebhookOptions
+from rabbitjobs.notify.options import (
+    LogOptions,
+    MailOptions,
+    NotifyOptions,
+    WebhookOptions,
+)
 from rabbitjobs.notify.reading import read
 from rabbitjobs.yaml import Document, parse
 

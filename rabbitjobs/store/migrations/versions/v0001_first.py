@@ -119,7 +119,7 @@ def upgrade() -> None:
         sa.Column("child_id", sa.Text),
     )
     op.create_index("rj_cases_job", "rj_cases", ["namespace", "job_id"])
-    op.create_index("rj_cases_listed", "rj_cases", ["namespace", "state", "opened", "id"])
+    op.create_index("rj_cases_listed", "rj_cases", ["namespace", "state", "id"])
     op.create_index("rj_cases_release", "rj_cases", ["release_id"])
     op.create_table(
         "rj_failures",

@@ -1,0 +1,166 @@
+"""The roles around failures: the review intake with the store's upkeep, and the notifier."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from rabbitjobs import events
+from rabbitjobs.app.application import RabbitJobs
+from rabbitjobs.clock import now
+from rabbitjobs.consumer.consumer import Drained
+from rabbitjobs.consumer.system import SystemConsumer
+from rabbitjobs.ending.settlement import quarantined
+from rabbitjobs.errors import StoreError, StoreUnavailable, Undecodable
+from rabbitjobs.notify.channels import build
+from rabbitjobs.notify.intake import note_of
+from rabbitjobs.notify.notifier import Notifier
+from rabbitjobs.notify.options import NotifyOptions
+from rabbitjobs.publisher.relay import Relay
+from rabbitjobs.review.intake import atake_in
+from rabbitjobs.review.reading import failed_message
+from rabbitjobs.store.outbox import Outbox
+from rabbitjobs.topology import names
+from rabbitjobs.wire.protocol import Delivery
+
+INTAKE_PREFETCH = 100
+SWEEP_SECONDS = 60.0
+_NOTHING = Drained(0, 0, 0)
+
+
+class IntakeRole:
+    """Takes review items into the store, relays the outbox, deletes what has expired."""
+
+    name = "intake"
+
+    def __init__(self, app: RabbitJobs) -> None:
+        store, backend = app.parts.store, app.parts.backend
+        if store is None or backend is None:
+            raise StoreError("expected a store for the intake, got none; set store.url")
+        self._app, self._store, self._backend = app, store, backend
+        self._consumers = [
+            SystemConsumer(
+                queue=queue,
+                session=app.parts.session(),
+                handle=self._take,
+                prefetch=INTAKE_PREFETCH,
+                bus=app.bus,
+            )
+            for queue in _review_queues(app)
+        ]
+        self._relay = Relay(
+            Outbox(store),
+            spec=lambda: app.spec,
+            publish=app.publisher.confirmed,
+            trouble=lambda reason: self._trouble("outbox", reason),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """See ``Role``."""
+        for consumer in self._consumers:
+            await consumer.start()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._relay.run()), loop.create_task(self._sweep())]
+
+    async def _take(self, delivery: Delivery) -> None:
+        message = failed_message(delivery, self._app.namespace)
+        case_id = await atake_in(self._store, message)
+        if self._app.bus:
+            envelope = message.envelope
+            self._app.bus.emit(
+                events.CaseTaken(
+                    at=now(),
+                    case_id=case_id,
+                    job_id=envelope.id if envelope else "",
+                    job=envelope.job if envelope else "",
+                    queue=message.queue,
+                )
+            )
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._backend.clean)
+            except StoreUnavailable as error:
+                self._trouble("store", str(error))
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    def _trouble(self, where: str, reason: str) -> None:
+        self._app.bus.emit(
+            events.ConsumerChanged(at=now(), queue=where, state="delayed", reason=reason)
+        )
+
+    @property
+    def health(self) -> tuple[str, str]:
+        """See ``Role``."""
+        return _worst(self._consumers)
+
+    async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
+        """See ``Role``."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(consumer.drain(grace) for consumer in self._consumers))
+        return _NOTHING
+
+
+class NotifyRole:
+    """Sends from the notify queue by the configured channels."""
+
+    name = "notify"
+
+    def __init__(self, app: RabbitJobs) -> None:
+        options = app.settings.notify or NotifyOptions()
+        self._app = app
+        self._notifier = Notifier(options, channels=build(options))
+        self._consumer = SystemConsumer(
+            queue=names.notify_queue(app.namespace),
+            session=app.parts.session(),
+            handle=self._take,
+            prefetch=options.rate.hold,
+            bus=app.bus,
+        )
+
+    async def start(self) -> None:
+        """See ``Role``."""
+        await self._consumer.start()
+
+    async def _take(self, delivery: Delivery) -> None:
+        try:
+            note = note_of(delivery)
+        except Undecodable as error:
+            spec = self._app.spec
+            settlement = quarantined(
+                delivery.properties, delivery.body, delivery.raw, error.text, self._consumer.queue, spec
+            )
+            for outgoing in settlement.sends:
+                await self._app.publisher.confirmed(outgoing)
+            return
+        await self._notifier.take(note)
+        if self._app.bus:
+            self._app.bus.emit(events.NoticeHandled(at=now(), queue=note.queue, job=note.job))
+
+    @property
+    def health(self) -> tuple[str, str]:
+        """See ``Role``."""
+        return _worst([self._consumer])
+
+    async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
+        """See ``Role``."""
+        # First the notifier: whoever waits for a digest gives its note back at once.
+        await self._notifier.close()
+        await self._consumer.drain(grace)
+        return _NOTHING
+
+
+def _review_queues(app: RabbitJobs) -> list[str]:
+    spec = app.spec
+    own = [names.review_queue(spec.namespace, one.name) for one in spec.queues.values() if one.review_own]
+    return [names.review_queue(spec.namespace), *own]
+
+
+def _worst(consumers: Sequence[SystemConsumer]) -> tuple[str, str]:
+    for consumer in consumers:
+        if consumer.state != "consuming":
+            return consumer.state, consumer.reason
+    return "consuming", ""

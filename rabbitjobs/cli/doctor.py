@@ -1,0 +1,46 @@
+"""``rabbitjobs doctor``: what is well, what is not, and what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from rabbitjobs.cli import reaching
+from rabbitjobs.cli.options import CliContext
+from rabbitjobs.cli.table import show
+from rabbitjobs.errors import BrokerError
+from rabbitjobs.monitor.doctor import Check, diagnose, worst
+from rabbitjobs.monitor.facts import BrokerFacts, look_at_store
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For scripts: a list of checks.")
+@click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
+@click.pass_obj
+def doctor(obj: CliContext, as_json: bool, strict: bool) -> None:
+    """Check broker, store, topology and rights. Exit 0: well, or warnings only; 1: a fault."""
+    try:
+        broker = reaching.facts(obj)
+    except BrokerError as error:  # no URL at all, or one that is refused
+        broker = BrokerFacts(address="", error=error.text)
+    checks = diagnose(obj.spec(), broker, look_at_store(obj.app().parts.store))
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], ensure_ascii=False, indent=2))
+    else:
+        _show(checks)
+    state = worst(checks)
+    sys.exit(1 if state == "fail" or (strict and state == "warn") else 0)
+
+
+def _show(checks: list[Check]) -> None:
+    rows = [(check.state, check.name, _said(check)) for check in checks]
+    show(("state", "check", "what was found"), rows)
+    counts = {state: sum(check.state == state for check in checks) for state in ("warn", "fail")}
+    click.echo(f"\n{len(checks)} checks, {counts['warn']} warnings, {counts['fail']} faults")
+
+
+def _said(check: Check) -> str:
+    return f"{check.text}; do: {check.do}" if check.do else check.text

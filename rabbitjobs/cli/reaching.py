@@ -1,0 +1,62 @@
+"""The broker as the commands reach it: its addresses, its management API, its facts."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+from rabbitjobs.broker.management import Management, management_of
+from rabbitjobs.broker.url import Address, parse_urls
+from rabbitjobs.cli.options import CliContext
+from rabbitjobs.errors import NodeError, UrlRefused
+from rabbitjobs.monitor.facts import BrokerFacts, look
+from rabbitjobs.wire.pika import PikaWire
+
+
+def addresses(obj: CliContext) -> tuple[Address, ...]:
+    """The nodes of the broker; raises ``UrlRefused`` and ``BrokerError`` without a usable URL."""
+    return parse_urls(obj.broker_url())
+
+
+def management(obj: CliContext) -> Management | None:
+    """The management API; ``None`` where none can be asked without showing the password."""
+    address = addresses(obj)[0]
+    try:
+        return management_of(address, obj.management_url() or _private_management(address))
+    except UrlRefused:
+        return None
+
+
+def facts(obj: CliContext) -> BrokerFacts:
+    """The facts of the broker, for doctor and the queue commands."""
+    found = addresses(obj)
+    api = management(obj)
+    private = _private_management(found[0]) is not None
+    try:
+        return asyncio.run(look(found, obj.spec(), api, private=private))
+    finally:
+        if api is not None:
+            api.close()
+
+
+async def opened(obj: CliContext) -> PikaWire:
+    """A connection of its own; raises ``ConnectionLost``. Close it."""
+    wire = PikaWire()
+    await wire.open(addresses(obj)[0], name="rabbitjobs queue")
+    return wire
+
+
+def _private_management(address: Address) -> str | None:
+    """The management URL of the user's private node, if ``address`` is that node's."""
+    from rabbitjobs.broker.state import user_node
+
+    try:
+        node = user_node()
+        if not node.running:
+            return None
+        here = urlsplit(node.url)
+        if (here.hostname, here.port) != (address.host, address.port):
+            return None
+        return node.management_url
+    except (NodeError, OSError):
+        return None

@@ -1,0 +1,60 @@
+"""``rabbitjobs run``: a process for every queue and role, kept running."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from rabbitjobs.cli.options import CliContext
+from rabbitjobs.errors import WorkerError
+
+
+def _counts(texts: tuple[str, ...], queues: tuple[str, ...]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        if name not in queues or not number.isdigit() or int(number) < 1:
+            raise WorkerError(
+                f"expected QUEUE=COUNT with a queue of the topology ({', '.join(queues)}), got {text!r}"
+            )
+        counts[name] = int(number)
+    return counts
+
+
+@click.command()
+@click.argument("queues", nargs=-1)
+@click.option("--processes", multiple=True, metavar="QUEUE=COUNT", help="More than one process for a queue; may be repeated.")
+@click.option("--intake/--no-intake", default=True, show_default=True, help="Run the review intake too.")
+@click.option("--notify/--no-notify", default=True, show_default=True, help="Run the notifier too.")
+@click.option("--apply", is_flag=True, help="Declare the topology first.")
+@click.pass_obj
+def run(obj: CliContext, queues: tuple[str, ...], processes: tuple[str, ...], intake: bool, notify: bool, apply: bool) -> None:
+    """Supervise one process or more for each of QUEUES (all, if none is named) and the other roles.
+
+    What crashes is started again with backoff; SIGTERM is forwarded, a second one is sharp.
+    """
+    obj.log()
+    from rabbitjobs.process.supervisor import Child, Supervisor
+
+    app = obj.app(needed=True)
+    app.check()
+    known = tuple(app.spec.queues)
+    unknown = [queue for queue in queues if queue not in known]
+    if unknown:
+        raise WorkerError(f"expected queues of the topology ({', '.join(known)}), got {', '.join(unknown)}")
+    if apply:
+        app.apply()
+    counts = _counts(processes, known)
+    command = obj.command()
+    children = [
+        Child(f"{queue}{f' {place}' if counts.get(queue, 1) > 1 else ''}", (*command, "consume", queue))
+        for queue in queues or known
+        for place in range(1, counts.get(queue, 1) + 1)
+    ]
+    if intake and app.parts.store is not None:
+        children.append(Child("intake", (*command, "intake")))
+    if notify:
+        children.append(Child("notify", (*command, "notify", "run")))
+    app.close()
+    sys.exit(Supervisor(children, grace=app.settings.grace.total_seconds()).run())

@@ -1,0 +1,307 @@
+"""doctor's checks: facts in, what is well and what is not out, each with what to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from rabbitjobs.clock import format_duration
+from rabbitjobs.monitor.facts import BrokerFacts, StoreFacts
+from rabbitjobs.topology import names
+from rabbitjobs.topology.model import QueueSpec, TopologySpec
+from rabbitjobs.topology.plan import Plan
+
+State = Literal["ok", "warn", "fail"]
+
+# RabbitMQ's own default, in force wherever neither node, policy nor queue says otherwise.
+BROKERS_TIMEOUT: Final = timedelta(minutes=30)
+MISSING: Final = 404
+FORBIDDEN: Final = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: how it is, in words, and what to do about it."""
+
+    name: str
+    state: State
+    text: str
+    do: str = ""
+
+
+def diagnose(
+    spec: TopologySpec,
+    broker: BrokerFacts,
+    store: StoreFacts,
+    limits: Mapping[str, timedelta | None] | None = None,
+) -> list[Check]:
+    """Every check, in the order in which a person would mend things.
+
+    ``limits`` holds, by queue of the config, the longest time that a job there may run (``None``:
+    some job has no limit).
+    """
+    checks = [*_reached(broker), *_store(store)]
+    if broker.error:
+        return checks
+    checks += [*_version(broker), *_management(broker), *_alarms(broker)]
+    if broker.plan is not None:
+        checks += [*_topology(broker.plan, broker), *_rights(broker)]
+        checks += [*_timeouts(spec, broker, limits or {}), *_consumers(broker.plan, broker)]
+        checks += [*_left_over(spec, broker)]
+    return [*checks, *_dead_letters(spec, broker), *_dead_letter_pause(broker)]
+
+
+def worst(checks: Iterable[Check]) -> State:
+    """The worst state among ``checks``."""
+    found = {check.state for check in checks}
+    return "fail" if "fail" in found else "warn" if "warn" in found else "ok"
+
+
+def _reached(broker: BrokerFacts) -> Iterable[Check]:
+    if broker.error:
+        yield Check(
+            "broker",
+            "fail",
+            f"cannot be reached: {broker.error}",
+            "start it (`rabbitjobs broker start` for a private one), or mend broker.url",
+        )
+    else:
+        yield Check("broker", "ok", f"{broker.address} answers")
+
+
+def _store(store: StoreFacts) -> Iterable[Check]:
+    if store.error:
+        yield Check(
+            "store",
+            "fail",
+            store.error,
+            "nothing is acked until the store can be used: mend store.url, or start the database",
+        )
+    elif not store.where:
+        yield Check(
+            "store",
+            "warn",
+            "none: no results, no review desk, and a job that runs twice is recorded twice",
+            "set store.url unless that is meant",
+        )
+    elif store.one_machine:
+        yield Check(
+            "store",
+            "warn",
+            f"{store.where} is SQLite: it serves the processes of this one machine only",
+            "set store.url to PostgreSQL before workers run on a second machine",
+        )
+    else:
+        yield Check("store", "ok", f"{store.where} can be used")
+
+
+def _version(broker: BrokerFacts) -> Iterable[Check]:
+    capabilities = broker.capabilities
+    if broker.version_error or capabilities is None:
+        yield Check("version", "fail", broker.version_error, "connect to RabbitMQ 3.10 or newer")
+        return
+    version = f"RabbitMQ {capabilities.version}"
+    if not capabilities.lacks:
+        yield Check("version", "ok", f"{version} gives all that rabbitjobs uses")
+    for lack in capabilities.lacks:
+        yield Check("version", "warn", f"{version}: {lack}", "upgrade to RabbitMQ 4.3")
+    if broker.plan_error:
+        yield Check("version", "fail", broker.plan_error, "accept the loss, or upgrade the broker")
+
+
+def _management(broker: BrokerFacts) -> Iterable[Check]:
+    if broker.management_error:
+        yield Check(
+            "management",
+            "warn",
+            f"{broker.management_error}: alarms, dead-letter targets and policies are not checked",
+            "enable rabbitmq_management, set broker.management_url, give the user a tag",
+        )
+
+
+def _alarms(broker: BrokerFacts) -> Iterable[Check]:
+    for alarm in broker.alarms:
+        yield Check(
+            "alarms",
+            "fail",
+            f"{alarm}: nothing can be published, while consuming and acks go on",
+            "free memory or disk on that node",
+        )
+    if not broker.alarms and not broker.management_error:
+        yield Check("alarms", "ok", "no memory or disk alarm")
+
+
+def _topology(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
+    faults = {name: seen.fault for name, seen in broker.queues.items()} | dict(broker.exchanges)
+    missing = sorted(name for name, fault in faults.items() if fault == MISSING)
+    hidden = sorted(name for name, fault in faults.items() if fault == FORBIDDEN)
+    if missing:
+        yield Check(
+            "topology",
+            "fail",
+            f"{len(missing)} of {len(faults)} objects do not exist: {_some(missing)}",
+            "run `rabbitjobs topology apply`",
+        )
+    elif not hidden:
+        yield Check("topology", "ok", f"all {len(faults)} queues and exchanges exist")
+    if hidden:
+        yield Check(
+            "permissions",
+            "warn",
+            f"this user may not even look at {len(hidden)} objects: {_some(hidden)}",
+            "right for a publisher; a worker needs what `rabbitjobs topology permissions` prints",
+        )
+
+
+def _rights(broker: BrokerFacts) -> Iterable[Check]:
+    refused = sorted(name for name, may in broker.writes.items() if not may)
+    if refused:
+        yield Check(
+            "permissions",
+            "fail",
+            f"this user may not publish to {_some(refused)}",
+            "a publisher writes to jobs and delay, a worker to fail as well: grant it",
+        )
+    elif broker.writes:
+        yield Check("permissions", "ok", f"this user may publish to {_some(sorted(broker.writes))}")
+
+
+def _timeouts(
+    spec: TopologySpec, broker: BrokerFacts, limits: Mapping[str, timedelta | None]
+) -> Iterable[Check]:
+    for queue in spec.queues.values():
+        timeout, source = _timeout(spec, queue, broker)
+        limit = limits.get(queue.name)
+        shown = f"queue {queue.name}: a delivery is taken back after {_said(timeout)} ({source})"
+        if limit is not None and limit >= timeout:
+            yield Check(
+                "consumer timeout",
+                "fail",
+                f"{shown}, but its jobs may run for {_said(limit)}: they would start over and over",
+                f"set consumer_timeout above {_said(limit)} on the queue, or limit the jobs",
+            )
+        elif limit is None:
+            yield Check(
+                "consumer timeout", "ok", f"{shown}; a job that runs longer is delivered again"
+            )
+        else:
+            yield Check("consumer timeout", "ok", f"{shown}, jobs end after {_said(limit)}")
+
+
+def _timeout(spec: TopologySpec, queue: QueueSpec, broker: BrokerFacts) -> tuple[timedelta, str]:
+    live = broker.live_queues.get(names.work_queue(spec.namespace, queue.name), {})
+    found = _effective(live, "consumer-timeout")
+    if isinstance(found, int):
+        return timedelta(milliseconds=found), "the queue's effective policy or argument"
+    capabilities = broker.capabilities
+    settable = capabilities is not None and capabilities.consumer_timeout != "node"
+    if queue.consumer_timeout is not None and settable:
+        return queue.consumer_timeout, "as configured"
+    return BROKERS_TIMEOUT, "RabbitMQ's default; the node's own setting cannot be seen from here"
+
+
+def _consumers(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
+    spec = plan.spec
+    roles = {names.work_queue(spec.namespace, one): f"consume {one}" for one in spec.queues}
+    roles[names.notify_queue(spec.namespace)] = "notify run"
+    reviews = [spec.namespace, *(one.name for one in spec.queues.values() if one.review_own)]
+    roles[names.review_queue(spec.namespace)] = "intake run"
+    roles |= {names.review_queue(spec.namespace, one): "intake run" for one in reviews[1:]}
+    seen = {name: broker.queues[name] for name in roles if name in broker.queues}
+    idle = {name: one for name, one in seen.items() if not one.consumers and not one.fault}
+    for name, one in idle.items():
+        yield Check(
+            "consumers",
+            "warn",
+            f"{name} has no consumer, and {one.ready:,} messages wait",
+            f"run `rabbitjobs {roles[name]}`, or `rabbitjobs run` for all roles",
+        )
+    if seen and not idle:
+        yield Check("consumers", "ok", f"each of {len(seen)} queues that need a consumer has one")
+
+
+def _left_over(spec: TopologySpec, broker: BrokerFacts) -> Iterable[Check]:
+    for name, meaning in (
+        (names.quarantine_queue(spec.namespace), "cannot be read, or name a job nobody knows"),
+        (names.undeliverable_queue(spec.namespace), "fell due when their queue was gone"),
+    ):
+        seen = broker.queues.get(name)
+        if seen is not None and seen.ready:
+            yield Check(
+                "held",
+                "warn",
+                f"{name} holds {seen.ready:,} messages that {meaning}",
+                f"look at them: `rabbitjobs queue peek {name} --yes`",
+            )
+
+
+def _dead_letters(spec: TopologySpec, broker: BrokerFacts) -> Iterable[Check]:
+    ours = {
+        name: queue
+        for name, queue in broker.live_queues.items()
+        if name.startswith(f"{spec.namespace}.") or name in {raw.name for raw in spec.raw_queues}
+    }
+    faults = [
+        (name, fault) for name, queue in ours.items() if (fault := _target_fault(queue, broker))
+    ]
+    for name, fault in faults:
+        yield Check(
+            "dead letters",
+            "fail",
+            f"{name} sends its dead letters to {fault}: they are held there, or lost",
+            "run `rabbitjobs topology apply`, or declare the target",
+        )
+    if ours and not faults:
+        yield Check("dead letters", "ok", f"the targets of all {len(ours)} queues exist")
+
+
+def _target_fault(queue: Mapping[str, Any], broker: BrokerFacts) -> str:
+    exchange = _effective(queue, "dead-letter-exchange")
+    # The empty name is the default exchange: its target is a queue of the key's name.
+    if not isinstance(exchange, str):
+        return ""
+    key = str(_effective(queue, "dead-letter-routing-key") or "")
+    if not exchange:
+        return "" if not key or key in broker.live_queues else f"the missing queue {key}"
+    kind = broker.live_exchanges.get(exchange)
+    if kind is None:
+        return f"the missing exchange {exchange}"
+    if kind == "direct" and key and (exchange, key) not in broker.live_bindings:
+        return f"the exchange {exchange}, where nothing is bound for the key {key}"
+    return ""
+
+
+def _effective(queue: Mapping[str, Any], key: str) -> Any:
+    """What holds for a queue: a policy's value where there is one, else the argument's.
+
+    RabbitMQ lets an argument win over a policy except for limits, where the lower wins; a
+    consumer timeout counts as one here.
+    """
+    argument = (queue.get("arguments") or {}).get(f"x-{key}")
+    policy = (queue.get("effective_policy_definition") or {}).get(key)
+    if isinstance(argument, int) and isinstance(policy, int):
+        return min(argument, policy)
+    return policy if argument is None else argument
+
+
+def _dead_letter_pause(broker: BrokerFacts) -> Iterable[Check]:
+    if broker.private:
+        yield Check("dead-letter pause", "ok", "5s on this private node")
+        return
+    yield Check(
+        "dead-letter pause",
+        "warn",
+        "a dead letter that its target refuses (a full queue) is tried again after 3m by default, "
+        "and holds others back meanwhile; the node's setting cannot be seen from here",
+        "set {rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]} in advanced.config",
+    )
+
+
+def _said(duration: timedelta) -> str:
+    return format_duration(duration)
+
+
+def _some(found: list[str]) -> str:
+    return ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")

@@ -1,0 +1,178 @@
+"""Many processes from one command: started again when they crash, stopped in order, shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+import tenacity
+
+from rabbitjobs.process.state import VARIABLE
+
+log = structlog.get_logger("rabbitjobs.supervisor")
+# A process that lived this long was fine: its next crash starts the backoff anew.
+FINE_SECONDS = 30.0
+PAUSES = tenacity.wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
+# What a process gets beyond its own grace before it is killed.
+LATE_SECONDS = 10.0
+
+
+@dataclass
+class Child:
+    """One process that is kept running: its name and command, and where it stands."""
+
+    name: str
+    command: tuple[str, ...]
+    process: asyncio.subprocess.Process | None = None
+    state: str = "starting"
+    reason: str = ""
+    restarts: int = 0
+    since: float = 0.0
+    failures: int = 0
+    watching: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self.process.pid if self.process else None
+
+
+class Supervisor:
+    """Keeps children running until SIGTERM or SIGINT; ``grace`` is the seconds they may take."""
+
+    def __init__(self, children: Sequence[Child], *, grace: float) -> None:
+        self.children = list(children)
+        self._grace = grace
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    def run(self) -> int:
+        """Supervise; returns the exit code: 0 after an orderly stop."""
+        return asyncio.run(self._main())
+
+    async def _main(self) -> int:
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            (self._hurry if self._stopping.is_set() else self._stopping).set()
+            for child in self.children:
+                self._signal(child, signal.SIGTERM)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        showing = loop.create_task(self._show())
+        codes = await asyncio.gather(*(self._keep(child) for child in self.children))
+        self._tell()
+        showing.cancel()
+        return next((code for code in codes if code), 0)
+
+    # --- one child ------------------------------------------------------------------------------
+
+    async def _keep(self, child: Child) -> int:
+        while True:
+            code = await self._live(child)
+            if self._stopping.is_set():
+                child.state, child.reason = "stopped", f"exit {code}"
+                self._tell()
+                return code
+            child.failures = 0 if time.monotonic() - child.since > FINE_SECONDS else child.failures + 1
+            child.restarts += 1
+            pause = _pause(child.failures)
+            child.state, child.reason = "restarting", f"ended with {_ending(code)}, again in {pause:.1f} s"
+            log.error("process ended; it is started again", process=child.name, ending=_ending(code), pause=round(pause, 1))
+            self._tell()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+            child.state = "stopped"
+            return 0
+
+    async def _live(self, child: Child) -> int:
+        ours, theirs = os.pipe()
+        os.set_inheritable(theirs, True)
+        environment = {**os.environ, VARIABLE: str(theirs)}
+        child.since = time.monotonic()
+        child.state, child.reason = "starting", ""
+        # A session of its own: Ctrl-C in the terminal reaches the children once, through us.
+        child.process = await asyncio.create_subprocess_exec(
+            *child.command, env=environment, pass_fds=(theirs,), start_new_session=True
+        )
+        os.close(theirs)
+        child.watching = asyncio.get_running_loop().create_task(self._watch(child, ours))
+        if self._stopping.is_set():
+            self._signal(child, signal.SIGTERM)
+        code = await self._wait(child.process)
+        child.process = None
+        await child.watching
+        return code
+
+    async def _wait(self, process: asyncio.subprocess.Process) -> int:
+        ending = asyncio.ensure_future(process.wait())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait([ending, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        try:
+            async with asyncio.timeout(None if ending.done() else self._grace + LATE_SECONDS):
+                return await asyncio.shield(ending)
+        except TimeoutError:
+            log.error("process did not stop in time; it is killed", pid=process.pid)
+            process.kill()
+            return await ending
+
+    async def _watch(self, child: Child, descriptor: int) -> None:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
+        )
+        async for line in reader:
+            told = json.loads(line)
+            child.state, child.reason = told["state"], told["reason"]
+            self._tell()
+        transport.close()
+
+    def _signal(self, child: Child, number: signal.Signals) -> None:
+        if child.process is not None and child.process.returncode is None:
+            try:
+                child.process.send_signal(number)
+            except ProcessLookupError:
+                pass  # it ended by itself just now
+
+    # --- the table ------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        self._changed.set()
+
+    async def _show(self) -> None:
+        if not sys.stderr.isatty():
+            return
+        from rabbitjobs.process.table import Table
+
+        with Table() as table:
+            while True:
+                table.show(self.children)
+                self._changed.clear()
+                try:
+                    async with asyncio.timeout(1):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+
+
+def _pause(failures: int) -> float:
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.attempt_number = max(failures, 1)
+    return PAUSES(state)
+
+
+def _ending(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,79 @@
+"""From the outbox to the wire: what a transaction promised is published, confirmed, marked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rabbitjobs.clock import now
+from rabbitjobs.errors import SendError, StoreUnavailable
+from rabbitjobs.publisher.prepare import outgoing_of
+from rabbitjobs.topology.model import TopologySpec
+from rabbitjobs.wire.protocol import Outgoing
+
+if TYPE_CHECKING:
+    from rabbitjobs.store.outbox import Outbox, OutboxRow
+
+IDLE_SECONDS = 0.5
+POSTPONE_SECONDS = 5.0
+BATCH = 100
+
+
+def outgoing_of_row(row: OutboxRow, spec: TopologySpec) -> Outgoing:
+    """The message of an outbox row, routed now: the topology may have changed since it was put."""
+    due = now() + row.delay if row.delay is not None else row.envelope.due
+    envelope = msgspec.structs.replace(row.envelope, queue=row.queue, due=due)
+    return outgoing_of(envelope, spec)
+
+
+class Relay:
+    """Publishes what waits in the outbox until it is cancelled. Any number of them may run.
+
+    A crash between confirm and mark publishes a row twice: same job id, same attempt, and the
+    second is dropped by the inbox.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        spec: Callable[[], TopologySpec],
+        publish: Callable[[Outgoing], Awaitable[None]],
+        trouble: Callable[[str], None],
+    ) -> None:
+        self._outbox = outbox
+        self._spec = spec
+        self._publish = publish
+        self._trouble = trouble
+
+    async def run(self) -> None:
+        """Relay for ever; a store or broker that is away is waited for."""
+        while True:
+            try:
+                busy = await self.once()
+            except StoreUnavailable as error:
+                self._trouble(str(error))
+                busy = False
+            if not busy:
+                await asyncio.sleep(IDLE_SECONDS)
+
+    async def once(self) -> bool:
+        """Publish one batch; whether there was any."""
+        rows = await self._outbox.atake(BATCH)
+        sent = await asyncio.gather(*(self._send(row) for row in rows))
+        done = [row for row, confirmed in zip(rows, sent, strict=True) if confirmed]
+        if done:
+            await self._outbox.apublished(done)
+        return bool(rows)
+
+    async def _send(self, row: OutboxRow) -> bool:
+        try:
+            await self._publish(outgoing_of_row(row, self._spec()))
+        except SendError as error:
+            self._trouble(str(error))
+            await self._outbox.apostpone(row, str(error), POSTPONE_SECONDS)
+            return False
+        return True

@@ -1,0 +1,231 @@
+"""The cases in the store: rows to values and back, and writes that carry the version fence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from rabbitjobs.errors import CaseChanged, CaseNotFound
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.message.properties import Properties
+from rabbitjobs.review.case import (
+    AuditRow,
+    Case,
+    CaseLine,
+    Filters,
+    Origin,
+    Page,
+    Stats,
+)
+from rabbitjobs.store.schema import LIVE_STATES, audit, cases
+from rabbitjobs.store.text import storable
+
+ERROR_SHOWN = 300
+AGES = (("1h", 3600.0), ("1d", 86400.0), ("7d", 7 * 86400.0))
+
+_line_columns: list[ColumnElement[Any]] = [
+    cases.c[name] for name in CaseLine.__struct_fields__ if name != "error"
+]
+_line_columns.append(func.substr(cases.c.error, 1, ERROR_SHOWN).label("error"))
+_AS_THEY_ARE = tuple(
+    name
+    for name in Case.__struct_fields__
+    if name not in ("tags", "classes", "envelope", "properties", "payload", "origin")
+)
+
+
+def find(connection: Connection, namespace: str, case_id: str) -> Case:
+    """The case with this id, or the only one whose id starts so; else ``CaseNotFound``."""
+    wanted = case_id.lower()
+    query = select(cases).where(cases.c.namespace == namespace)
+    row = connection.execute(query.where(cases.c.id == wanted)).first()
+    if row is None:
+        row = _only_one(connection, query, wanted)
+    return as_case(row)
+
+
+def _only_one(connection: Connection, query: Any, prefix: str) -> Row[Any]:
+    among = query.where(cases.c.id.startswith(prefix, autoescape=True)).limit(2)
+    rows = connection.execute(among).all() if prefix else []
+    if not rows:
+        raise CaseNotFound(
+            f"expected the id of a case, got {prefix!r}; run: rabbitjobs review list"
+        )
+    if len(rows) > 1:
+        raise CaseNotFound(f"expected the id of one case, got {prefix!r}, with which several start")
+    return rows[0]
+
+
+def find_live(
+    connection: Connection, namespace: str, case_id: str | None, job_id: str
+) -> Case | None:
+    """The live case with this id, else the newest live one of this job."""
+    living = select(cases).where(cases.c.namespace == namespace, cases.c.state.in_(LIVE_STATES))
+    row = None
+    if case_id is not None:
+        row = connection.execute(living.where(cases.c.id == case_id)).first()
+    if row is None:
+        newest = living.where(cases.c.job_id == job_id).order_by(cases.c.id.desc()).limit(1)
+        row = connection.execute(newest).first()
+    return None if row is None else as_case(row)
+
+
+def page(
+    connection: Connection, namespace: str, filters: Filters, limit: int, after: str | None
+) -> Page:
+    """Cases newest first, by key: ids rise with time, so the next page starts below the last id."""
+    query = select(*_line_columns).where(cases.c.namespace == namespace, *_conditions(filters))
+    if after is not None:
+        query = query.where(cases.c.id < after)
+    rows = connection.execute(query.order_by(cases.c.id.desc()).limit(limit + 1)).all()
+    lines = tuple(_as_line(row) for row in rows[:limit])
+    return Page(cases=lines, after=lines[-1].id if len(rows) > limit else None)
+
+
+def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    exact = {
+        cases.c.state: filters.state,
+        cases.c.queue: filters.queue,
+        cases.c.job: filters.job,
+        cases.c.error_type: filters.error_type,
+    }
+    conditions = [column == value for column, value in exact.items() if value is not None]
+    if filters.text:
+        conditions.append(cases.c.search.contains(filters.text.lower(), autoescape=True))
+    return conditions
+
+
+def stats(connection: Connection, namespace: str, now: float) -> Stats:
+    """Counts of all cases by state, and of the open ones by queue, error type and age."""
+    is_open = cases.c.state == "open"
+    age = case(
+        *((cases.c.opened > now - seconds, f"< {name}") for name, seconds in AGES), else_="older"
+    )
+    return Stats(
+        states=_counts(connection, namespace, cases.c.state),
+        queues=_counts(connection, namespace, cases.c.queue, is_open),
+        error_types=_counts(connection, namespace, cases.c.error_type, is_open),
+        ages=_counts(connection, namespace, age, is_open),
+    )
+
+
+def _counts(
+    connection: Connection, namespace: str, column: ColumnElement[Any], *conditions: Any
+) -> dict[str, int]:
+    label = column.label("label")
+    query = (
+        select(label, func.count().label("number"))
+        .where(cases.c.namespace == namespace, *conditions)
+        .group_by("label")
+        .order_by(func.count().desc(), "label")
+    )
+    return {str(row.label or "-"): int(row.number) for row in connection.execute(query)}
+
+
+def audit_of(connection: Connection, case_id: str) -> tuple[AuditRow, ...]:
+    """Everything that was done to a case, oldest first."""
+    query = select(audit).where(audit.c.case_id == case_id).order_by(audit.c.id)
+    fields = AuditRow.__struct_fields__
+    return tuple(
+        AuditRow(**{name: row._mapping[name] for name in fields})
+        for row in connection.execute(query)
+    )
+
+
+def add(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Insert a case; ``values`` by column."""
+    connection.execute(insert(cases).values(dict(values)))
+
+
+def change(connection: Connection, found: Case, **values: Any) -> Case:
+    """Change a case and raise its version; ``CaseChanged`` if it is not as it was found."""
+    version = found.version + 1
+    changed = connection.execute(
+        update(cases)
+        .where(cases.c.id == found.id, cases.c.version == found.version)
+        .values(version=version, **values)
+    )
+    if not changed.rowcount:
+        raise changed_since(connection, found.id, found.version)
+    return as_case(connection.execute(select(cases).where(cases.c.id == found.id)).one())
+
+
+def changed_since(connection: Connection, case_id: str, version: int) -> CaseChanged:
+    """The error that says what happened to a case since a version."""
+    later = [row for row in audit_of(connection, case_id) if row.version > version]
+    what = "; ".join(f"{row.action} by {row.who} ({row.detail})" for row in later[-3:])
+    return CaseChanged(
+        f"expected case {case_id} as it was at version {version}, got a newer one: "
+        f"{what or 'it was changed'}; look at it again"
+    )
+
+
+def note(
+    connection: Connection,
+    case_id: str,
+    *,
+    at: float,
+    who: str,
+    action: str,
+    detail: str,
+    version: int,
+    before: str | None = None,
+    after: str | None = None,
+) -> None:
+    """Add an audit row; ``before`` and ``after`` are hashes of the payload."""
+    connection.execute(
+        insert(audit).values(
+            case_id=case_id,
+            at=at,
+            who=storable(who),
+            action=action,
+            detail=storable(detail),
+            before_hash=before,
+            after_hash=after,
+            version=version,
+        )
+    )
+
+
+def as_case(row: Row[Any]) -> Case:
+    """A whole row as a value."""
+    values = {name: row._mapping[name] for name in _AS_THEY_ARE}
+    envelope = row.envelope
+    return Case(
+        **values,
+        tags=msgspec.json.decode(row.tags, type=tuple[str, ...]),
+        classes=msgspec.json.decode(row.classes, type=tuple[str, ...]),
+        envelope=msgspec.msgpack.decode(envelope, type=Envelope) if envelope else None,
+        properties=msgspec.msgpack.decode(row.properties, type=Properties),
+        payload=bytes(row.payload),
+        origin=Origin(
+            exchange=row.exchange,
+            routing_key=row.routing_key,
+            source_queue=row.source_queue,
+            app_id=row.app_id,
+            published=row.published,
+            deaths=msgspec.json.decode(row.deaths, type=list[dict[str, Any]]),
+        ),
+    )
+
+
+def _as_line(row: Row[Any]) -> CaseLine:
+    values = {name: row._mapping[name] for name in CaseLine.__struct_fields__ if name != "tags"}
+    return CaseLine(**values, tags=msgspec.json.decode(row.tags, type=tuple[str, ...]))
+
+
+def search_text(*parts: str | None) -> str:
+    """What the text filter looks in: lower case, capped so that a list stays quick."""
+    return storable(" ".join(part for part in parts if part)[:8000].lower())

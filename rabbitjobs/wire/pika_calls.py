@@ -1,0 +1,57 @@
+"""One RPC on a pika channel as an await, and pika's errors as ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pika.exceptions
+from pika.channel import Channel
+
+from rabbitjobs.errors import ChannelClosed, ConnectionLost
+
+
+def ignore(*_: Any) -> None:
+    """Hear nothing."""
+    return
+
+
+def resolve(future: asyncio.Future[Any], value: Any) -> None:
+    """Set a result, unless the waiter has gone."""
+    if not future.done():
+        future.set_result(value)
+
+
+def reason(error: BaseException | None) -> str:
+    """A text that is never empty."""
+    return str(error) or type(error).__name__
+
+
+def translate(error: BaseException) -> ConnectionLost | ChannelClosed:
+    """pika's errors end at this border."""
+    if isinstance(error, pika.exceptions.ChannelClosedByBroker):
+        return ChannelClosed(error.reply_text, code=error.reply_code)
+    return ConnectionLost(reason(error))
+
+
+async def call(channel: Channel, rpc: Callable[[Callable[[Any], None]], Any]) -> Any:
+    """Run one RPC on a channel: its answer, ``ChannelClosed`` or ``ConnectionLost``."""
+    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def done(frame: Any) -> None:
+        if not answered.done():
+            answered.set_result(frame)
+
+    def ended(_: Any, error: BaseException) -> None:
+        if not answered.done():
+            answered.set_exception(translate(error))
+
+    if not channel.is_open:
+        raise ConnectionLost("the channel is closed")
+    channel.add_on_close_callback(ended)
+    try:
+        rpc(done)
+    except pika.exceptions.AMQPError as error:
+        raise ConnectionLost(reason(error)) from error
+    return await answered

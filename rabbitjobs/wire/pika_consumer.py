@@ -1,0 +1,115 @@
+"""A consumer of the pika wire, on a channel of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pika.channel import Channel
+
+from rabbitjobs.message.properties import Properties
+from rabbitjobs.wire.guard import read_damage
+from rabbitjobs.wire.pika_calls import call, ignore, reason
+from rabbitjobs.wire.protocol import Delivery
+
+
+class PikaConsumer:
+    """One consumer on one channel; see ``wire.protocol.Consumer``."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        prefetch: int,
+        deliver: Callable[[Delivery], None],
+        cancelled: Callable[[str], None],
+    ) -> None:
+        self._channel = channel
+        self._prefetch = prefetch
+        self._deliver = deliver
+        self._cancelled: Callable[[str], None] = cancelled
+        self._tag = ""
+
+    async def start(self, queue: str, arguments: dict[str, Any]) -> None:
+        """Set the prefetch and subscribe."""
+        channel = self._channel
+        await self.sync()
+        channel.add_on_cancel_callback(
+            lambda _: self._over("the broker cancelled the consumer (queue deleted or timeout)")
+        )
+        answer = await call(
+            channel,
+            lambda done: channel.basic_consume(
+                queue, self._on_message, arguments=arguments, callback=done
+            ),
+        )
+        self._tag = answer.method.consumer_tag
+        channel.add_on_close_callback(lambda _, error: self._over(reason(error)))
+
+    def _over(self, reason: str) -> None:
+        cancelled, self._cancelled = self._cancelled, ignore
+        cancelled(reason)
+
+    def _on_message(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
+        self._deliver(_delivery(method, properties, body))
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Acknowledge, if the channel is still open."""
+        if self._channel.is_open:
+            self._channel.basic_ack(tag, multiple)
+
+    def nack(self, tag: int, *, requeue: bool = True) -> None:
+        """Give back, if the channel is still open."""
+        if self._channel.is_open:
+            self._channel.basic_nack(tag, False, requeue)
+
+    async def cancel(self) -> None:
+        """Stop deliveries."""
+        self._cancelled = ignore
+        channel, tag = self._channel, self._tag
+        if not channel.is_open or tag not in channel.consumer_tags:
+            return
+
+        def rpc(done: Callable[[Any], None]) -> None:
+            channel.basic_cancel(tag, callback=done)
+            # From here on pika would reject what is still on its way, and for the broker each
+            # reject counts as a failed delivery: let it arrive, the owner gives it back uncounted.
+            channel._cancelled.discard(tag)
+
+        await call(channel, rpc)
+
+    async def sync(self) -> None:
+        """One round trip: ``basic.qos`` with the same prefetch changes nothing."""
+        channel = self._channel
+        await call(
+            channel,
+            lambda done: channel.basic_qos(prefetch_count=self._prefetch, callback=done),
+        )
+
+    async def close(self) -> None:
+        """Close the channel."""
+        self._cancelled = ignore
+        if self._channel.is_open:
+            self._channel.close()
+
+
+def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
+    ours: Properties = properties.value  # the guard below pika decoded it
+    damage = read_damage(ours.headers) if ours.headers else None
+    if damage is not None:
+        return Delivery(
+            method.delivery_tag,
+            method.exchange,
+            method.routing_key,
+            method.redelivered,
+            Properties(),
+            body,
+            *damage,
+        )
+    return Delivery(
+        method.delivery_tag,
+        method.exchange,
+        method.routing_key,
+        method.redelivered,
+        ours,
+        body,
+    )

@@ -1,0 +1,217 @@
+"""doctor's checks, from facts: what is well, what is not, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from rabbitjobs.broker.version import from_version
+from rabbitjobs.monitor.doctor import Check, diagnose, worst
+from rabbitjobs.monitor.facts import BrokerFacts, QueueSeen, StoreFacts
+from rabbitjobs.topology.model import RawQueue, TopologySpec, default_spec
+from rabbitjobs.topology.plan import compile_plan
+
+SPEC = default_spec("shop", ("emails",))
+POSTGRES = StoreFacts(where="postgresql://db/shop")
+
+
+def facts(spec: TopologySpec = SPEC, version: str = "4.3.6", **changed: Any) -> BrokerFacts:
+    """A broker on which everything is as it should be."""
+    capabilities = from_version(version)
+    plan = compile_plan(spec, capabilities)
+    found = BrokerFacts(
+        address="amqp://jobs:***@host:5672/shop",
+        capabilities=capabilities,
+        plan=plan,
+        queues={queue.name: QueueSeen(consumers=1) for queue in plan.queues},
+        exchanges={exchange.name: 0 for exchange in plan.exchanges},
+        writes={"shop.jobs": True, "shop.delay": True, "shop.fail": True},
+        private=True,
+        live_queues={
+            queue.name: {"name": queue.name, "arguments": dict(queue.arguments)}
+            for queue in plan.queues
+        },
+        live_exchanges={exchange.name: exchange.type for exchange in plan.exchanges},
+        live_bindings=frozenset((one.source, one.routing_key) for one in plan.bindings),
+    )
+    return replace(found, **changed)
+
+
+def wrong(broker: BrokerFacts, store: StoreFacts = POSTGRES, **more: Any) -> list[Check]:
+    """The checks that are not well."""
+    return [check for check in diagnose(SPEC, broker, store, **more) if check.state != "ok"]
+
+
+def test_a_broker_where_everything_is_well_passes_every_check() -> None:
+    """Nothing to do, on the reference version."""
+    checks = diagnose(SPEC, facts(), POSTGRES)
+    assert [check for check in checks if check.state != "ok"] == []
+    assert worst(checks) == "ok"
+    assert {check.name for check in checks} == {
+        "broker",
+        "store",
+        "version",
+        "alarms",
+        "topology",
+        "permissions",
+        "consumer timeout",
+        "consumers",
+        "dead letters",
+        "dead-letter pause",
+    }
+
+
+def test_a_broker_that_cannot_be_reached_is_the_only_thing_said_of_it() -> None:
+    """No checks that could only guess."""
+    checks = diagnose(SPEC, BrokerFacts(address="", error="refused"), POSTGRES)
+    assert [(check.name, check.state) for check in checks] == [("broker", "fail"), ("store", "ok")]
+    assert "rabbitjobs broker start" in checks[0].do
+
+
+@pytest.mark.parametrize("version", ["3.10.8", "4.0.5"])
+def test_an_older_broker_is_told_what_it_lacks(version: str) -> None:
+    """One warning for each thing, none of them a fault."""
+    found = wrong(facts(version=version))
+    assert {check.name for check in found} == {"version"}
+    assert {check.state for check in found} == {"warn"}
+    assert all(version in check.text for check in found)
+
+
+def test_sqlite_serves_one_machine() -> None:
+    """Said plainly, as a warning."""
+    (check,) = wrong(facts(), StoreFacts(where="sqlite:///x.db", one_machine=True))
+    assert "this one machine only" in check.text
+    assert check.state == "warn"
+
+
+def test_a_store_that_cannot_be_used_is_a_fault_and_none_is_a_warning() -> None:
+    """Without a store there are no results and no desk; a broken one stops all acks."""
+    (broken,) = wrong(facts(), StoreFacts(where="sqlite:///x", one_machine=True, error="locked"))
+    (none,) = wrong(facts(), StoreFacts())
+    assert (broken.state, none.state) == ("fail", "warn")
+
+
+def test_an_alarm_is_a_fault() -> None:
+    """Publishing stands still."""
+    (check,) = wrong(facts(alarms=("memory alarm on a@b",)))
+    assert (check.name, check.state) == ("alarms", "fail")
+
+
+def test_missing_objects_are_a_fault_with_their_names() -> None:
+    """And the command that declares them."""
+    queues = {**facts().queues, "shop.q.emails": QueueSeen(fault=404)}
+    found = wrong(facts(queues=queues, exchanges={**facts().exchanges, "shop.fail": 404}))
+    (check,) = [check for check in found if check.name == "topology"]
+    assert "2 of" in check.text and "shop.q.emails" in check.text
+    assert "topology apply" in check.do
+
+
+def test_a_user_without_rights_is_told_which() -> None:
+    """Publishing that is refused is a fault; what cannot be looked at is a warning."""
+    queues = {**facts().queues, "shop.review": QueueSeen(fault=403)}
+    found = wrong(facts(writes={"shop.jobs": False, "shop.fail": True}, queues=queues))
+    assert [(check.name, check.state) for check in found] == [
+        ("permissions", "warn"),
+        ("permissions", "fail"),
+    ]
+    assert "shop.jobs" in found[1].text and "shop.fail" not in found[1].text
+
+
+def test_without_management_what_is_not_checked_is_said() -> None:
+    """A missing plugin is no fault of the jobs."""
+    found = wrong(facts(management_error="refused", live_queues={}, live_exchanges={}, alarms=()))
+    assert [check.name for check in found] == ["management"]
+
+
+def test_jobs_that_outlast_the_consumer_timeout_are_a_fault() -> None:
+    """They would be delivered again for ever (celery 6760)."""
+    (check,) = wrong(facts(), limits={"emails": timedelta(hours=1)})
+    assert (check.name, check.state) == ("consumer timeout", "fail")
+    assert "30m" in check.text and "1h" in check.text
+    assert not wrong(facts(), limits={"emails": timedelta(minutes=5)})
+
+
+def test_the_effective_consumer_timeout_counts() -> None:
+    """A policy on the broker may be stricter than the config."""
+    queues = {
+        **facts().live_queues,
+        "shop.q.emails": {"effective_policy_definition": {"consumer-timeout": 60_000}},
+    }
+    (check,) = wrong(facts(live_queues=queues), limits={"emails": timedelta(minutes=5)})
+    assert "1m" in check.text
+
+
+def test_queues_without_consumers_are_named_with_what_to_run() -> None:
+    """Work queues, the notify queue and the review queue."""
+    idle = {name: QueueSeen(ready=1200) for name in facts().queues}
+    found = [check for check in wrong(facts(queues=idle)) if check.name == "consumers"]
+    text = "\n".join(f"{check.text} {check.do}" for check in found)
+    for part in ("shop.q.emails", "1,200", "consume emails", "notify run", "intake run"):
+        assert part in text
+    assert len(found) == 3
+
+
+def test_what_is_held_in_quarantine_is_shown() -> None:
+    """Nothing that failed is hidden."""
+    queues = {**facts().queues, "shop.quarantine": QueueSeen(ready=3)}
+    (check,) = wrong(facts(queues=queues))
+    assert "3 messages" in check.text and "queue peek" in check.do
+
+
+def _with(queue: str, **queue_facts: Any) -> Mapping[str, Any]:
+    return {**facts().live_queues, queue: {"arguments": {}, **queue_facts}}
+
+
+@pytest.mark.parametrize(
+    ("live", "said"),
+    [
+        (_with("shop.q.x", arguments={"x-dead-letter-exchange": "gone"}), "missing exchange gone"),
+        (
+            _with("shop.q.x", effective_policy_definition={"dead-letter-exchange": "gone"}),
+            "missing exchange gone",
+        ),
+        (
+            _with(
+                "shop.q.x",
+                arguments={
+                    "x-dead-letter-exchange": "shop.fail",
+                    "x-dead-letter-routing-key": "nobody",
+                },
+            ),
+            "nothing is bound for the key nobody",
+        ),
+        (
+            _with(
+                "raw",
+                arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "no.queue"},
+            ),
+            "missing queue no.queue",
+        ),
+    ],
+)
+def test_dead_letter_targets_that_do_not_exist_are_faults(
+    live: Mapping[str, Any], said: str
+) -> None:
+    """At-least-once holds such messages for ever, at-most-once loses them."""
+    spec = msgspec.structs.replace(SPEC, raw_queues=(RawQueue(name="raw"),))
+    checks = diagnose(spec, facts(live_queues=live), POSTGRES)
+    (check,) = [check for check in checks if check.name == "dead letters"]
+    assert check.state == "fail"
+    assert said in check.text
+
+
+def test_queues_of_strangers_are_none_of_our_business() -> None:
+    """Another team's queue on the same vhost is not reported."""
+    live = {**facts().live_queues, "theirs": {"arguments": {"x-dead-letter-exchange": "gone"}}}
+    assert not wrong(facts(live_queues=live))
+
+
+def test_the_pause_of_refused_dead_letters_is_a_warning_away_from_private_nodes() -> None:
+    """Three minutes by default, and doctor cannot see the setting."""
+    (check,) = wrong(facts(private=False))
+    assert "dead_letter_worker_publisher_confirm_timeout" in check.do
