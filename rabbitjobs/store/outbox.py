@@ -170,6 +170,11 @@ def withdraw(connection: Connection, row: OutboxRow) -> bool:
     return bool(gone.rowcount)
 
 
+def withdraw_release(connection: Connection, release_id: str) -> None:
+    """Take a release back; a relay that has it in hand may still publish it."""
+    connection.execute(delete(outbox).where(outbox.c.release_id == release_id))
+
+
 def _published(connection: Connection, rows: Sequence[OutboxRow]) -> None:
     ids = [row.id for row in rows]
     connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))

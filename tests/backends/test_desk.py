@@ -243,6 +243,19 @@ def test_a_lost_release_can_be_taken_back(desk: Desk, case: Case) -> None:
     assert opened.state == "open"
 
 
+async def test_a_release_that_no_broker_takes_can_be_taken_back(
+    store: Store, backend: SqlBackend, desk: Desk, broker: Broker, case: Case, outcome: Outcome
+) -> None:
+    """Nothing is promised any more; if a relay had it in hand, its job's end closes the case."""
+    broker.error = SendUnknown("no confirm")
+    stuck = desk.retry(case.id, who="ann", version=1)
+    opened = desk.reopen(case.id, "broker gone", who="ann", version=stuck.version)
+    assert (opened.state, Outbox(store).waiting()) == ("open", 0)
+    about = {"case": case.id, "release": stuck.release_id}
+    await backend.record(outcome(str(case.job_id), 4, **about))
+    assert desk.get(case.id).state == "closed"
+
+
 # --- edit ------------------------------------------------------------------------------------
 
 
