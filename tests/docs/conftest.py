@@ -99,6 +99,7 @@ def reader(docs_node: Node, tmp_path: Path) -> Reader:
     environment = kept | {
         "PYTHONPATH": str(ROOT),
         "RABBITJOBS_URL": docs_node.create_vhost(),
+        "RABBITJOBS_MANAGEMENT_URL": docs_node.management_url,
         "RABBITJOBS_STORE_URL": f"sqlite:///{tmp_path / 'store.db'}",
     }
     return Reader(tmp_path, environment)
