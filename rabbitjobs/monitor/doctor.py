@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 from rabbitjobs.clock import format_duration
-from rabbitjobs.monitor.facts import BrokerFacts, StoreFacts
+from rabbitjobs.monitor.facts import FORBIDDEN, MISSING, BrokerFacts, StoreFacts
 from rabbitjobs.topology import names
 from rabbitjobs.topology.model import QueueSpec, TopologySpec
 from rabbitjobs.topology.plan import Plan
@@ -17,8 +17,6 @@ State = Literal["ok", "warn", "fail"]
 
 # RabbitMQ's own default, in force wherever neither node, policy nor queue says otherwise.
 BROKERS_TIMEOUT: Final = timedelta(minutes=30)
-MISSING: Final = 404
-FORBIDDEN: Final = 403
 
 
 @dataclass(frozen=True, slots=True)
