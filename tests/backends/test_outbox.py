@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -61,6 +62,27 @@ def test_rows_are_leased_in_order_and_go_when_published(store: Store) -> None:
     assert relay.take() == []
     relay.published(first)
     assert relay.waiting() == 2
+
+
+def test_many_relays_take_each_row_once(store: Store, store_url: str) -> None:
+    """And no more than they asked for."""
+    for _ in range(60):
+        store.run(lambda c: outbox.put(c, an_envelope(), namespace=store.namespace))
+    taken: list[int] = []
+
+    def relay() -> None:
+        own = Store(store_url, namespace=store.namespace)
+        while rows := Outbox(own).take(7):
+            assert len(rows) <= 7
+            taken.extend(row.id for row in rows)
+        own.close()
+
+    threads = [threading.Thread(target=relay) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(taken) == len(set(taken)) == 60
 
 
 def test_a_dead_relay_leaves_its_rows_to_the_next(store: Store) -> None:
