@@ -205,8 +205,8 @@ def _consumers(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
     roles = {names.work_queue(spec.namespace, one): f"consume {one}" for one in spec.queues}
     roles[names.notify_queue(spec.namespace)] = "notify run"
     reviews = [spec.namespace, *(one.name for one in spec.queues.values() if one.review_own)]
-    roles[names.review_queue(spec.namespace)] = "intake run"
-    roles |= {names.review_queue(spec.namespace, one): "intake run" for one in reviews[1:]}
+    roles[names.review_queue(spec.namespace)] = "intake"
+    roles |= {names.review_queue(spec.namespace, one): "intake" for one in reviews[1:]}
     seen = {name: broker.queues[name] for name in roles if name in broker.queues}
     idle = {name: one for name, one in seen.items() if not one.consumers and not one.fault}
     for name, one in idle.items():
