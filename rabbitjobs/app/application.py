@@ -6,17 +6,18 @@ import atexit
 import contextlib
 import dataclasses
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts
 from rabbitjobs.broker.url import Secret
 from rabbitjobs.events import Bus
-from rabbitjobs.job.call import Call
+from rabbitjobs.job.call import Call, Options
 from rabbitjobs.job.definition import Definition, Job, check_name, define
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.job.registry import Registry
@@ -26,6 +27,7 @@ from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
+    from rabbitjobs.consumer.context import Context
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.topology.model import TopologySpec
 
@@ -33,6 +35,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 DEFAULT_NAMESPACE = "rabbitjobs"
 _apps: weakref.WeakSet[RabbitJobs] = weakref.WeakSet()
+
+
+class Register(Protocol):
+    """What ``app.job(...)`` returns: a decorator. A ``Context`` in front is not the sender's."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> Job[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Job[P, R]: ...
 
 
 class RabbitJobs:
@@ -60,6 +72,7 @@ class RabbitJobs:
         self._config = Path(config) if config is not None else None
         self._url = url
         self._apply = apply
+        self._applying = threading.Lock()
         self._queues: tuple[str, ...] = ()
         self._spec: tuple[int, TopologySpec] | None = None
         self.registry = Registry()
@@ -115,7 +128,7 @@ class RabbitJobs:
         """
         from rabbitjobs.app.checking import check
 
-        return check(self.registry, self.settings, self._namespace)
+        return check(self.registry, self.spec, self._namespace)
 
     def override(self, *, config: Path | None = None, url: str | None = None) -> None:
         """Use another configuration or broker than the code says: for command lines and tests."""
@@ -156,6 +169,9 @@ class RabbitJobs:
     # --- jobs -----------------------------------------------------------------------------------
 
     @overload
+    def job(self, name: Callable[Concatenate[Context, P], R], /) -> Job[P, R]: ...
+
+    @overload
     def job(self, name: Callable[P, R], /) -> Job[P, R]: ...
 
     @overload
@@ -167,7 +183,7 @@ class RabbitJobs:
         retry: str | None = None,
         on: Sequence[Rule] = (),
         ignore_result: bool = False,
-    ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
+    ) -> Register: ...
 
     def job(
         self,
@@ -205,7 +221,8 @@ class RabbitJobs:
         known = self.registry.get(name)
         if queue not in self._queues:
             self._queues = (*self._queues, queue)
-        return Job(known or Definition(name=name, queue=queue), self._publisher)
+        definition = known or Definition(name=name, queue=queue)
+        return Job(definition, self._publisher, Options(queue=queue))
 
     def handle(self, job_id: str) -> JobHandle[Any]:
         """The handle of a job that was sent anywhere; its status may be ``UNKNOWN``."""
@@ -230,11 +247,12 @@ class RabbitJobs:
         return self._publisher
 
     def _session(self) -> Any:
-        session = self.parts.session()
         if self._apply:
-            self._apply = False
-            self.apply()
-        return session
+            with self._applying:
+                if self._apply:
+                    self.apply()
+                self._apply = False
+        return self.parts.session()
 
     def apply(self) -> None:
         """Declare the topology on the broker; idempotent. ``rabbitjobs topology apply`` does it."""

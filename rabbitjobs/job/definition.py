@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 
 from rabbitjobs.errors import ArgumentsRefused, RegistrationError
-from rabbitjobs.job.call import Call, Options
+from rabbitjobs.job.call import Call, Options, fault_of
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.message.arguments import Arguments, encode_body
 from rabbitjobs.message.codec import SHORT_BYTES
 from rabbitjobs.policy.rules import Rule
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,11 +59,17 @@ def define(
     ignore_result: bool,
 ) -> Definition:
     """Describe a function as a job; raises ``RegistrationError`` for what cannot be one."""
-    name = name or f"{_home(function)}.{function.__qualname__}"
+    name = name or f"{_home(function)}.{getattr(function, '__qualname__', '')}"
     check_name(name)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise RegistrationError("expected a function that returns a value, got a generator", job=name)
-    code = inspect.unwrap(function).__code__
+        raise RegistrationError(
+            "expected a function that returns a value, got a generator", job=name
+        )
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        raise RegistrationError(
+            f"expected a function, got {type(function).__name__}; wrap it in a def", job=name
+        )
     return Definition(
         name=name,
         queue=queue,
@@ -96,10 +103,12 @@ def check_name(name: str) -> None:
     """A job's name travels as an AMQP short string: 1 to 255 bytes of UTF-8."""
     size = len(name.encode())
     if not 1 <= size <= SHORT_BYTES:
-        raise RegistrationError(f"expected a job name of 1 to {SHORT_BYTES} bytes, got {size}", job=name)
+        raise RegistrationError(
+            f"expected a job name of 1 to {SHORT_BYTES} bytes, got {size}", job=name
+        )
 
 
-class Job(Generic[P, R]):
+class Job(Generic[P, R_co]):
     """A function that can be called here, or sent to run in a worker.
 
     A sent job may run more than once; its outcome is recorded once where a store is set.
@@ -117,24 +126,42 @@ class Job(Generic[P, R]):
         """The name under which it is registered."""
         return self.definition.name
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function here and now; a remote job raises ``RegistrationError``."""
         if self.definition.function is None:
-            raise RegistrationError("expected a job whose code is here, got a remote one", job=self.name)
-        return cast(R, self.definition.function(*args, **kwargs))
+            raise RegistrationError(
+                "expected a job whose code is here, got a remote one", job=self.name
+            )
+        return cast(R_co, self.definition.function(*args, **kwargs))
 
-    def send(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    @overload
+    def send(
+        self: Job[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[T]: ...
+
+    @overload
+    def send(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]: ...
+
+    def send(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[Any]:
         """Send it, and return when the broker has confirmed that it is stored.
 
         Raises ``ArgumentsRefused`` before anything is sent; ``SendRejected`` when it is certain
         that nothing is stored; ``SendUnknown`` when it may or may not be. Inside a running event
         loop it raises ``SyncInAsync``.
         """
-        return cast("JobHandle[R]", self._sender.send(self.call(*args, **kwargs)))
+        return self._sender.send(self.call(*args, **kwargs))
 
-    async def asend(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    @overload
+    async def asend(
+        self: Job[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[T]: ...
+
+    @overload
+    async def asend(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]: ...
+
+    async def asend(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[Any]:
         """The a-twin of ``send``."""
-        return cast("JobHandle[R]", await self._sender.asend(self.call(*args, **kwargs)))
+        return await self._sender.asend(self.call(*args, **kwargs))
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The checked call as a value, for ``send_many`` and workflows; nothing is sent."""
@@ -158,28 +185,30 @@ class Job(Generic[P, R]):
         timeout: float | timedelta | None = None,
         tx: Any = None,
         on_done: str | None = None,
-    ) -> Job[P, R]:
-        """The same job, sent in another way; see ``Options`` for what each means."""
-        if delay is not None and at is not None:
-            raise ArgumentsRefused("expected delay or at, got both", job=self.name)
-        if at is not None and at.tzinfo is None:
-            raise ArgumentsRefused("expected `at` with a time zone, got a naive datetime", job=self.name)
-        if isinstance(expires, datetime) and expires.tzinfo is None:
-            raise ArgumentsRefused("expected `expires` with a time zone, got a naive datetime", job=self.name)
+    ) -> Job[P, R_co]:
+        """The same job, sent in another way; see ``Options`` for what each means.
+
+        Options given before stay, unless they are given anew. Raises ``ArgumentsRefused``.
+        """
         if isinstance(timeout, timedelta):
             timeout = timeout.total_seconds()
-        options = Options(
-            id=id,
-            queue=queue,
-            priority=priority,
-            delay=delay,
-            at=at,
-            expires=expires,
-            unique=unique,
-            timeout=timeout,
-            tx=tx,
-            on_done=on_done,
-        )
+        given = {
+            "id": id,
+            "queue": queue,
+            "priority": priority,
+            "delay": delay,
+            "at": at,
+            "expires": expires,
+            "unique": unique,
+            "timeout": timeout,
+            "tx": tx,
+            "on_done": on_done,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        options = msgspec.structs.replace(self._options, **changes)
+        fault = fault_of(options)
+        if fault is not None:
+            raise ArgumentsRefused(fault, job=self.name, queue=self.definition.queue)
         return Job(self.definition, self._sender, options)
 
     def __repr__(self) -> str:

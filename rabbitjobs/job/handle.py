@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, cast
 
+import msgspec
+
 from rabbitjobs.backend.protocol import Results, Status, Stored
 from rabbitjobs.errors import JobFailed, NoResult, ResultTimeout
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.message.arguments import decode_result
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class JobHandle(Generic[R]):
+class JobHandle(Generic[R_co]):
     """Refers to one sent job; can be made anew from the id with ``app.handle``."""
 
     def __init__(
@@ -47,7 +49,7 @@ class JobHandle(Generic[R]):
         """The a-twin of ``status``."""
         return self._status(await self._aread())
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: float | None = None) -> R_co:
         """Wait for the job's end and return its value.
 
         ``timeout`` is in seconds; ``None`` waits for ever. Raises ``ResultTimeout``; ``JobFailed``
@@ -55,6 +57,7 @@ class JobHandle(Generic[R]):
         review desk has not ended: the wait goes on, for a person may still resolve it.
         """
         refuse_in_loop("result", "aresult")
+        self._check_readable()
         deadline = None if timeout is None else time.monotonic() + timeout
         for pause in _pauses():
             stored = self._read()
@@ -66,8 +69,9 @@ class JobHandle(Generic[R]):
             time.sleep(left)
         raise self._too_late(timeout)
 
-    async def aresult(self, timeout: float | None = None) -> R:
+    async def aresult(self, timeout: float | None = None) -> R_co:
         """The a-twin of ``result``."""
+        self._check_readable()
         deadline = None if timeout is None else time.monotonic() + timeout
         for pause in _pauses():
             stored = await self._aread()
@@ -87,6 +91,15 @@ class JobHandle(Generic[R]):
         """The a-twin of ``info``."""
         return await self._aread()
 
+    def _check_readable(self) -> None:
+        if self._results is None:
+            raise NoResult(
+                "expected a store to read the result from, got none; set store.url",
+                job=self.job,
+                queue=self.queue,
+                job_id=self.id,
+            )
+
     def _read(self) -> Stored | None:
         return self._results.get(self.id) if self._results is not None else None
 
@@ -98,7 +111,7 @@ class JobHandle(Generic[R]):
             return stored.status
         return Status.QUEUED if self._sent else Status.UNKNOWN
 
-    def _value(self, stored: Stored) -> R:
+    def _value(self, stored: Stored) -> R_co:
         if stored.status is not Status.SUCCEEDED:
             raise JobFailed(
                 f"expected success, the job ended as {stored.status.value}: "
@@ -113,7 +126,16 @@ class JobHandle(Generic[R]):
             )
         if stored.result is None:
             raise NoResult("the job succeeded and keeps no result", job=stored.job, job_id=self.id)
-        return cast(R, decode_result(stored.result, self._returns))
+        try:
+            return cast(R_co, decode_result(stored.result, self._returns))
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            raise NoResult(
+                f"expected a result of the type that the job names; {error}; "
+                "info().result holds it as JSON",
+                job=stored.job,
+                queue=stored.queue,
+                job_id=self.id,
+            ) from error
 
     def _too_late(self, timeout: float | None) -> ResultTimeout:
         return ResultTimeout(
