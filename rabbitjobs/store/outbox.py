@@ -164,7 +164,7 @@ class Outbox:
         token = clock.uuid7()
         due = select(outbox.c.id).where(self._due()).order_by(outbox.c.id).limit(limit)
         # SKIP LOCKED: two relays on PostgreSQL take different rows. SQLite has one writer anyway.
-        # Not as a subquery of the update: PostgreSQL may run that once for each row, past its limit.
+        # Not as a subquery of the update: PostgreSQL may run that for each row, past its limit.
         ids = connection.execute(due.with_for_update(skip_locked=True)).scalars().all()
         connection.execute(
             update(outbox)
