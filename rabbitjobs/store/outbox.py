@@ -40,9 +40,9 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def put(
     tx: Any,
+    namespace: str,
     envelope: Envelope,
     *,
-    namespace: str,
     delay: float | None = None,
     release_id: str | None = None,
     case_id: str | None = None,
@@ -82,13 +82,13 @@ def put(
 
 
 async def aput(
-    tx: Any, envelope: Envelope, *, namespace: str, delay: float | None = None
+    tx: Any, namespace: str, envelope: Envelope, *, delay: float | None = None
 ) -> OutboxRow:
     """``put`` for ``AsyncConnection`` and ``AsyncSession``; takes the plain ones too."""
     if hasattr(tx, "run_sync"):
-        row: OutboxRow = await tx.run_sync(put, envelope, namespace=namespace, delay=delay)
+        row: OutboxRow = await tx.run_sync(put, namespace, envelope, delay=delay)
         return row
-    return put(tx, envelope, namespace=namespace, delay=delay)
+    return put(tx, namespace, envelope, delay=delay)
 
 
 class Outbox:
@@ -168,6 +168,11 @@ def withdraw(connection: Connection, row: OutboxRow) -> bool:
         delete(outbox).where(outbox.c.id == row.id, outbox.c.tries == row.tries)
     )
     return bool(gone.rowcount)
+
+
+def withdraw_release(connection: Connection, release_id: str) -> None:
+    """Take a release back; a relay that has it in hand may still publish it."""
+    connection.execute(delete(outbox).where(outbox.c.release_id == release_id))
 
 
 def _published(connection: Connection, rows: Sequence[OutboxRow]) -> None:

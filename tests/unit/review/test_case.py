@@ -36,7 +36,7 @@ def test_only_an_open_case_is_acted_on() -> None:
     allowed = {state: a_case(state=state).actions for state in STATES}
     assert allowed == {
         "open": ("retry", "edit", "discard", "resolve"),
-        "releasing": (),
+        "releasing": ("reopen",),
         "released": ("reopen",),
         "closed": (),
         "discarded": (),
