@@ -266,8 +266,8 @@ class PublishConformance(_Fixtures):
             priority=3,
             timestamp=1_764_000_000,
             headers={
-                "text": "텍스트", "int": 7, "long": 2**40, "negative": -1, "yes": True, "none": None,
-                "list": ["a", 1, {"deep": False}], "table": {"k": "v"}, "bytes": b"\xff\x00",
+                "text": "텍스트", "int": 7, "long": 2**40, "negative": -1, "yes": True,
+                "none": None, "list": ["a", 1, {"deep": False}], "table": {"k": "v"}, "bytes": b"\xff\x00",
             },
         )  # fmt: skip
         assert await publish(wire, sent) == CONFIRMED
@@ -533,6 +533,21 @@ class ConsumeConformance(_Fixtures):
         await publish_all(wire, [message("q") for _ in range(500)])
         consumer, inbox = await consume(wire, "q", prefetch=500)
         for delivery in await inbox.take(500):
+            consumer.ack(delivery.tag)
+        await consumer.sync()
+        await consumer.close()
+        assert await left_behind(wire, "q") == 0
+
+    async def test_a_burst_of_single_acks_after_cancel_is_durable_too(
+        self, wire: Wire, broker: BrokerControl
+    ) -> None:
+        """RabbitMQ stashes what follows the 32nd settlement; a drain must not close upon it."""
+        await broker.declare_queue("q")
+        await publish_all(wire, [message("q") for _ in range(400)])
+        consumer, inbox = await consume(wire, "q", prefetch=400)
+        got = await inbox.take(400)
+        await consumer.cancel()
+        for delivery in reversed(got):
             consumer.ack(delivery.tag)
         await consumer.sync()
         await consumer.close()

@@ -30,6 +30,10 @@ _CODES: dict[type[BaseException], int] = {
 _BATCH_BYTES = 65_536
 
 
+def ignore(*_: Any) -> None:
+    """For a callback that nobody has set, or that must not be called any more."""
+
+
 def reason_of(error: BaseException | None) -> str:
     """What a library's error says, in one line."""
     if error is None or isinstance(error, asyncio.CancelledError):
@@ -97,6 +101,16 @@ async def open_channel(connection: Any, *, confirms: bool = False) -> Any:
     return await undisturbed(
         connection.channel(publisher_confirms=confirms, on_return_raises=True), connection
     )
+
+
+async def close_quietly(channel: Any) -> None:
+    """Close a channel that may be gone already."""
+    if channel.is_closed or channel.connection.is_closed:
+        return
+    try:
+        await undisturbed(channel.close(), channel.connection)
+    except (ConnectionLost, ChannelClosed):
+        return
 
 
 class Writer:
