@@ -8,6 +8,7 @@ one ignores timeouts, recreates deleted queues and never replays a publish. Need
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from rabbitjobs.wire.aio_pika_channel import (
     ExchangeDeclare,
     QueueBind,
     QueueDeclare,
+    QueueDelete,
     close_quietly,
     ignore,
     on_end,
@@ -74,6 +76,7 @@ class AioPikaWire:
         self._transport: GuardedTransport | None = None
         self._publisher: AioPikaPublisher | None = None
         self._consumers: set[AioPikaConsumer] = set()
+        self._temporary: list[str] = []
         self._over = False
 
     async def open(self, address: Address, *, name: str) -> None:
@@ -165,6 +168,7 @@ class AioPikaWire:
         """Declare and bind an exclusive queue; see the protocol."""
         answer = await self._ask(QueueDeclare(queue=name, exclusive=True))
         made: str = answer.queue
+        self._temporary.append(made)
         for key in keys:
             await self._ask(QueueBind(queue=made, exchange=exchange, routing_key=key))
         return made
@@ -179,7 +183,8 @@ class AioPikaWire:
         self._fail("it was closed")
         _forget_blocked(connection, self._on_blocked)
         if self._given is not None:
-            await self._close_channels()
+            with contextlib.suppress(ConnectionLost, ChannelClosed):
+                await self._close_channels()
             return
         closing = asyncio.ensure_future(undisturbed(connection.close(), connection))
         await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
@@ -191,6 +196,12 @@ class AioPikaWire:
             await consumer.close()
         if self._publisher is not None:
             await self._publisher.close()
+        if self._temporary and not self._connection.is_closed:
+            # They die with the connection, but this one lives on.
+            channel = await open_channel(self._connection)
+            for name in self._temporary:
+                await undisturbed(channel.rpc(QueueDelete(queue=name)), self._connection)
+            await close_quietly(channel)
 
     def _abort(self) -> None:
         if self._transport is not None:

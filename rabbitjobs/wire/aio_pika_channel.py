@@ -178,6 +178,13 @@ class QueueDeclare(commands.Queue.Declare):
         """Nothing: the broker decides."""
 
 
+class QueueDelete(commands.Queue.Delete):
+    """``queue.delete`` for any name."""
+
+    def validate(self) -> None:
+        """Nothing: the broker decides."""
+
+
 class QueueBind(commands.Queue.Bind):
     """``queue.bind`` for any name."""
 
