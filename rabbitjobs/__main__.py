@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rabbitjobs.errors import RabbitJobsError
+from rabbitjobs.errors import ConfigError, RabbitJobsError, TopologyError
 
 
 def main() -> None:
@@ -16,7 +16,9 @@ def main() -> None:
     except RabbitJobsError as error:
         from rabbitjobs.monitor.logs import escape
 
-        sys.stderr.write(f"rabbitjobs: {escape(str(error))}\n")
+        # These two list every fault on a line of its own.
+        keep = "\n" if isinstance(error, ConfigError | TopologyError) else ""
+        sys.stderr.write(f"rabbitjobs: {escape(str(error), keep=keep)}\n")
         sys.exit(1)
 
 

@@ -70,7 +70,11 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
     """Read the configuration; raises ``ConfigError`` with every fault of all files."""
     folder = find(config, env)
     if folder is None:
-        return Settings(broker_url=_broker_url(env), store_url=_secret(env.get("RABBITJOBS_STORE_URL")))
+        return Settings(
+            broker_url=_broker_url(env),
+            management_url=_secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
+            store_url=_secret(env.get("RABBITJOBS_STORE_URL")),
+        )
     problems: list[Problem] = []
     topology = _topology(folder / TOPOLOGY_FILE, env, problems)
     settings = _settings(folder / FILE, env, problems, topology, folder)
@@ -103,6 +107,7 @@ def _settings(
     if not path.is_file():
         return Settings(
             broker_url=_broker_url(env),
+            management_url=_secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
             store_url=_secret(env.get("RABBITJOBS_STORE_URL")),
             topology=topology,
             folder=folder,
@@ -127,7 +132,8 @@ def _settings(
         app=top.child("app").text() or None,
         include=top.child("include").texts(),
         broker_url=_secret(broker.child("url").text()) or _broker_url(env),
-        management_url=_secret(broker.child("management_url").text()),
+        management_url=_secret(broker.child("management_url").text())
+        or _secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
         store_url=_secret(None if store_url == "none" else store_url),
         no_store=store_url == "none",
         keep=results.child("keep").duration(_KEEP, least=_SECOND, most=_YEARS),

@@ -64,8 +64,8 @@ def plan_accidents(stage: Stage, screen: Screen, orders: int) -> Accidents:
         screen.say("the mail server is back")
 
     def kill_worker() -> None:
-        name, pid = stage.kill_a_worker()
-        screen.say(f"[red]kill -9[/red] of the {name} worker (pid {pid}) with jobs in its hands")
+        pid = stage.kill_a_worker("invoices")
+        screen.say(f"[red]kill -9[/red] of the invoices worker (pid {pid}), jobs in its hands")
 
     return Accidents(
         Accident("mail", orders // 3, kill_mail_server, MAIL_OUTAGE, restart_mail_server),
@@ -105,14 +105,15 @@ def reckon(stage: Stage, orders: Sequence[int], screen: Screen) -> bool:
 def play(stage: Stage, records: Sequence[tuple[int, str]], screen: Screen) -> bool:
     """The whole day; returns whether both reckonings balance."""
     os.environ |= stage.processes.environment
-    screen.say(stage.rabbitjobs("topology", "apply").strip().splitlines()[-1])
     stage.start_workers()
+    while 'healthy' not in (stage.folder/'workers.log').read_text(): time.sleep(.1)
     orders = publish(records, screen)
     wait_for_rest(stage, orders, screen, plan_accidents(stage, screen, len(orders)))
     balanced = reckon(stage, orders, screen)
     if balanced:
-        desk_visit.visit(stage, screen)
+        handled = desk_visit.visit(stage, screen)
         wait_for_rest(stage, orders, screen, Accidents())
+        desk_visit.show_results(stage, screen, handled)
         balanced = reckon(stage, orders, screen)
     return balanced
 

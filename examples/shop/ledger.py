@@ -14,6 +14,7 @@ RESTING = (
     "succeeded",
     "ignored",
     "in-review",
+    "resolved",
     "quarantined",
     "failed",
     "cancelled",

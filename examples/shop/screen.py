@@ -42,6 +42,11 @@ class Screen:
         """Print one line, with the seconds since the start."""
         self.console.print(f"[dim]{time.monotonic() - self._begun:5.1f} s[/dim]  {text}")
 
+    def quote(self, text: str, lines: int) -> None:
+        """Print the first lines of what a command printed, indented."""
+        for line in text.splitlines()[:lines]:
+            self.console.print(f"           {line}", markup=False, overflow="ellipsis", no_wrap=True)
+
     def progress(self, orders: int, counts: Mapping[str, Counter[str]]) -> None:
         """Show how many jobs of each kind are where."""
         if self.console.is_terminal:

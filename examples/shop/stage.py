@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from rabbitjobs.broker.node import Node
 
 MAIL_SERVER = "mail-server"
 CARRIER_SERVER = "carrier-server"
+WORKERS = "workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +33,16 @@ class Stage:
         """The SQLite file of the store."""
         return self.folder / "store.db"
 
-    def rabbitjobs(self, *arguments: str, editor: str | None = None) -> str:
+    def rabbitjobs(
+        self, *arguments: str, editor: str | None = None, allowed: Collection[int] = (0,)
+    ) -> str:
         """Run one ``rabbitjobs`` command as a person would, and return what it printed.
 
-        Raises ``RuntimeError`` with its output if it fails.
+        Raises ``RuntimeError`` with its output if its exit code is not an allowed one.
         """
         environment = dict(self.processes.environment)
         if editor is not None:
-            environment["EDITOR"] = editor
+            environment |= {"EDITOR": editor, "VISUAL": editor}
         ran = subprocess.run(
             [sys.executable, "-m", "rabbitjobs", *arguments],
             cwd=ROOT,
@@ -47,10 +53,20 @@ class Stage:
             check=False,
             timeout=60,
         )
-        if ran.returncode != 0:
+        if ran.returncode not in allowed:
             command = " ".join(arguments)
             raise RuntimeError(f"`rabbitjobs {command}` failed: {ran.stderr or ran.stdout}")
         return ran.stdout
+
+    def start_workers(self) -> None:
+        """Start the supervisor: a process for each queue, the review intake and the notifier."""
+        self.processes.start(WORKERS, "rabbitjobs", "--log-format", "json", "run", "--apply")
+
+    def kill_a_worker(self, queue: str) -> int:
+        """Kill -9 the process that consumes a queue; returns its pid. The supervisor replaces it."""
+        pid = worker_pid((self.folder / f"{WORKERS}.log").read_text(), queue)
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def restart_mail_server(self) -> None:
         """Start the mail server again, where it was and with what it had promised."""
@@ -63,6 +79,13 @@ class Stage:
         return {
             name: self.node.messages_total("/", name) for name, kind in rows if kind == "quorum"
         }
+
+
+def worker_pid(log: str, queue: str) -> int:
+    """The pid of the newest worker of a queue, as the workers' log tells it."""
+    lines = (json.loads(line) for line in log.splitlines() if line.startswith("{"))
+    names = [line["worker"] for line in lines if line.get("roles") == f"consume {queue}"]
+    return int(names[-1].rpartition(":")[2])
 
 
 def start_mail_server(processes: Processes, folder: Path, port: int = 0) -> int:
@@ -82,6 +105,7 @@ def environment(folder: Path, node: Node) -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": str(ROOT),
         "RABBITJOBS_URL": node.url,
+        "RABBITJOBS_MANAGEMENT_URL": node.management_url,
         "RABBITJOBS_STORE_URL": f"sqlite:///{folder / 'store.db'}",
         "SHOP_INVOICES": str(folder / "invoices"),
     }

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import dataclasses
 import os
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts
+from rabbitjobs.broker.url import Secret
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call
 from rabbitjobs.job.definition import Definition, Job, check_name, define
@@ -121,6 +124,34 @@ class RabbitJobs:
             self.__dict__.pop("settings", None)
         if url is not None:
             self._url = url
+
+    @contextlib.contextmanager
+    def overridden(
+        self,
+        *,
+        url: str,
+        store_url: str,
+        management_url: str | None = None,
+        wire: Callable[[], Wire] = PikaWire,
+    ) -> Iterator[None]:
+        """Use another broker and store for a while, and then those of the code again: for tests.
+
+        What is open is closed at both ends. Not for while other threads use the app.
+        """
+        before = self._url, self.settings, self.parts
+        self.parts.close()
+        self._url, self.parts = url, Parts(self, wire)
+        self.__dict__["settings"] = dataclasses.replace(
+            self.settings,
+            store_url=Secret(store_url),
+            no_store=False,
+            management_url=Secret(management_url) if management_url else None,
+        )
+        try:
+            yield
+        finally:
+            self.parts.close()
+            self._url, self.__dict__["settings"], self.parts = before
 
     # --- jobs -----------------------------------------------------------------------------------
 

@@ -214,15 +214,18 @@ class Node:
         """Evaluate Erlang inside the server; returns the value as Erlang prints it."""
         return self._tool("rabbitmqctl", "eval", expression, timeout=timeout).strip()
 
-    def messages_total(self, vhost: str, queue: str) -> int:
+    def messages_total(self, vhost: str, queue: str, *, timeout: float = 30.0) -> int:
         """The exact number of messages in a queue at this moment.
 
         Counts ready messages, unacked ones, and those that dead lettering holds.
-        Raises ``NodeError`` when the queue does not exist or has no leader.
+        Waits up to ``timeout`` seconds for a leader (there is none just after a
+        start). Raises ``NodeError`` when the queue does not exist.
         """
-        answer = self._ask(_count(vhost, queue))
-        if not answer.isdigit():
-            raise NodeError(f"expected a number of messages, got {answer}", queue=queue)
+        deadline = time.monotonic() + timeout
+        while not (answer := self._ask(_count(vhost, queue))).isdigit():
+            if "not_found" in answer or time.monotonic() > deadline:
+                raise NodeError(f"expected a number of messages, got {answer}", queue=queue)
+            time.sleep(0.1)
         return int(answer)
 
     def log_tail(self, lines: int = 30) -> str:
@@ -277,9 +280,9 @@ class Node:
     def _wait_ready(self, deadline: float) -> None:
         while not self.ready:
             if not self._runner.alive():
-                raise NodeError(f"expected RabbitMQ to start, got its end:\n{self.log_tail()}")
+                raise NodeError(f"expected RabbitMQ to start, got its end:\n{self.log_tail(80)}")
             if time.monotonic() > deadline:
-                raise NodeError(f"expected RabbitMQ to be ready by now:\n{self.log_tail()}")
+                raise NodeError(f"expected RabbitMQ to be ready by now:\n{self.log_tail(80)}")
             time.sleep(0.05)
 
     def _wait_gone(self, timeout: float) -> None:
@@ -336,15 +339,19 @@ def _binary(text: str) -> str:
 
 
 def _count(vhost: str, queue: str) -> str:
-    """Erlang for the number of messages; a quorum queue's leader is asked itself."""
+    """Erlang for the number of messages in a queue.
+
+    A quorum queue is read consistently: a leader that has just been elected
+    answers other queries before it has replayed its log.
+    """
     return f"""
         case rabbit_amqqueue:lookup(rabbit_misc:r({_binary(vhost)}, queue, {_binary(queue)})) of
             {{ok, Q}} ->
                 case amqqueue:get_type(Q) of
                     rabbit_quorum_queue ->
-                        case ra:leader_query(amqqueue:get_pid(Q),
-                                             {{rabbit_fifo, query_messages_total, []}}) of
-                            {{ok, {{_, Total}}, _}} -> Total;
+                        case ra:consistent_query(amqqueue:get_pid(Q),
+                                                 {{rabbit_fifo, query_messages_total, []}}) of
+                            {{ok, Total, _}} -> Total;
                             Other -> Other
                         end;
                     _ -> proplists:get_value(messages, rabbit_amqqueue:info(Q, [messages]))

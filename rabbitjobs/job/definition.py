@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 import msgspec
@@ -56,7 +58,7 @@ def define(
     ignore_result: bool,
 ) -> Definition:
     """Describe a function as a job; raises ``RegistrationError`` for what cannot be one."""
-    name = name or f"{function.__module__}.{function.__qualname__}"
+    name = name or f"{_home(function)}.{function.__qualname__}"
     check_name(name)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise RegistrationError("expected a function that returns a value, got a generator", job=name)
@@ -72,6 +74,22 @@ def define(
         is_async=inspect.iscoroutinefunction(function),
         source=f"{code.co_filename}:{code.co_firstlineno}",
     )
+
+
+def _home(function: Callable[..., Any]) -> str:
+    """The module by the name under which a worker imports it.
+
+    A file that is run as a program calls itself ``__main__``: jobs sent from there would be
+    unknown to every worker.
+    """
+    if function.__module__ != "__main__":
+        return function.__module__
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else "__main__"
 
 
 def check_name(name: str) -> None:

@@ -10,12 +10,16 @@ from rabbitjobs.events import Bus, ConsumerChanged, Event, WorkerStopping
 VARIABLE = "RABBITJOBS_STATUS_FD"
 
 
-def report_state(bus: Bus) -> None:
-    """Write every change of a subscription to the supervisor's pipe, if there is one."""
+def report_state(bus: Bus) -> int | None:
+    """Write every change of a subscription to the supervisor's pipe, if there is one.
+
+    Returns the pipe: when its other end is gone, so is the supervisor.
+    """
     number = os.environ.pop(VARIABLE, None)
     if number is None:
-        return
+        return None
     descriptor = int(number)
+    os.set_inheritable(descriptor, False)
 
     def tell(event: Event) -> None:
         if isinstance(event, ConsumerChanged):
@@ -30,3 +34,4 @@ def report_state(bus: Bus) -> None:
             pass  # the supervisor is gone; the signal that follows says so
 
     bus.listen(tell)
+    return descriptor

@@ -72,7 +72,9 @@ class Supervisor:
         codes = await asyncio.gather(*(self._keep(child) for child in self.children))
         self._tell()
         showing.cancel()
-        return next((code for code in codes if code), 0)
+        # One that was still starting has no handler yet and ends by the signal itself.
+        orderly = (0, -signal.SIGTERM, -signal.SIGINT)
+        return 0 if all(code in orderly for code in codes) else 1
 
     # --- one child ------------------------------------------------------------------------------
 

@@ -36,13 +36,13 @@ def start(
     for warning in app.check():
         log.warning(warning)
     report_events(app.bus, every=logging.getLogger().isEnabledFor(logging.DEBUG))
-    report_state(app.bus)
+    supervisor = report_state(app.bus)
     _until_reached(lambda: app.parts.verify(queue))
     _check_store(app)
     seconds = app.settings.grace.total_seconds() if grace is None else grace
     roles = make_roles()
     Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
-    return Worker(app, roles, grace=seconds).run()
+    return Worker(app, roles, grace=seconds, supervisor=supervisor).run()
 
 
 def _until_reached(verify: Callable[[], None]) -> None:
@@ -76,10 +76,18 @@ def _check_store(app: RabbitJobs) -> None:
 class Worker:
     """Runs roles until SIGTERM or SIGINT; a second signal ends the grace at once."""
 
-    def __init__(self, app: RabbitJobs, roles: Sequence[Role], *, grace: float) -> None:
+    def __init__(
+        self,
+        app: RabbitJobs,
+        roles: Sequence[Role],
+        *,
+        grace: float,
+        supervisor: int | None = None,
+    ) -> None:
         self._app = app
         self._roles = roles
         self._grace = grace
+        self._supervisor = supervisor
 
     def run(self) -> int:
         """Work until told to stop; the exit code: 0 when everything was finished or handed back."""
@@ -104,6 +112,10 @@ class Worker:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
+        if self._supervisor is not None:
+            # The write end of a pipe becomes readable when its reader is gone: a supervisor that
+            # was killed must not leave workers behind, a second one would double them.
+            loop.add_reader(self._supervisor, self._orphaned, stop)
         name = worker_name()
         for role in self._roles:
             await role.start()
@@ -130,3 +142,9 @@ class Worker:
             )
         )
         return total.abandoned
+
+    def _orphaned(self, stop: asyncio.Event) -> None:
+        assert self._supervisor is not None
+        asyncio.get_running_loop().remove_reader(self._supervisor)
+        log.error("the supervisor is gone: stopping")
+        stop.set()

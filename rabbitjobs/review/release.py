@@ -42,8 +42,8 @@ def promise(
     )
     row = outbox.put(
         connection,
+        namespace,
         envelope,
-        namespace=namespace,
         release_id=release_id,
         case_id=case.id,
         leased_for=LEASE_SECONDS,

@@ -40,9 +40,9 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def put(
     tx: Any,
+    namespace: str,
     envelope: Envelope,
     *,
-    namespace: str,
     delay: float | None = None,
     release_id: str | None = None,
     case_id: str | None = None,
@@ -82,13 +82,13 @@ def put(
 
 
 async def aput(
-    tx: Any, envelope: Envelope, *, namespace: str, delay: float | None = None
+    tx: Any, namespace: str, envelope: Envelope, *, delay: float | None = None
 ) -> OutboxRow:
     """``put`` for ``AsyncConnection`` and ``AsyncSession``; takes the plain ones too."""
     if hasattr(tx, "run_sync"):
-        row: OutboxRow = await tx.run_sync(put, envelope, namespace=namespace, delay=delay)
+        row: OutboxRow = await tx.run_sync(put, namespace, envelope, delay=delay)
         return row
-    return put(tx, envelope, namespace=namespace, delay=delay)
+    return put(tx, namespace, envelope, delay=delay)
 
 
 class Outbox:
@@ -151,9 +151,11 @@ class Outbox:
         token = clock.uuid7()
         due = select(outbox.c.id).where(self._due()).order_by(outbox.c.id).limit(limit)
         # SKIP LOCKED: two relays on PostgreSQL take different rows. SQLite has one writer anyway.
+        # Not as a subquery of the update: PostgreSQL may run that once for each row, past its limit.
+        ids = connection.execute(due.with_for_update(skip_locked=True)).scalars().all()
         connection.execute(
             update(outbox)
-            .where(outbox.c.id.in_(due.with_for_update(skip_locked=True)))
+            .where(outbox.c.id.in_(ids))
             .values(lease=token, leased_until=clock.now() + lease, tries=outbox.c.tries + 1)
         )
         query = select(outbox).where(outbox.c.lease == token).order_by(outbox.c.id)
@@ -166,6 +168,11 @@ def withdraw(connection: Connection, row: OutboxRow) -> bool:
         delete(outbox).where(outbox.c.id == row.id, outbox.c.tries == row.tries)
     )
     return bool(gone.rowcount)
+
+
+def withdraw_release(connection: Connection, release_id: str) -> None:
+    """Take a release back; a relay that has it in hand may still publish it."""
+    connection.execute(delete(outbox).where(outbox.c.release_id == release_id))
 
 
 def _published(connection: Connection, rows: Sequence[OutboxRow]) -> None:

@@ -17,13 +17,17 @@ Shape = Literal["exchange", "queue", "ladder", "outside"]
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A box of the picture. ``column`` counts from the left; ``note`` is a second line."""
+    """A box of the picture. ``column`` counts from the left; ``note`` is a second line.
+
+    ``top`` boxes stand in a lane above the others, so that no arrow crosses these.
+    """
 
     id: str
     label: str
     shape: Shape
     column: int
     note: str = ""
+    top: bool = False
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +53,9 @@ def graph(plan: Plan) -> Graph:
 
 def _nodes(plan: Plan) -> Iterable[Node]:
     ns = plan.spec.namespace
-    yield Node(id="publishers", label="publishers", shape="outside", column=0)
+    yield Node(id="publishers", label="publishers", shape="outside", column=0, top=True)
     yield _exchange(names.delay_exchange(ns), 1)
-    yield _exchange(names.jobs_exchange(ns), 3)
+    yield _exchange(names.jobs_exchange(ns), 3, top=True)
     yield _exchange(names.deliver_exchange(ns), 3)
     for queue in plan.queues:
         if queue.role in ("retry", "landing"):
@@ -79,8 +83,8 @@ def _raw_nodes(plan: Plan) -> Iterable[Node]:
         yield _queue(queue.name, 6, f"raw, {queue.type}")
 
 
-def _exchange(name: str, column: int) -> Node:
-    return Node(id=f"exchange {name}", label=name, shape="exchange", column=column)
+def _exchange(name: str, column: int, *, top: bool = False) -> Node:
+    return Node(id=f"exchange {name}", label=name, shape="exchange", column=column, top=top)
 
 
 def _queue(name: str, column: int, note: str) -> Node:
@@ -139,7 +143,8 @@ def _of_binding(plan: Plan, binding: Binding) -> Iterable[Edge]:
     if binding.source in hidden or binding.destination in hidden or ladder_end:
         return
     kind = "exchange" if binding.to_exchange else "queue"
-    label = "" if to_landing else binding.routing_key
+    said_by_name = binding.source in (names.delay_exchange(ns), names.deliver_exchange(ns))
+    label = "" if said_by_name else binding.routing_key
     end = f"{kind} {binding.destination}"
     yield Edge(start=f"exchange {binding.source}", end=end, label=label)
 

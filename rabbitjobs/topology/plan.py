@@ -15,6 +15,17 @@ from rabbitjobs.topology.model import LOSSES, NEUTRAL_PRIORITY, Loss, QueueSpec,
 from rabbitjobs.topology.objects import Arguments, Binding, Exchange, Policy, Queue, QueueRole
 from rabbitjobs.topology.policies import is_classic, milliseconds, policies
 
+__all__ = [
+    "Arguments",
+    "Binding",
+    "Exchange",
+    "Plan",
+    "Policy",
+    "Queue",
+    "compile_plan",
+    "losses",
+]
+
 LANDING_TTL: Final = timedelta(milliseconds=1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
@@ -17,6 +17,7 @@ _GAP_X: Final = 110
 _GAP_Y: Final = 16
 _MARGIN: Final = 24
 _COLUMNS: Final = 7
+_LANE: Final = 70
 _STYLE: Final = """
   text { font: 12px ui-monospace, Menlo, Consolas, monospace; fill: #1b1f24 }
   .note { font-size: 10px; fill: #57606a }
@@ -62,19 +63,29 @@ def svg(picture: Graph, *, title: str) -> str:
 
 
 def _layout(picture: Graph) -> Mapping[str, _Box]:
-    """Columns from left to right; in each, boxes from the top, the column centred."""
+    """Columns from left to right, each centred below the lane of the top boxes."""
     stacks = [[n for n in picture.nodes if n.column == column] for column in range(_COLUMNS)]
-    tallest = max(len(stack) for stack in stacks) * (_HEIGHT + _GAP_Y)
+    low = [[node for node in stack if not node.top] for stack in stacks]
+    tallest = max(len(stack) for stack in low) * (_HEIGHT + _GAP_Y)
     boxes: dict[str, _Box] = {}
     x: float = _MARGIN
-    for stack in filter(None, stacks):
-        wide = max(_wide(node) for node in stack)
-        step = min(tallest / len(stack), 3 * (_HEIGHT + _GAP_Y))
-        top = _MARGIN + (tallest - step * len(stack)) / 2 + (step - _HEIGHT) / 2
-        for place, node in enumerate(stack):
-            boxes[node.id] = _Box(x, top + place * step, wide)
-        x += wide + _GAP_X
+    for stack, below in zip(stacks, low, strict=True):
+        if stack:
+            wide = max(_wide(node) for node in stack)
+            boxes |= {node.id: _Box(x, _MARGIN, wide) for node in stack if node.top}
+            boxes |= _stacked(below, _Box(x, _MARGIN + _LANE, wide), tallest)
+            x += wide + _GAP_X
     return boxes
+
+
+def _stacked(nodes: Sequence[Node], first: _Box, tall: float) -> Mapping[str, _Box]:
+    if not nodes:
+        return {}
+    step = min(tall / len(nodes), 3 * (_HEIGHT + _GAP_Y))
+    top = first.y + (tall - step * len(nodes)) / 2 + (step - _HEIGHT) / 2
+    return {
+        node.id: _Box(first.x, top + place * step, first.wide) for place, node in enumerate(nodes)
+    }
 
 
 def _wide(node: Node) -> float:
@@ -100,29 +111,29 @@ def _drawn_box(node: Node, box: _Box) -> str:
 
 
 def _drawn_edges(edges: Iterable[Edge], boxes: Mapping[str, _Box]) -> Iterable[str]:
-    labelled: set[tuple[str, str]] = set()
-    for edge in edges:
-        if edge.start in boxes and edge.end in boxes:
-            # One label for a bundle of arrows that says the same is enough.
-            again = (edge.end, edge.label) in labelled
-            labelled.add((edge.end, edge.label))
-            yield _drawn_edge(edge, boxes[edge.start], boxes[edge.end], "" if again else edge.label)
+    """All arrows, then all labels, so that no arrow runs through a text."""
+    drawn = [edge for edge in edges if edge.start in boxes and edge.end in boxes]
+    for edge in drawn:
+        yield _arrow(edge, boxes[edge.start], boxes[edge.end])
+    bundles = {(edge.end, edge.label): edge for edge in drawn if edge.label}
+    for edge in bundles.values():
+        yield _label(edge, boxes[edge.end])
 
 
-def _drawn_edge(edge: Edge, start: _Box, end: _Box, label: str) -> str:
+def _arrow(edge: Edge, start: _Box, end: _Box) -> str:
     forward = end.x > start.x
     x1, x2 = (start.right, end.x) if forward else (start.x, end.right)
     bend = (x2 - x1) / 2
     kind = "edge dashed" if edge.dashed else "edge"
-    path = (
+    return (
         f'<path class="{kind}" marker-end="url(#tip)" d="M{x1:.1f} {start.middle:.1f} '
         f"C{x1 + bend:.1f} {start.middle:.1f} {x2 - bend:.1f} {end.middle:.1f} "
         f'{x2:.1f} {end.middle:.1f}"/>'
     )
-    if not label:
-        return path
-    x, y = (x1 + x2) / 2, (start.middle + end.middle) / 2 - 4
-    text = (
-        f'<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{escape(label)}</text>'
+
+
+def _label(edge: Edge, end: _Box) -> str:
+    x, y = end.x - 12, end.middle - 6
+    return (
+        f'<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="end">{escape(edge.label)}</text>'
     )
-    return f"{path}\n{text}"

@@ -132,9 +132,7 @@ async def test_any_end_of_a_released_job_closes_its_case(
 ) -> None:
     """And says which it was."""
     released = desk.retry(case.id, who="ann", version=1)
-    record = outcome(
-        str(case.job_id), 4, status=status, case=case.id, release=released.release_id
-    )
+    record = outcome(str(case.job_id), 4, status=status, case=case.id, release=released.release_id)
     await backend.record(record)
     assert desk.get(case.id).outcome == f"{status.value} after release"
 
@@ -159,9 +157,7 @@ async def test_an_old_release_does_not_close_a_new_one(
     first = desk.retry(case.id, who="ann", version=1)
     take_in(store, failed(case.job_id, 4, case=case.id, release=first.release_id))
     desk.retry(case.id, who="ann", version=desk.get(case.id).version)
-    await backend.record(
-        outcome(str(case.job_id), 4, case=case.id, release=first.release_id)
-    )
+    await backend.record(outcome(str(case.job_id), 4, case=case.id, release=first.release_id))
     assert desk.get(case.id).state == "released"
 
 
@@ -247,6 +243,19 @@ def test_a_lost_release_can_be_taken_back(desk: Desk, case: Case) -> None:
     assert opened.state == "open"
 
 
+async def test_a_release_that_no_broker_takes_can_be_taken_back(
+    store: Store, backend: SqlBackend, desk: Desk, broker: Broker, case: Case, outcome: Outcome
+) -> None:
+    """Nothing is promised any more; if a relay had it in hand, its job's end closes the case."""
+    broker.error = SendUnknown("no confirm")
+    stuck = desk.retry(case.id, who="ann", version=1)
+    opened = desk.reopen(case.id, "broker gone", who="ann", version=stuck.version)
+    assert (opened.state, Outbox(store).waiting()) == ("open", 0)
+    about = {"case": case.id, "release": stuck.release_id}
+    await backend.record(outcome(str(case.job_id), 4, **about))
+    assert desk.get(case.id).state == "closed"
+
+
 # --- edit ------------------------------------------------------------------------------------
 
 
@@ -274,9 +283,7 @@ def test_an_edit_that_does_not_fit_changes_nothing(desk: Desk, case: Case, body:
     assert desk.get(case.id) == case
 
 
-def test_a_refused_edit_leaves_the_edited_case_open(
-    desk: Desk, broker: Broker, case: Case
-) -> None:
+def test_a_refused_edit_leaves_the_edited_case_open(desk: Desk, broker: Broker, case: Case) -> None:
     """The edit is not lost with the publish."""
     broker.error = Unroutable("no queue is bound")
     with pytest.raises(Unroutable):
@@ -433,9 +440,7 @@ def test_lists_are_filtered(store: Store, desk: Desk, failed: Failed) -> None:
     assert desk.list(Filters(job="nobody")).cases == ()
 
 
-def test_counts_by_state_queue_error_and_age(
-    store: Store, broker: Broker, failed: Failed
-) -> None:
+def test_counts_by_state_queue_error_and_age(store: Store, broker: Broker, failed: Failed) -> None:
     """Open ones by what they have in common."""
     later = Desk(store, broker, lambda _job, _body: None, clock=lambda: now() + 7200)
     for queue in ("emails", "emails", "images"):
@@ -478,7 +483,10 @@ def test_comments_and_tags_stay_with_a_case(desk: Desk, case: Case) -> None:
     commented = desk.comment(case.id, "asked the customer", who="ann", version=1)
     tagged = desk.tag(case.id, ("vip", "mail", "vip"), who="ann", version=commented.version)
     assert tagged.tags == ("mail", "vip")
-    assert [row.detail for row in desk.audit(case.id)][1:] == ["asked the customer", "vip, mail, vip"]
+    assert [row.detail for row in desk.audit(case.id)][1:] == [
+        "asked the customer",
+        "vip, mail, vip",
+    ]
     with pytest.raises(CaseChanged):
         desk.comment(case.id, "late", who="bob", version=1)
 

@@ -34,7 +34,9 @@ def case_of(store: Store, case_id: str) -> Case:
 
 def test_a_failure_becomes_a_case_with_everything_known(store: Store, failed: Failed) -> None:
     """Identity, origin, failure with its rule, history, exact bytes and hash."""
-    message = failed(attempt=4, body=b'{"args":["\xc3\xa9"],"kwargs":{}}', trace="00-ab", priority=7)
+    message = failed(
+        attempt=4, body=b'{"args":["\xc3\xa9"],"kwargs":{}}', trace="00-ab", priority=7
+    )
     assert message.envelope is not None
     case = case_of(store, take_in(store, message))
     assert (case.state, case.version, case.reason) == ("open", 1, "review")

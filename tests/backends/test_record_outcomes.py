@@ -122,9 +122,7 @@ async def test_a_queued_job_is_shown_until_it_runs(backend: SqlBackend, outcome:
     stored = await _until(backend, job, lambda: backend.get(job))
     assert (stored.status, stored.attempt) == (Status.QUEUED, 0)
     backend.running(outcome(job, status=Status.RUNNING))
-    await _until(
-        backend, job, lambda: (s := backend.get(job)) and s.status is Status.RUNNING
-    )
+    await _until(backend, job, lambda: (s := backend.get(job)) and s.status is Status.RUNNING)
 
 
 async def test_a_result_that_nobody_wants_leaves_nothing(
@@ -210,5 +208,5 @@ async def _until(backend: SqlBackend, job: str, seen: Callable[[], object]) -> R
     """Wait for what is written behind; it has no waiter, so this looks again and again."""
     async with asyncio.timeout(10):
         while not seen():
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # noqa: ASYNC110
     return backend.get(job)  # type: ignore[return-value]

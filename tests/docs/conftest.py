@@ -99,6 +99,7 @@ def reader(docs_node: Node, tmp_path: Path) -> Reader:
     environment = kept | {
         "PYTHONPATH": str(ROOT),
         "RABBITJOBS_URL": docs_node.create_vhost(),
+        "RABBITJOBS_MANAGEMENT_URL": docs_node.management_url,
         "RABBITJOBS_STORE_URL": f"sqlite:///{tmp_path / 'store.db'}",
     }
     return Reader(tmp_path, environment)
@@ -107,6 +108,6 @@ def reader(docs_node: Node, tmp_path: Path) -> Reader:
 @pytest.fixture
 def worker(reader: Reader) -> Iterator[subprocess.Popen[bytes]]:
     """A worker for the jobs of examples/greetings.py."""
-    process = reader.start("-m", "rabbitjobs", "--app", "examples.greetings:app", "run")
+    process = reader.start("-m", "rabbitjobs", "--app", "examples.greetings:app", "run", "--apply")
     yield process
     assert end(process) == 0, reader.log()

@@ -1,0 +1,66 @@
+"""A visit to the review desk, by command, as a person makes it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from examples.shop.screen import Screen
+from examples.shop.stage import Stage
+
+GARBLED = "json.decoder.JSONDecodeError"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A case of the list: its id, and the job that it is about."""
+
+    case: str
+    job_id: str
+
+
+def find(cases: list[dict[str, Any]], text: str) -> list[Found]:
+    """The cases whose error, type or message, holds a text; the oldest first."""
+    fit = [one for one in cases if text in one["error_type"] or text in one["error"]]
+    return [Found(one["id"], one["job_id"]) for one in reversed(fit)]
+
+
+def visit(stage: Stage, screen: Screen) -> list[str]:
+    """Handle some cases by command; returns the ids of their jobs."""
+    listed = stage.rabbitjobs("review", "list", "--limit", "1000", "--json")
+    cases = json.loads(listed)["cases"]
+    screen.say(f"{len(cases)} cases wait on the review desk; we handle some of them by command:")
+    price, dear, many = (find(cases, text)[0] for text in ("price", "for one CD", "27 CDs"))
+    unreadable = find(cases, "expected customer")[0]
+    handled = [price, dear, many, unreadable, *find(cases, GARBLED)]
+
+    screen.quote(stage.rabbitjobs("review", "show", price.case), lines=9)
+    _run(stage, screen, "review", "edit", price.case, editor=_editor(" 0.00", "14.37"))
+    _run(stage, screen, "review", "edit", dear.case, editor=_editor("{}", '{"approved": true}'))
+    reason = ("--reason", "the shop's buyer was called")
+    _run(stage, screen, "review", "resolve", many.case, "--result", '"sold by hand"', *reason)
+    why = ("--reason", "the column names are no order")
+    _run(stage, screen, "review", "discard", unreadable.case, *why)
+    for garbled in find(cases, GARBLED):
+        _run(stage, screen, "review", "retry", garbled.case)
+    return [one.job_id for one in handled]
+
+
+def show_results(stage: Stage, screen: Screen, jobs: list[str]) -> None:
+    """Read what became of the jobs, by command."""
+    for job_id in jobs:
+        # A discarded job has failed, and the command says so by its exit code.
+        told = json.loads(stage.rabbitjobs("result", job_id, "--json", allowed=(0, 1)))
+        screen.say(f"result {job_id}: {told['status']}: {told['result'] or told['error']}")
+
+
+def _run(stage: Stage, screen: Screen, *command: str, editor: str | None = None) -> None:
+    told = stage.rabbitjobs(*command, editor=editor).strip()
+    screen.say(f"rabbitjobs {shlex.join(command)}\n           {told}")
+
+
+def _editor(old: str, new: str) -> str:
+    return shlex.join([sys.executable, "-m", "examples.shop.editor", old, new])
