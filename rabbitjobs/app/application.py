@@ -8,17 +8,18 @@ import dataclasses
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts
 from rabbitjobs.broker.url import Secret
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call, Options
-from rabbitjobs.job.definition import Definition, Job, check_name, define
+from rabbitjobs.job.decorator import I, P, R, Registers
+from rabbitjobs.job.definition import AsyncJob, Definition, Job, check_name, define
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rules import Rule
@@ -27,24 +28,11 @@ from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
-    from rabbitjobs.consumer.context import Context
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.topology.model import TopologySpec
 
-P = ParamSpec("P")
-R = TypeVar("R")
 DEFAULT_NAMESPACE = "rabbitjobs"
 _apps: weakref.WeakSet[RabbitJobs] = weakref.WeakSet()
-
-
-class Register(Protocol):
-    """What ``app.job(...)`` returns: a decorator. A ``Context`` in front is not the sender's."""
-
-    @overload
-    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> Job[P, R]: ...
-
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Job[P, R]: ...
 
 
 class RabbitJobs:
@@ -169,7 +157,15 @@ class RabbitJobs:
     # --- jobs -----------------------------------------------------------------------------------
 
     @overload
-    def job(self, name: Callable[Concatenate[Context, P], R], /) -> Job[P, R]: ...
+    def job(
+        self, name: Callable[Concatenate[I, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncJob[P, R]: ...
+
+    @overload
+    def job(self, name: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncJob[P, R]: ...
+
+    @overload
+    def job(self, name: Callable[Concatenate[I, P], R], /) -> Job[P, R]: ...
 
     @overload
     def job(self, name: Callable[P, R], /) -> Job[P, R]: ...
@@ -183,7 +179,7 @@ class RabbitJobs:
         retry: str | None = None,
         on: Sequence[Rule] = (),
         ignore_result: bool = False,
-    ) -> Register: ...
+    ) -> Registers: ...
 
     def job(
         self,
@@ -211,7 +207,8 @@ class RabbitJobs:
                 ignore_result=ignore_result,
             )
             self.registry.add(definition)
-            return Job(definition, self._publisher)
+            kind: type[Job[Any, Any]] = AsyncJob if definition.is_async else Job
+            return kind(definition, self._publisher)
 
         return register(name) if callable(name) else register
 

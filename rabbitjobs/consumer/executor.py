@@ -73,7 +73,7 @@ class Executor:
         structlog.contextvars.bind_contextvars(
             job=envelope.job, job_id=envelope.id, attempt=envelope.attempt
         )
-        definition.arguments.inject(args, kwargs, context)
+        args, kwargs = definition.arguments.inject(args, kwargs, lambda _: context)
         try:
             value = await self._call(definition, args, kwargs)
             result = None if definition.ignore_result else encode_result(value)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 import msgspec
 
@@ -19,8 +19,7 @@ from rabbitjobs.message.codec import SHORT_BYTES
 from rabbitjobs.policy.rules import Rule
 
 P = ParamSpec("P")
-R_co = TypeVar("R_co", covariant=True)
-T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +107,7 @@ def check_name(name: str) -> None:
         )
 
 
-class Job(Generic[P, R_co]):
+class Job(Generic[P, R]):
     """A function that can be called here, or sent to run in a worker.
 
     A sent job may run more than once; its outcome is recorded once where a store is set.
@@ -126,42 +125,33 @@ class Job(Generic[P, R_co]):
         """The name under which it is registered."""
         return self.definition.name
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Run the function here and now; a remote job raises ``RegistrationError``."""
-        if self.definition.function is None:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now; a remote job raises ``RegistrationError``.
+
+        A ``Context`` that is not given is one of no worker. Nothing is sent or recorded.
+        """
+        function, arguments = self.definition.function, self.definition.arguments
+        if function is None or arguments is None:
             raise RegistrationError(
                 "expected a job whose code is here, got a remote one", job=self.name
             )
-        return cast(R_co, self.definition.function(*args, **kwargs))
+        if arguments.injected and len(args) <= arguments.sent_positional:
+            placed, named = arguments.inject(args, kwargs, lambda kind: kind.detached())
+            return cast(R, function(*placed, **named))
+        return cast(R, function(*args, **kwargs))
 
-    @overload
-    def send(
-        self: Job[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> JobHandle[T]: ...
-
-    @overload
-    def send(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]: ...
-
-    def send(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[Any]:
+    def send(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Send it, and return when the broker has confirmed that it is stored.
 
         Raises ``ArgumentsRefused`` before anything is sent; ``SendRejected`` when it is certain
         that nothing is stored; ``SendUnknown`` when it may or may not be. Inside a running event
         loop it raises ``SyncInAsync``.
         """
-        return self._sender.send(self.call(*args, **kwargs))
+        return cast("JobHandle[R]", self._sender.send(self.call(*args, **kwargs)))
 
-    @overload
-    async def asend(
-        self: Job[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> JobHandle[T]: ...
-
-    @overload
-    async def asend(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]: ...
-
-    async def asend(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[Any]:
+    async def asend(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The a-twin of ``send``."""
-        return await self._sender.asend(self.call(*args, **kwargs))
+        return cast("JobHandle[R]", await self._sender.asend(self.call(*args, **kwargs)))
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The checked call as a value, for ``send_many`` and workflows; nothing is sent."""
@@ -185,7 +175,7 @@ class Job(Generic[P, R_co]):
         timeout: float | timedelta | None = None,
         tx: Any = None,
         on_done: str | None = None,
-    ) -> Job[P, R_co]:
+    ) -> Self:
         """The same job, sent in another way; see ``Options`` for what each means.
 
         Options given before stay, unless they are given anew. Raises ``ArgumentsRefused``.
@@ -209,7 +199,17 @@ class Job(Generic[P, R_co]):
         fault = fault_of(options)
         if fault is not None:
             raise ArgumentsRefused(fault, job=self.name, queue=self.definition.queue)
-        return Job(self.definition, self._sender, options)
+        return type(self)(self.definition, self._sender, options)
 
     def __repr__(self) -> str:
         return f"<Job {self.name} on queue {self.definition.queue}>"
+
+
+class AsyncJob(Job[P, R]):
+    """A job whose function is ``async def``: calling it here gives a coroutine."""
+
+    def __call__(  # type: ignore[override]  # only the direct call differs: sends are the same
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]:
+        """Run the function in the caller's loop: await what it returns."""
+        return cast("Coroutine[Any, Any, R]", super().__call__(*args, **kwargs))

@@ -14,10 +14,10 @@ from rabbitjobs.errors import JobFailed, NoResult, ResultTimeout
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.message.arguments import decode_result
 
-R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
 
 
-class JobHandle(Generic[R_co]):
+class JobHandle(Generic[R]):
     """Refers to one sent job; can be made anew from the id with ``app.handle``."""
 
     def __init__(
@@ -49,7 +49,7 @@ class JobHandle(Generic[R_co]):
         """The a-twin of ``status``."""
         return self._status(await self._aread())
 
-    def result(self, timeout: float | None = None) -> R_co:
+    def result(self, timeout: float | None = None) -> R:
         """Wait for the job's end and return its value.
 
         ``timeout`` is in seconds; ``None`` waits for ever. Raises ``ResultTimeout``; ``JobFailed``
@@ -69,7 +69,7 @@ class JobHandle(Generic[R_co]):
             time.sleep(left)
         raise self._too_late(timeout)
 
-    async def aresult(self, timeout: float | None = None) -> R_co:
+    async def aresult(self, timeout: float | None = None) -> R:
         """The a-twin of ``result``."""
         self._check_readable()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -111,7 +111,7 @@ class JobHandle(Generic[R_co]):
             return stored.status
         return Status.QUEUED if self._sent else Status.UNKNOWN
 
-    def _value(self, stored: Stored) -> R_co:
+    def _value(self, stored: Stored) -> R:
         if stored.status is not Status.SUCCEEDED:
             raise JobFailed(
                 f"expected success, the job ended as {stored.status.value}: "
@@ -127,7 +127,7 @@ class JobHandle(Generic[R_co]):
         if stored.result is None:
             raise NoResult("the job succeeded and keeps no result", job=stored.job, job_id=self.id)
         try:
-            return cast(R_co, decode_result(stored.result, self._returns))
+            return cast(R, decode_result(stored.result, self._returns))
         except (msgspec.MsgspecError, TypeError, ValueError) as error:
             raise NoResult(
                 f"expected a result of the type that the job names; {error}; "

@@ -1,14 +1,15 @@
-"""What users see of the types. Read by type checkers only: see ``test_typing.py``.
+"""What users see of the types: read by type checkers only (``test_typing.py``).
 
-A line that ends with ``# error`` must be refused, every other line must be accepted.
+A line that carries an ignore comment must be refused, every other line must be accepted.
 """
+# pyright: strict, enableTypeIgnoreComments=false
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import assert_type
 
-from rabbitjobs import Context, Job, JobHandle, RabbitJobs, rules
+from rabbitjobs import Context, JobHandle, RabbitJobs, rules
 
 app = RabbitJobs("shop")
 
@@ -48,24 +49,26 @@ async def use() -> None:
     assert_type(await confirm.asend(1), JobHandle[float])
     assert_type(await confirm(1), float)
     assert_type(with_context.send(order=1).result(), bytes)
-    assert_type(with_context.send(1).result(), bytes)
+    assert_type(with_context(1), bytes)
     await bare_with_context.asend(3)
-    later: Job[[int, str], str] | None = None
-    assert later is None
     assert_type(plain.options(delay=timedelta(seconds=5), unique="a").send(1), JobHandle[str])
+    assert_type(confirm.options(queue="other").send(1), JobHandle[float])
     app.send_many([plain.call(1), confirm.call(2), with_context.call(order=3)])
     app.remote("elsewhere", queue="emails").send(1, anything="goes")
 
-    plain.send("1")  # error
-    plain.send()  # error
-    plain.send(1, 2)  # error
-    plain.send(1, too="a")  # error
-    plain.call(1, to=2)  # error
-    await confirm.asend("1")  # error
-    with_context.send(order="1")  # error
-    plain.options(dealy=timedelta(seconds=5))  # error
-    plain.options(delay=5)  # error
-    app.job(quue="emails")  # error
-    app.remote("elsewhere")  # error
-    wrong: int = plain.send(1).result()  # error
+
+async def misuse() -> None:
+    """What a type checker must refuse, so that it is never found out at run time."""
+    plain.send("1")  # type: ignore[arg-type]
+    plain.send()  # type: ignore[call-arg]
+    plain.send(1, 2)  # type: ignore[arg-type]
+    plain.send(1, too="a")  # type: ignore[call-arg]
+    plain.call(1, to=2)  # type: ignore[arg-type]
+    await confirm.asend("1")  # type: ignore[arg-type]
+    with_context.send(order="1")  # type: ignore[arg-type]
+    plain.options(dealy=timedelta(seconds=5))  # type: ignore[call-arg]
+    plain.options(delay=5)  # type: ignore[arg-type]
+    app.job(quue="emails")  # type: ignore[call-overload]
+    app.remote("elsewhere")  # type: ignore[call-arg]
+    wrong: int = plain.send(1).result()  # type: ignore[assignment]
     assert wrong
