@@ -136,12 +136,15 @@ class Outbound:
             self._pump()
 
     def _write(self, entry: _Entry) -> None:
-        assert self._wire is not None
+        wire = self._wire
+        assert wire is not None
         entry.written = asyncio.get_running_loop().time()
         self._flying.add(entry)
-        self._wire.publish(entry.message, lambda outcome: self._outcome(entry, outcome))
+        wire.publish(entry.message, lambda outcome: self._outcome(wire, entry, outcome))
 
-    def _outcome(self, entry: _Entry, outcome: Outcome) -> None:
+    def _outcome(self, wire: Wire, entry: _Entry, outcome: Outcome) -> None:
+        if wire is self._wire and _connection_ended(outcome):
+            self._wire = None  # it is told before the link is: what waits must not be written to it
         self._flying.discard(entry)
         self._heard = asyncio.get_running_loop().time()
         if entry.done is None or self._closed:
@@ -210,6 +213,12 @@ class Outbound:
         if self._blocked:
             return Rejected("blocked", "a memory or disk alarm of the broker blocks publishing")
         return Rejected("unavailable", self._link.trouble or "no connection within the deadline")
+
+
+def _connection_ended(outcome: Outcome) -> bool:
+    if isinstance(outcome, Unknown):
+        return not outcome.channel
+    return isinstance(outcome, Rejected) and outcome.reason == "unavailable"
 
 
 def _rejected(entry: _Entry, outcome: Rejected) -> Outcome:
