@@ -48,7 +48,9 @@ class Screen:
     def quote(self, text: str, lines: int) -> None:
         """Print the first lines of what a command printed, indented."""
         for line in text.splitlines()[:lines]:
-            self.console.print(f"           {line}", markup=False, overflow="ellipsis", no_wrap=True)
+            self.console.print(
+                f"           {line}", markup=False, overflow="ellipsis", no_wrap=True
+            )
 
     def progress(self, orders: int, counts: Mapping[str, Counter[str]]) -> None:
         """Show how many jobs of each kind are where."""

@@ -69,7 +69,7 @@ class RabbitJobs:
             session=self._session,
             results=lambda: self.parts.backend,
             unique=lambda: self.parts.unique,
-            outbox=lambda tx, envelope: self.parts.put_outbox(tx, envelope),
+            outbox=self.parts.put_outbox,
             deadline=lambda: self.settings.deadline.total_seconds(),
             app_id=namespace,
             check_on_done=self.parts.check_on_done,

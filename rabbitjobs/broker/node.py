@@ -71,9 +71,7 @@ class Node:
         self._guard: subprocess.Popen[bytes] | None = None
         found = _read_record(self.folder)
         if found is None:
-            found = Record(
-                identity=new_identity(), installation=provide(version, report=report)
-            )
+            found = Record(identity=new_identity(), installation=provide(version, report=report))
         self._take(found)
 
     def _take(self, record: Record) -> None:
@@ -136,9 +134,7 @@ class Node:
                 fresh = not any((self.folder / "data").iterdir()) or self._temporary
                 if attempt == 3 or "eaddrinuse" not in str(error) or not fresh:
                     raise
-                self._take(
-                    Record(identity=new_identity(), installation=self._record.installation)
-                )
+                self._take(Record(identity=new_identity(), installation=self._record.installation))
             else:
                 return self
         return self
@@ -361,4 +357,3 @@ def _count(vhost: str, queue: str) -> str:
             Missing -> Missing
         end.
     """
-

@@ -13,7 +13,9 @@ from rabbitjobs.cli.options import CliContext
 
 
 @click.command()
-@click.option("--reload/--no-reload", default=True, show_default=True, help="Start anew when a file changes.")
+@click.option(
+    "--reload/--no-reload", default=True, show_default=True, help="Start anew when a file changes."
+)
 @click.option("--once", is_flag=True, hidden=True)
 @click.pass_obj
 def dev(obj: CliContext, reload: bool, once: bool) -> None:
@@ -35,7 +37,9 @@ def dev(obj: CliContext, reload: bool, once: bool) -> None:
         _keep(obj, reload=reload)
     finally:
         if node is not None:
-            click.echo("stopping the private RabbitMQ node (its messages stay on disk) ...", err=True)
+            click.echo(
+                "stopping the private RabbitMQ node (its messages stay on disk) ...", err=True
+            )
             node.stop()
 
 
@@ -54,7 +58,9 @@ def _keep(obj: CliContext, *, reload: bool) -> None:
 
     class Sources(DefaultFilter):
         def __call__(self, change: object, path: str) -> bool:
-            return path.endswith((".py", ".yaml", ".yml", ".toml")) and super().__call__(change, path)  # type: ignore[arg-type]
+            return path.endswith((".py", ".yaml", ".yml", ".toml")) and super().__call__(
+                change, path
+            )  # type: ignore[arg-type]
 
     run_process(
         os.getcwd(),

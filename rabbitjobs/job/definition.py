@@ -61,7 +61,9 @@ def define(
     name = name or f"{_home(function)}.{function.__qualname__}"
     check_name(name)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise RegistrationError("expected a function that returns a value, got a generator", job=name)
+        raise RegistrationError(
+            "expected a function that returns a value, got a generator", job=name
+        )
     code = inspect.unwrap(function).__code__
     return Definition(
         name=name,
@@ -96,7 +98,9 @@ def check_name(name: str) -> None:
     """A job's name travels as an AMQP short string: 1 to 255 bytes of UTF-8."""
     size = len(name.encode())
     if not 1 <= size <= SHORT_BYTES:
-        raise RegistrationError(f"expected a job name of 1 to {SHORT_BYTES} bytes, got {size}", job=name)
+        raise RegistrationError(
+            f"expected a job name of 1 to {SHORT_BYTES} bytes, got {size}", job=name
+        )
 
 
 class Job(Generic[P, R]):
@@ -124,7 +128,9 @@ class Job(Generic[P, R]):
         """
         function, arguments = self.definition.function, self.definition.arguments
         if function is None or arguments is None:
-            raise RegistrationError("expected a job whose code is here, got a remote one", job=self.name)
+            raise RegistrationError(
+                "expected a job whose code is here, got a remote one", job=self.name
+            )
         if arguments.injected and len(args) <= arguments.sent_positional:
             placed, named = arguments.inject(args, kwargs, lambda kind: kind.detached())
             return cast(R, function(*placed, **named))
@@ -170,9 +176,13 @@ class Job(Generic[P, R]):
         if delay is not None and at is not None:
             raise ArgumentsRefused("expected delay or at, got both", job=self.name)
         if at is not None and at.tzinfo is None:
-            raise ArgumentsRefused("expected `at` with a time zone, got a naive datetime", job=self.name)
+            raise ArgumentsRefused(
+                "expected `at` with a time zone, got a naive datetime", job=self.name
+            )
         if isinstance(expires, datetime) and expires.tzinfo is None:
-            raise ArgumentsRefused("expected `expires` with a time zone, got a naive datetime", job=self.name)
+            raise ArgumentsRefused(
+                "expected `expires` with a time zone, got a naive datetime", job=self.name
+            )
         if isinstance(timeout, timedelta):
             timeout = timeout.total_seconds()
         options = Options(

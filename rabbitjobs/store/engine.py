@@ -26,7 +26,7 @@ from rabbitjobs.store.writer import Writer
 __all__ = ["Store", "default_url"]
 
 T = TypeVar("T")
-I = TypeVar("I")
+I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 Bulk = Callable[[Connection, Sequence[I]], Sequence[R]]
 
