@@ -67,7 +67,7 @@ class RabbitJobs:
         self._publisher = Publisher(
             spec=lambda: self.spec,
             session=self._session,
-            results=lambda: self.parts.backend,
+            results=self.parts.results,
             unique=lambda: self.parts.unique,
             outbox=self.parts.put_outbox,
             deadline=lambda: self.settings.deadline.total_seconds(),

@@ -11,6 +11,8 @@ import click
 
 from rabbitjobs.cli.options import CliContext
 
+SOURCES = (".py", ".yaml", ".yml", ".toml")
+
 
 @click.command()
 @click.option(
@@ -54,13 +56,11 @@ def _keep(obj: CliContext, *, reload: bool) -> None:
         except KeyboardInterrupt:
             process.wait()
         return
-    from watchfiles import DefaultFilter, run_process
+    from watchfiles import Change, DefaultFilter, run_process
 
     class Sources(DefaultFilter):
-        def __call__(self, change: object, path: str) -> bool:
-            return path.endswith((".py", ".yaml", ".yml", ".toml")) and super().__call__(
-                change, path
-            )  # type: ignore[arg-type]
+        def __call__(self, change: Change, path: str) -> bool:
+            return path.endswith(SOURCES) and super().__call__(change, path)
 
     run_process(
         os.getcwd(),
