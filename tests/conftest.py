@@ -72,3 +72,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
     ]
     return report
+
+
+@pytest.fixture
+def management_url(broker: Broker) -> str:
+    """The management HTTP API of the broker under test, with user and password in it."""
+    return broker.management_url
