@@ -83,9 +83,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
     return settings
 
 
-def _topology(
-    path: Path, env: Mapping[str, str], problems: list[Problem]
-) -> TopologySpec | None:
+def _topology(path: Path, env: Mapping[str, str], problems: list[Problem]) -> TopologySpec | None:
     if not path.is_file():
         return None
     from rabbitjobs.topology.config import load as load_topology
@@ -138,7 +136,9 @@ def _settings(
         no_store=store_url == "none",
         keep=results.child("keep").duration(_KEEP, least=_SECOND, most=_YEARS),
         grace=_part(top, "worker", "grace").duration(_GRACE, least=timedelta(), most=_DAY),
-        deadline=_part(top, "publisher", "deadline").duration(_DEADLINE, least=_SECOND / 10, most=_DAY),
+        deadline=_part(top, "publisher", "deadline").duration(
+            _DEADLINE, least=_SECOND / 10, most=_DAY
+        ),
         notify=_notify(top.child("notify")),
         topology=topology,
         folder=folder,
@@ -172,5 +172,7 @@ def _broker_url(env: Mapping[str, str]) -> Secret | None:
     try:
         return _secret(Path(name).read_text(encoding="utf-8").strip())
     except OSError as error:
-        problem = Problem(name, 0, "RABBITJOBS_URL_FILE", "a file with the broker's URL", str(error))
+        problem = Problem(
+            name, 0, "RABBITJOBS_URL_FILE", "a file with the broker's URL", str(error)
+        )
         raise ConfigError((problem,)) from None

@@ -70,7 +70,7 @@ def parse(number: int, record: str) -> Order:
         return Order(
             number=number,
             customer=int(fields[0]),
-            day=datetime.strptime(fields[1], "%Y%m%d").date(),
+            day=datetime.strptime(fields[1], "%Y%m%d").date(),  # noqa: DTZ007
             cds=int(fields[2]),
             total=Decimal(fields[3]),
         )

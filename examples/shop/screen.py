@@ -15,6 +15,7 @@ from rich.table import Table
 from examples.shop.ledger import RESTING, Ledger
 
 BETWEEN_LINES = 2.0
+WIDTH = 132  # where no terminal says its own
 MOVING = ("running", "retrying")
 
 
@@ -23,6 +24,8 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = WIDTH
         self._begun = time.monotonic()
         self._said = 0.0
         self._live: Live | None = None
@@ -45,7 +48,9 @@ class Screen:
     def quote(self, text: str, lines: int) -> None:
         """Print the first lines of what a command printed, indented."""
         for line in text.splitlines()[:lines]:
-            self.console.print(f"           {line}", markup=False, overflow="ellipsis", no_wrap=True)
+            self.console.print(
+                f"           {line}", markup=False, overflow="ellipsis", no_wrap=True
+            )
 
     def progress(self, orders: int, counts: Mapping[str, Counter[str]]) -> None:
         """Show how many jobs of each kind are where."""

@@ -137,6 +137,10 @@ class Parts:
                 self._backend = SqlBackend(store)
             return self._backend
 
+    def results(self) -> SqlBackend | None:
+        """Where handles read; a call, because the store may be none."""
+        return self.backend
+
     @property
     def unique(self) -> UniqueKeys | None:
         """Unique keys on the store."""

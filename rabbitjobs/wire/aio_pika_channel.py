@@ -30,6 +30,10 @@ _CODES: dict[type[BaseException], int] = {
 _BATCH_BYTES = 65_536
 
 
+def ignore(*_: Any) -> None:
+    """For a callback that nobody has set, or that must not be called any more."""
+
+
 def reason_of(error: BaseException | None) -> str:
     """What a library's error says, in one line."""
     if error is None or isinstance(error, asyncio.CancelledError):
@@ -99,6 +103,16 @@ async def open_channel(connection: Any, *, confirms: bool = False) -> Any:
     )
 
 
+async def close_quietly(channel: Any) -> None:
+    """Close a channel that may be gone already."""
+    if channel.is_closed or channel.connection.is_closed:
+        return
+    try:
+        await undisturbed(channel.close(), channel.connection)
+    except (ConnectionLost, ChannelClosed):
+        return
+
+
 class Writer:
     """Writes frames to one channel in the order of the calls, from synchronous code.
 
@@ -159,6 +173,13 @@ def on_end(watched: Any, call: Callable[[BaseException | None], None]) -> None:
 
 class QueueDeclare(commands.Queue.Declare):
     """``queue.declare`` for any name."""
+
+    def validate(self) -> None:
+        """Nothing: the broker decides."""
+
+
+class QueueDelete(commands.Queue.Delete):
+    """``queue.delete`` for any name."""
 
     def validate(self) -> None:
         """Nothing: the broker decides."""

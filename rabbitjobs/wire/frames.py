@@ -25,7 +25,7 @@ def basic_properties(ours: Properties) -> pika.BasicProperties:
         content_type=ours.content_type,
         content_encoding=ours.content_encoding,
         headers=ours.headers,
-        delivery_mode=ours.delivery_mode,
+        delivery_mode=ours.delivery_mode,  # pyright: ignore[reportArgumentType]
         priority=ours.priority,
         correlation_id=ours.correlation_id,
         reply_to=ours.reply_to,

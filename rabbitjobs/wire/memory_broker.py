@@ -383,7 +383,8 @@ class MemoryBroker:
 
     def _tick(self) -> None:
         """Expire what is due, retry what was held, then deliver what can be delivered."""
-        while any([self._expire(queue) for queue in list(self._timed.values())]):
+        # A list: every queue is to be expired, not just those up to the first that was.
+        while any([self._expire(queue) for queue in list(self._timed.values())]):  # noqa: C419
             pass
         while self._touched:
             _, queue = self._touched.popitem()

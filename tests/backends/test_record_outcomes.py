@@ -208,5 +208,5 @@ async def _until(backend: SqlBackend, job: str, seen: Callable[[], object]) -> R
     """Wait for what is written behind; it has no waiter, so this looks again and again."""
     async with asyncio.timeout(10):
         while not seen():
-            await asyncio.sleep(0.02)  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     return backend.get(job)  # type: ignore[return-value]

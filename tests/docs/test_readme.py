@@ -70,7 +70,9 @@ def test_the_complete_program_does_what_the_readme_says(
     try:
         ids = re.findall(r"[0-9a-f-]{36}", reader.python("shop.py"))
         for job_id in ids[:2]:
-            assert "sent to ada@shop.example" in reader.python(*command, "result", job_id, "--wait", "30s")
+            assert "sent to ada@shop.example" in reader.python(
+                *command, "result", job_id, "--wait", "30s"
+            )
         assert taken.recipients == ["ada@shop.example"] * 2
         case = _case_of(reader, command, ids[2])
         good = '{"args": [3, "ada@shop.example"], "kwargs": {}}'

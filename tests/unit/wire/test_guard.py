@@ -52,9 +52,7 @@ def framed(kind: int, payload: bytes) -> bytes:
 
 def raw_table(field: bytes) -> bytes:
     """A header frame whose table holds these bytes."""
-    return (
-        b"\x00\x3c\x00\x00" + bytes(8) + b"\x20\x00" + len(field).to_bytes(4, "big") + field
-    )
+    return b"\x00\x3c\x00\x00" + bytes(8) + b"\x20\x00" + len(field).to_bytes(4, "big") + field
 
 
 def nested(depth: int) -> bytes:
