@@ -88,18 +88,40 @@ def parse(
 
     document = Document(file, Node(None, 0))
     try:
-        events = list(YAML(typ="safe", pure=True).parse(text))
+        events, too_deep = _collect(YAML(typ="safe", pure=True).parse(text))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        document.report(line, "", "YAML 1.2", error.problem or error.context or "a syntax error")
+        got = error.problem or error.context or "a syntax error"
+        document.report(line, "", _wanted(text, line), got)
     except YAMLError as error:
         document.report(0, "", "YAML 1.2", " ".join(str(error).split()))
     else:
-        if line := _too_deep(events):
-            document.report(line, "", f"at most {_DEPTH} levels", "more")
+        if too_deep:
+            document.report(too_deep, "", f"at most {_DEPTH} levels", "more")
         else:
             document.node = _Builder(document, env, optional).build(iter(events))
     return document
+
+
+def _wanted(text: str, line: int) -> str:
+    lines = text.splitlines()
+    if "${" in "".join(lines[max(line - 2, 0) : line]):
+        return "YAML 1.2 (inside { } and [ ] a ${NAME} stands in quotes)"
+    return "YAML 1.2"
+
+
+def _collect(events: Iterable[Any]) -> tuple[list[Any], int]:
+    """All events; or those up to where the file nests too deeply to be walked, and that line."""
+    found: list[Any] = []
+    depth = 0
+    for event in events:
+        kind = _kind(event)
+        depth += kind in ("MappingStart", "SequenceStart")
+        depth -= kind in ("MappingEnd", "SequenceEnd")
+        if depth > _DEPTH:
+            return found, int(event.start_mark.line) + 1
+        found.append(event)
+    return found, 0
 
 
 # --- building: from YAML's events to nodes -------------------------------------------------------
@@ -203,21 +225,11 @@ def resolve(text: str) -> Any:
     """What an unquoted scalar means in YAML 1.2's core schema (``on`` and ``no`` are text)."""
     if text in _WORDS:
         return _WORDS[text]
-    if _INTEGER.fullmatch(text) and len(text) <= _DIGITS:
+    if len(text) > _DIGITS:
+        return text
+    if _INTEGER.fullmatch(text):
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
-
-
-def _too_deep(events: Iterable[Any]) -> int:
-    """The line where the file nests too deeply to be walked, or 0."""
-    depth = 0
-    for event in events:
-        kind = _kind(event)
-        depth += kind in ("MappingStart", "SequenceStart")
-        depth -= kind in ("MappingEnd", "SequenceEnd")
-        if depth > _DEPTH:
-            return int(event.start_mark.line) + 1
-    return 0
 
 
 def _kind(event: Any) -> str:

@@ -12,6 +12,7 @@ from examples.shop.screen import Screen
 from examples.shop.stage import Stage
 
 GARBLED = "json.decoder.JSONDecodeError"
+SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def find(cases: list[dict[str, Any]], text: str) -> list[Found]:
 
 
 def visit(stage: Stage, screen: Screen) -> list[str]:
-    """Handle some cases by command; returns the ids of their jobs."""
+    """Handle some cases by command; returns the ids of some of their jobs."""
     listed = stage.rabbitjobs("review", "list", "--limit", "1000", "--json")
     cases = json.loads(listed)["cases"]
     screen.say(f"{len(cases)} cases wait on the review desk; we handle some of them by command:")
@@ -44,9 +45,10 @@ def visit(stage: Stage, screen: Screen) -> list[str]:
     _run(stage, screen, "review", "resolve", many.case, "--result", '"sold by hand"', *reason)
     why = ("--reason", "the column names are no order")
     _run(stage, screen, "review", "discard", unreadable.case, *why)
-    for garbled in find(cases, GARBLED):
-        _run(stage, screen, "review", "retry", garbled.case)
-    return [one.job_id for one in handled]
+    again = [one.case for one in find(cases, GARBLED)]
+    if again:
+        _run(stage, screen, "review", "retry", *again)
+    return [one.job_id for one in handled][:SHOWN]
 
 
 def show_results(stage: Stage, screen: Screen, jobs: list[str]) -> None:
@@ -58,8 +60,9 @@ def show_results(stage: Stage, screen: Screen, jobs: list[str]) -> None:
 
 
 def _run(stage: Stage, screen: Screen, *command: str, editor: str | None = None) -> None:
-    told = stage.rabbitjobs(*command, editor=editor).strip()
-    screen.say(f"rabbitjobs {shlex.join(command)}\n           {told}")
+    told = stage.rabbitjobs(*command, editor=editor)
+    screen.say(f"rabbitjobs {shlex.join(command)}")
+    screen.quote(told, lines=3)
 
 
 def _editor(old: str, new: str) -> str:

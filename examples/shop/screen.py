@@ -15,6 +15,7 @@ from rich.table import Table
 from examples.shop.ledger import RESTING, Ledger
 
 BETWEEN_LINES = 2.0
+WIDTH = 132  # where no terminal says its own
 MOVING = ("running", "retrying")
 
 
@@ -23,6 +24,8 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = WIDTH
         self._begun = time.monotonic()
         self._said = 0.0
         self._live: Live | None = None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from examples.shop.processes import ROOT, Processes
@@ -19,7 +20,7 @@ CARRIER_SERVER = "carrier-server"
 WORKERS = "workers"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stage:
     """Where the demo plays."""
 
@@ -60,7 +61,7 @@ class Stage:
 
     def start_workers(self) -> None:
         """Start the supervisor: a process for each queue, the review intake and the notifier."""
-        self.processes.start(WORKERS, "rabbitjobs", "--log-format", "json", "run", "--apply")
+        self.processes.start(WORKERS, "rabbitjobs", "--log-format", "json", "run")
 
     def kill_a_worker(self, queue: str) -> int:
         """Kill -9 the process that consumes a queue; returns its pid. The supervisor replaces it."""
@@ -74,11 +75,11 @@ class Stage:
 
     def held(self) -> dict[str, int]:
         """The exact number of messages that the broker holds, by queue."""
-        names = self.node.rabbitmqctl("list_queues", "name", "type", "--no-table-headers")
-        rows = [line.split("\t") for line in names.splitlines() if line.strip()]
-        return {
-            name: self.node.messages_total("/", name) for name, kind in rows if kind == "quorum"
-        }
+        return {name: self.node.messages_total("/", name) for name in self._queues}
+
+    @cached_property
+    def _queues(self) -> list[str]:
+        return self.node.rabbitmqctl("list_queues", "name", "--no-table-headers").split()
 
 
 def worker_pid(log: str, queue: str) -> int:

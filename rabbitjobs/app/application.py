@@ -7,17 +7,18 @@ import contextlib
 import dataclasses
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts
 from rabbitjobs.broker.url import Secret
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call
-from rabbitjobs.job.definition import Definition, Job, check_name, define
+from rabbitjobs.job.decorator import I, P, R, Registers
+from rabbitjobs.job.definition import AsyncJob, Definition, Job, check_name, define
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rules import Rule
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.topology.model import TopologySpec
 
-P = ParamSpec("P")
-R = TypeVar("R")
 DEFAULT_NAMESPACE = "rabbitjobs"
 _apps: weakref.WeakSet[RabbitJobs] = weakref.WeakSet()
 
@@ -156,6 +155,17 @@ class RabbitJobs:
     # --- jobs -----------------------------------------------------------------------------------
 
     @overload
+    def job(
+        self, name: Callable[Concatenate[I, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncJob[P, R]: ...
+
+    @overload
+    def job(self, name: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncJob[P, R]: ...
+
+    @overload
+    def job(self, name: Callable[Concatenate[I, P], R], /) -> Job[P, R]: ...
+
+    @overload
     def job(self, name: Callable[P, R], /) -> Job[P, R]: ...
 
     @overload
@@ -167,7 +177,7 @@ class RabbitJobs:
         retry: str | None = None,
         on: Sequence[Rule] = (),
         ignore_result: bool = False,
-    ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
+    ) -> Registers: ...
 
     def job(
         self,
@@ -195,7 +205,8 @@ class RabbitJobs:
                 ignore_result=ignore_result,
             )
             self.registry.add(definition)
-            return Job(definition, self._publisher)
+            kind: type[Job[Any, Any]] = AsyncJob if definition.is_async else Job
+            return kind(definition, self._publisher)
 
         return register(name) if callable(name) else register
 

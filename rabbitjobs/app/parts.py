@@ -157,7 +157,7 @@ class Parts:
             raise StoreError("expected a store for tx=, got none; set store.url")
         from rabbitjobs.store import outbox
 
-        outbox.put(transaction, store.namespace, envelope)
+        outbox.put(transaction, envelope, namespace=store.namespace)
 
     @property
     def desk(self) -> Desk:

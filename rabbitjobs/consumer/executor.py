@@ -74,8 +74,7 @@ class Executor:
         structlog.contextvars.bind_contextvars(
             job=envelope.job, job_id=envelope.id, attempt=envelope.attempt
         )
-        for name in definition.arguments.injected:
-            kwargs[name] = context
+        args, kwargs = definition.arguments.inject(args, kwargs, lambda _: context)
         try:
             value = await self._call(definition, args, kwargs)
             return None if definition.ignore_result else encode_result(value), None

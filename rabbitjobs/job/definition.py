@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 import msgspec
 
@@ -118,10 +118,17 @@ class Job(Generic[P, R]):
         return self.definition.name
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now; a remote job raises ``RegistrationError``."""
-        if self.definition.function is None:
+        """Run the function here and now; a remote job raises ``RegistrationError``.
+
+        A ``Context`` that is not given is one of no worker. Nothing is sent or recorded.
+        """
+        function, arguments = self.definition.function, self.definition.arguments
+        if function is None or arguments is None:
             raise RegistrationError("expected a job whose code is here, got a remote one", job=self.name)
-        return cast(R, self.definition.function(*args, **kwargs))
+        if arguments.injected and len(args) <= arguments.sent_positional:
+            placed, named = arguments.inject(args, kwargs, lambda kind: kind.detached())
+            return cast(R, function(*placed, **named))
+        return cast(R, function(*args, **kwargs))
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Send it, and return when the broker has confirmed that it is stored.
@@ -158,7 +165,7 @@ class Job(Generic[P, R]):
         timeout: float | timedelta | None = None,
         tx: Any = None,
         on_done: str | None = None,
-    ) -> Job[P, R]:
+    ) -> Self:
         """The same job, sent in another way; see ``Options`` for what each means."""
         if delay is not None and at is not None:
             raise ArgumentsRefused("expected delay or at, got both", job=self.name)
@@ -180,7 +187,17 @@ class Job(Generic[P, R]):
             tx=tx,
             on_done=on_done,
         )
-        return Job(self.definition, self._sender, options)
+        return type(self)(self.definition, self._sender, options)
 
     def __repr__(self) -> str:
         return f"<Job {self.name} on queue {self.definition.queue}>"
+
+
+class AsyncJob(Job[P, R]):
+    """A job whose function is ``async def``: calling it here gives a coroutine."""
+
+    def __call__(  # type: ignore[override]  # only the direct call differs: sends are the same
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]:
+        """Run the function in the caller's loop: await what it returns."""
+        return cast("Coroutine[Any, Any, R]", super().__call__(*args, **kwargs))

@@ -120,14 +120,18 @@ async def test_what_record_returned_from_is_there_after_kill_9(
 ) -> None:
     """Every outcome that was confirmed to the caller is in the store (the ledger is its stdout)."""
     store.migrate()
-    dead = subprocess.run(
-        [sys.executable, "-c", RECORDER, store_url, store.namespace],
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    dead = _run_recorder(store_url, store.namespace)
     assert dead.returncode == -9, dead.stderr
     confirmed = dead.stdout.split()
     assert confirmed
     lost = [n for n in confirmed if await backend.recorded(f"job-{n.decode()}", 1) is None]
     assert lost == []
+
+
+def _run_recorder(store_url: str, namespace: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", RECORDER, store_url, namespace],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from rabbitjobs.clock import uuid7
-from rabbitjobs.errors import StoreOutdated
+from rabbitjobs.errors import StoreError, StoreOutdated
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.store import outbox
 from rabbitjobs.store.connect import parse_url
@@ -48,6 +48,13 @@ def test_a_transaction_elsewhere_is_refused_in_words(store: Store) -> None:
     with engine.connect() as connection, pytest.raises(StoreOutdated, match="rj_outbox"):
         outbox.put(connection, store.namespace, an_envelope())
     engine.dispose()
+
+
+@pytest.mark.parametrize("wrong", [None, "session", object()])
+def test_what_is_no_transaction_is_refused(wrong: object) -> None:
+    """By name of what is expected."""
+    with pytest.raises(StoreError, match="Connection or Session"):
+        outbox.put(wrong, "shop", an_envelope())
 
 
 def test_rows_are_leased_in_order_and_go_when_published(store: Store) -> None:

@@ -165,7 +165,7 @@ def test_confirmed_messages_survive_sigkill(own_node: Node) -> None:
     own_node.kill()
     assert not own_node.running
     own_node.start()
-    assert own_node.messages_total("kill", "q") == 20
+    wait_until(lambda: own_node.messages_total("kill", "q") == 20)
 
 
 def test_a_paused_node_is_silent_and_goes_on_where_it_was(own_node: Node) -> None:

@@ -85,7 +85,7 @@ def test_the_same_refusal_comes_over_amqp_alone(shop: Bench) -> None:
 def test_without_management_apply_says_what_is_missing(shop: Bench) -> None:
     """Policies cannot be set over AMQP: refused, unless that loss is accepted."""
     plan = shop.plan(SHOP)
-    with pytest.raises(TopologyRefused, match="delivery-limit, .*max-length"):
+    with pytest.raises(TopologyRefused, match=r"delivery-limit, .*max-length"):
         apply(plan, amqp_url=shop.url, management=None)
     assert not shop.management.queues(shop.vhost)
     assert apply(plan, amqp_url=shop.url, management=None, without_policies=True)

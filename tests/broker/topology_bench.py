@@ -38,7 +38,9 @@ class Bench:
 
     def plan(self, config: str | TopologySpec) -> Plan:
         """Compile a config for the broker under test."""
-        spec = config if isinstance(config, TopologySpec) else loads(config, "topology.yaml", env={})
+        spec = (
+            config if isinstance(config, TopologySpec) else loads(config, "topology.yaml", env={})
+        )
         return compile_plan(spec, self.capabilities)
 
     def apply(self, config: str | TopologySpec) -> Changes:
@@ -65,7 +67,16 @@ class Bench:
 
     def empty(self, queue: str) -> bool:
         """Whether nothing is ready on a queue."""
-        return self.channel.queue_declare(queue, passive=True).method.message_count == 0
+        return int(self.channel.queue_declare(queue, passive=True).method.message_count) == 0
+
+    def fill(self, route: Route) -> int:
+        """Publish until the broker refuses; returns how many were confirmed."""
+        for confirmed in range(10_000):
+            try:
+                self.publish(route, b"x")
+            except pika.exceptions.NackError:
+                return confirmed
+        raise AssertionError("never full")
 
 
 @contextmanager

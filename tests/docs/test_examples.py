@@ -63,7 +63,7 @@ def test_flask_sends_from_every_worker_of_a_preforking_gunicorn(reader: Reader) 
         pids = set()
         while len(pids) < 2:
             # A fresh connection each time, so that either child may take it.
-            started = httpx.post(f"{client.base_url}greetings/flask", timeout=40)
+            started = httpx.post(client.base_url.join("/greetings/flask"), timeout=40)
             assert started.status_code == 202, reader.log()
             pids.add(started.json()["pid"])
             result = client.get(f"/greetings/{started.json()['id']}").json()

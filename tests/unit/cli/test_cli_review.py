@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from rabbitjobs.backend.protocol import Status
 from rabbitjobs.backend.sql import SqlBackend
 from rabbitjobs.cli.review import review
-from rabbitjobs.cli.review_text import visible
+from rabbitjobs.cli.review_text import moment, visible
 from rabbitjobs.cli.store import store as store_group
 from rabbitjobs.errors import ArgumentsRefused, CaseChanged
 from rabbitjobs.message.envelope import AttemptRecord, Envelope
@@ -265,3 +265,10 @@ def test_the_store_says_how_it_is(run: Run, store: Store, tmp_path: Path) -> Non
 def test_only_what_plays_tricks_is_escaped(text: str, shown: str) -> None:
     """Every language stays readable."""
     assert visible(text) == shown
+
+
+def test_a_time_that_no_calendar_has_is_shown_all_the_same() -> None:
+    """A message may claim any."""
+    assert moment(0.0) == "1970-01-01 00:00:00 UTC"
+    assert moment(None) == ""
+    assert moment(2.0**62) == "4611686018427387904 s after 1970"
