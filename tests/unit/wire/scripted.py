@@ -19,11 +19,11 @@ _CAPABILITIES = {
 }
 _ANSWERS: dict[type, Callable[[], Any]] = {
     spec.Connection.StartOk: lambda: spec.Connection.Tune(2047, 131_072, 10),
-    spec.Connection.Open: lambda: spec.Connection.OpenOk(),
-    spec.Connection.Close: lambda: spec.Connection.CloseOk(),
-    spec.Channel.Open: lambda: spec.Channel.OpenOk(),
-    spec.Channel.Close: lambda: spec.Channel.CloseOk(),
-    spec.Confirm.Select: lambda: spec.Confirm.SelectOk(),
+    spec.Connection.Open: spec.Connection.OpenOk,
+    spec.Connection.Close: spec.Connection.CloseOk,
+    spec.Channel.Open: spec.Channel.OpenOk,
+    spec.Channel.Close: spec.Channel.CloseOk,
+    spec.Confirm.Select: spec.Confirm.SelectOk,
 }
 
 

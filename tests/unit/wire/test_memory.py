@@ -172,7 +172,9 @@ def test_a_ladder_of_delays_delivers_when_all_its_steps_have_passed(broker: Memo
     broker.declare_queue("work")
     for level, (ttl, after) in enumerate([(1000, "work"), (2000, "d0"), (4000, "d1")]):
         arguments = {"x-message-ttl": ttl, "x-dead-letter-exchange": ""}
-        broker.declare_queue(f"d{level}", arguments={**arguments, "x-dead-letter-routing-key": after})
+        broker.declare_queue(
+            f"d{level}", arguments={**arguments, "x-dead-letter-routing-key": after}
+        )
     send(broker, "d2", "a")
     broker.advance(6.9)
     assert bodies(broker, "work") == []
@@ -207,7 +209,11 @@ def test_at_least_once_dead_lettering_waits_for_room_and_loses_nothing(
     broker: MemoryBroker,
 ) -> None:
     broker.declare_queue("dead", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
-    base = {"x-message-ttl": 1000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    base = {
+        "x-message-ttl": 1000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "dead",
+    }
     broker.declare_queue("safe", arguments={**base, "x-dead-letter-strategy": "at-least-once"})
     for body in "abc":
         send(broker, "safe", body)
