@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pika
 import pytest
-from topology_bench import Bench, bench
+from tests.broker.topology_bench import Bench, bench
 
 from rabbitjobs.broker.url import Secret
 from rabbitjobs.errors import TopologyMismatch, TopologyRefused
