@@ -171,6 +171,11 @@ class Bus:
         """Call ``listener`` for each event from now on."""
         self._listeners.append(listener)
 
+    def unlisten(self, listener: Listener) -> None:
+        """Call ``listener`` no more; nothing happens if it did not listen."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
     def emit(self, event: Event) -> None:
         """Tell every listener; a listener's error is printed, and stops nobody."""
         for listener in self._listeners:

@@ -70,7 +70,11 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
     """Read the configuration; raises ``ConfigError`` with every fault of all files."""
     folder = find(config, env)
     if folder is None:
-        return Settings(broker_url=_broker_url(env), store_url=_secret(env.get("RABBITJOBS_STORE_URL")))
+        return Settings(
+            broker_url=_broker_url(env),
+            management_url=_secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
+            store_url=_secret(env.get("RABBITJOBS_STORE_URL")),
+        )
     problems: list[Problem] = []
     topology = _topology(folder / TOPOLOGY_FILE, env, problems)
     settings = _settings(folder / FILE, env, problems, topology, folder)
@@ -79,9 +83,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
     return settings
 
 
-def _topology(
-    path: Path, env: Mapping[str, str], problems: list[Problem]
-) -> TopologySpec | None:
+def _topology(path: Path, env: Mapping[str, str], problems: list[Problem]) -> TopologySpec | None:
     if not path.is_file():
         return None
     from rabbitjobs.topology.config import load as load_topology
@@ -103,6 +105,7 @@ def _settings(
     if not path.is_file():
         return Settings(
             broker_url=_broker_url(env),
+            management_url=_secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
             store_url=_secret(env.get("RABBITJOBS_STORE_URL")),
             topology=topology,
             folder=folder,
@@ -127,12 +130,15 @@ def _settings(
         app=top.child("app").text() or None,
         include=top.child("include").texts(),
         broker_url=_secret(broker.child("url").text()) or _broker_url(env),
-        management_url=_secret(broker.child("management_url").text()),
+        management_url=_secret(broker.child("management_url").text())
+        or _secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
         store_url=_secret(None if store_url == "none" else store_url),
         no_store=store_url == "none",
         keep=results.child("keep").duration(_KEEP, least=_SECOND, most=_YEARS),
         grace=_part(top, "worker", "grace").duration(_GRACE, least=timedelta(), most=_DAY),
-        deadline=_part(top, "publisher", "deadline").duration(_DEADLINE, least=_SECOND / 10, most=_DAY),
+        deadline=_part(top, "publisher", "deadline").duration(
+            _DEADLINE, least=_SECOND / 10, most=_DAY
+        ),
         notify=_notify(top.child("notify")),
         topology=topology,
         folder=folder,
@@ -166,5 +172,7 @@ def _broker_url(env: Mapping[str, str]) -> Secret | None:
     try:
         return _secret(Path(name).read_text(encoding="utf-8").strip())
     except OSError as error:
-        problem = Problem(name, 0, "RABBITJOBS_URL_FILE", "a file with the broker's URL", str(error))
+        problem = Problem(
+            name, 0, "RABBITJOBS_URL_FILE", "a file with the broker's URL", str(error)
+        )
         raise ConfigError((problem,)) from None

@@ -39,8 +39,14 @@ def look_around(folder: Path) -> World:
 
 
 def read_states(store: Path) -> dict[str, str]:
-    """The state of every job that the store knows, by id."""
-    return dict(_query(store, "SELECT job_id, status FROM rj_jobs"))
+    """The state of every job that the store knows, by id.
+
+    A job that a person resolved has succeeded for whoever waits for it, but it never ran to its
+    end: we count it apart.
+    """
+    states = dict(_query(store, "SELECT job_id, status FROM rj_jobs"))
+    by_hand = _query(store, "SELECT job_id, state FROM rj_cases WHERE state = 'resolved'")
+    return states | dict(by_hand)
 
 
 def open_cases(store: Path) -> int:
@@ -54,7 +60,7 @@ def _query(store: Path, text: str) -> list[tuple[str, str]]:
 
 
 def sent_jobs(orders: Iterable[int], states: Mapping[str, str]) -> dict[str, list[str]]:
-    """Every job that was sent, by kind: the orders by us, the rest by each order that was placed."""
+    """Every job that was sent, by kind: the orders by us, the rest by each placed order."""
     orders = list(orders)
     placed = [number for number in orders if states.get(job_id(number, "order")) == DONE]
     return {

@@ -3,9 +3,9 @@
     python -m examples.shop.demo            (about a minute; exit 0 only when the ledger balances)
 
 It starts a private RabbitMQ, a mail server that greylists, refuses and is killed once, a carrier
-that is down for a while, and the shop's workers, one of which is killed with SIGKILL in the middle.
-It publishes every order, waits until each job rests, adds everything up, and then sits down at the
-review desk.
+that is down for a while, and the shop's workers, two of which are killed with SIGKILL in the
+middle. It publishes every order, waits until each job rests, adds everything up, and then sits down
+at the review desk.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def publish(records: Sequence[tuple[int, str]], screen: Screen) -> list[int]:
 
 
 def plan_accidents(stage: Stage, screen: Screen, orders: int) -> Accidents:
-    """The mail server dies a third of the way, a worker at the half."""
+    """A worker dies a quarter of the way, the mail server at a third, another worker at half."""
 
     def kill_mail_server() -> None:
         pid = stage.processes.kill(MAIL_SERVER)
@@ -63,13 +63,14 @@ def plan_accidents(stage: Stage, screen: Screen, orders: int) -> Accidents:
         stage.restart_mail_server()
         screen.say("the mail server is back")
 
-    def kill_worker() -> None:
-        name, pid = stage.kill_a_worker()
-        screen.say(f"[red]kill -9[/red] of the {name} worker (pid {pid}) with jobs in its hands")
+    def kill_worker(queue: str) -> None:
+        pid = stage.kill_a_worker(queue)
+        screen.say(f"[red]kill -9[/red] of the worker of {queue} (pid {pid}), jobs in its hands")
 
     return Accidents(
+        Accident("invoice", orders // 4, lambda: kill_worker("invoices")),
         Accident("mail", orders // 3, kill_mail_server, MAIL_OUTAGE, restart_mail_server),
-        Accident("invoice", orders // 2, kill_worker),
+        Accident("mail", orders // 2, lambda: kill_worker("confirmations")),
     )
 
 
@@ -105,14 +106,17 @@ def reckon(stage: Stage, orders: Sequence[int], screen: Screen) -> bool:
 def play(stage: Stage, records: Sequence[tuple[int, str]], screen: Screen) -> bool:
     """The whole day; returns whether both reckonings balance."""
     os.environ |= stage.processes.environment
-    screen.say(stage.rabbitjobs("topology", "apply").strip().splitlines()[-1])
+    changed = stage.rabbitjobs("topology", "apply").strip().splitlines()[-1]
+    screen.say(f"rabbitjobs topology apply: {changed}")
+    stage.rabbitjobs("store", "migrate")
     stage.start_workers()
     orders = publish(records, screen)
     wait_for_rest(stage, orders, screen, plan_accidents(stage, screen, len(orders)))
     balanced = reckon(stage, orders, screen)
     if balanced:
-        desk_visit.visit(stage, screen)
+        handled = desk_visit.visit(stage, screen)
         wait_for_rest(stage, orders, screen, Accidents())
+        desk_visit.show_results(stage, screen, handled)
         balanced = reckon(stage, orders, screen)
     return balanced
 

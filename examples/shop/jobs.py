@@ -72,7 +72,7 @@ def send_confirmation(number: int, email: str, total: str) -> str:
             if code < 500:  # a 4xx answer is no refusal: the same exception says both
                 raise Greylisted(f"{code} {answer!r}") from refusal
             raise
-    return mail["Message-ID"]
+    return str(mail["Message-ID"])
 
 
 @app.job("render_invoice", queue="invoices")

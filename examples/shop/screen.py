@@ -15,6 +15,8 @@ from rich.table import Table
 from examples.shop.ledger import RESTING, Ledger
 
 BETWEEN_LINES = 2.0
+INDENT = " " * 11
+WIDTH = 132  # where no terminal says its own
 MOVING = ("running", "retrying")
 
 
@@ -23,6 +25,8 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = WIDTH
         self._begun = time.monotonic()
         self._said = 0.0
         self._live: Live | None = None
@@ -41,6 +45,11 @@ class Screen:
     def say(self, text: str) -> None:
         """Print one line, with the seconds since the start."""
         self.console.print(f"[dim]{time.monotonic() - self._begun:5.1f} s[/dim]  {text}")
+
+    def quote(self, text: str, lines: int) -> None:
+        """Print the first lines of what a command printed, indented."""
+        for line in text.splitlines()[:lines]:
+            self.console.print(f"{INDENT}{line}", markup=False, overflow="ellipsis", no_wrap=True)
 
     def progress(self, orders: int, counts: Mapping[str, Counter[str]]) -> None:
         """Show how many jobs of each kind are where."""

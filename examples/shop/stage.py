@@ -1,11 +1,15 @@
-"""The stage: a folder, a private RabbitMQ, two servers and the environment that ties them together."""
+"""The stage: a folder, a private RabbitMQ, two servers and what ties them together."""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from examples.shop.processes import ROOT, Processes
@@ -13,9 +17,10 @@ from rabbitjobs.broker.node import Node
 
 MAIL_SERVER = "mail-server"
 CARRIER_SERVER = "carrier-server"
+WORKERS = "workers"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stage:
     """Where the demo plays."""
 
@@ -29,14 +34,16 @@ class Stage:
         """The SQLite file of the store."""
         return self.folder / "store.db"
 
-    def rabbitjobs(self, *arguments: str, editor: str | None = None) -> str:
+    def rabbitjobs(
+        self, *arguments: str, editor: str | None = None, allowed: Collection[int] = (0,)
+    ) -> str:
         """Run one ``rabbitjobs`` command as a person would, and return what it printed.
 
-        Raises ``RuntimeError`` with its output if it fails.
+        Raises ``RuntimeError`` with its output if its exit code is not an allowed one.
         """
         environment = dict(self.processes.environment)
         if editor is not None:
-            environment["EDITOR"] = editor
+            environment |= {"EDITOR": editor, "VISUAL": editor}
         ran = subprocess.run(
             [sys.executable, "-m", "rabbitjobs", *arguments],
             cwd=ROOT,
@@ -47,10 +54,20 @@ class Stage:
             check=False,
             timeout=60,
         )
-        if ran.returncode != 0:
+        if ran.returncode not in allowed:
             command = " ".join(arguments)
             raise RuntimeError(f"`rabbitjobs {command}` failed: {ran.stderr or ran.stdout}")
         return ran.stdout
+
+    def start_workers(self) -> None:
+        """Start the supervisor: a process for each queue, the review intake and the notifier."""
+        self.processes.start(WORKERS, "rabbitjobs", "--log-format", "json", "run")
+
+    def kill_a_worker(self, queue: str) -> int:
+        """Kill -9 the process that consumes a queue; returns its pid. It will be replaced."""
+        pid = worker_pid((self.folder / f"{WORKERS}.log").read_text(), queue)
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def restart_mail_server(self) -> None:
         """Start the mail server again, where it was and with what it had promised."""
@@ -58,11 +75,18 @@ class Stage:
 
     def held(self) -> dict[str, int]:
         """The exact number of messages that the broker holds, by queue."""
-        names = self.node.rabbitmqctl("list_queues", "name", "type", "--no-table-headers")
-        rows = [line.split("\t") for line in names.splitlines() if line.strip()]
-        return {
-            name: self.node.messages_total("/", name) for name, kind in rows if kind == "quorum"
-        }
+        return {name: self.node.messages_total("/", name) for name in self._queues}
+
+    @cached_property
+    def _queues(self) -> list[str]:
+        return self.node.rabbitmqctl("list_queues", "name", "--no-table-headers").split()
+
+
+def worker_pid(log: str, queue: str) -> int:
+    """The pid of the newest worker of a queue, as the workers' log tells it."""
+    lines = (json.loads(line) for line in log.splitlines() if line.startswith("{"))
+    names = [line["worker"] for line in lines if line.get("roles") == f"consume {queue}"]
+    return int(names[-1].rpartition(":")[2])
 
 
 def start_mail_server(processes: Processes, folder: Path, port: int = 0) -> int:
@@ -78,10 +102,11 @@ def start_carrier(processes: Processes, folder: Path) -> int:
 
 
 def environment(folder: Path, node: Node) -> dict[str, str]:
-    """What the shop's processes find in their environment: our broker and store, never the user's."""
+    """What the shop's processes find there: our broker and store, never the user's."""
     return os.environ | {
         "PYTHONPATH": str(ROOT),
         "RABBITJOBS_URL": node.url,
+        "RABBITJOBS_MANAGEMENT_URL": node.management_url,
         "RABBITJOBS_STORE_URL": f"sqlite:///{folder / 'store.db'}",
         "SHOP_INVOICES": str(folder / "invoices"),
     }

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import dataclasses
 import os
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts
+from rabbitjobs.broker.url import Secret
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call
-from rabbitjobs.job.definition import Definition, Job, check_name, define
+from rabbitjobs.job.decorator import I, P, R, Registers
+from rabbitjobs.job.definition import AsyncJob, Definition, Job, check_name, define
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rules import Rule
@@ -26,8 +30,6 @@ if TYPE_CHECKING:
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.topology.model import TopologySpec
 
-P = ParamSpec("P")
-R = TypeVar("R")
 DEFAULT_NAMESPACE = "rabbitjobs"
 _apps: weakref.WeakSet[RabbitJobs] = weakref.WeakSet()
 
@@ -65,11 +67,12 @@ class RabbitJobs:
         self._publisher = Publisher(
             spec=lambda: self.spec,
             session=self._session,
-            results=lambda: self.parts.backend,
+            results=self.parts.results,
             unique=lambda: self.parts.unique,
-            outbox=lambda tx, envelope: self.parts.put_outbox(tx, envelope),
+            outbox=self.parts.put_outbox,
             deadline=lambda: self.settings.deadline.total_seconds(),
             app_id=namespace,
+            check_on_done=self.parts.check_on_done,
         )
         _apps.add(self)
 
@@ -121,7 +124,46 @@ class RabbitJobs:
         if url is not None:
             self._url = url
 
+    @contextlib.contextmanager
+    def overridden(
+        self,
+        *,
+        url: str,
+        store_url: str,
+        management_url: str | None = None,
+        wire: Callable[[], Wire] = PikaWire,
+    ) -> Iterator[None]:
+        """Use another broker and store for a while, and then those of the code again: for tests.
+
+        What is open is closed at both ends. Not for while other threads use the app.
+        """
+        before = self._url, self.settings, self.parts
+        self.parts.close()
+        self._url, self.parts = url, Parts(self, wire)
+        self.__dict__["settings"] = dataclasses.replace(
+            self.settings,
+            store_url=Secret(store_url),
+            no_store=False,
+            management_url=Secret(management_url) if management_url else None,
+        )
+        try:
+            yield
+        finally:
+            self.parts.close()
+            self._url, self.__dict__["settings"], self.parts = before
+
     # --- jobs -----------------------------------------------------------------------------------
+
+    @overload
+    def job(
+        self, name: Callable[Concatenate[I, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncJob[P, R]: ...
+
+    @overload
+    def job(self, name: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncJob[P, R]: ...
+
+    @overload
+    def job(self, name: Callable[Concatenate[I, P], R], /) -> Job[P, R]: ...
 
     @overload
     def job(self, name: Callable[P, R], /) -> Job[P, R]: ...
@@ -135,7 +177,7 @@ class RabbitJobs:
         retry: str | None = None,
         on: Sequence[Rule] = (),
         ignore_result: bool = False,
-    ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
+    ) -> Registers: ...
 
     def job(
         self,
@@ -163,7 +205,8 @@ class RabbitJobs:
                 ignore_result=ignore_result,
             )
             self.registry.add(definition)
-            return Job(definition, self._publisher)
+            kind: type[Job[Any, Any]] = AsyncJob if definition.is_async else Job
+            return kind(definition, self._publisher)
 
         return register(name) if callable(name) else register
 

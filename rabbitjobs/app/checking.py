@@ -48,12 +48,20 @@ def _job(definition: Definition, spec: TopologySpec) -> Iterator[Problem]:
     at = int(line or 0)
     if definition.queue not in spec.queues:
         yield Problem(
-            file, at, place, f"a queue of {spec.file}{nearest(definition.queue, spec.queues)}", repr(definition.queue)
+            file,
+            at,
+            place,
+            f"a queue of {spec.file}{nearest(definition.queue, spec.queues)}",
+            repr(definition.queue),
         )
     for name in _policies(definition):
         if name not in spec.retry:
             yield Problem(
-                file, at, place, f"a retry policy of {spec.file}{nearest(name, spec.retry)}", repr(name)
+                file,
+                at,
+                place,
+                f"a retry policy of {spec.file}{nearest(name, spec.retry)}",
+                repr(name),
             )
 
 

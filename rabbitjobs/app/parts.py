@@ -60,7 +60,7 @@ class Parts:
             )
         if not self._told:
             self._told = True
-            log.info("no broker URL is set: using the running private RabbitMQ node")
+            log.warning("no broker URL is set: using the running private RabbitMQ node")
         return private
 
     def session(self) -> Session:
@@ -137,11 +137,22 @@ class Parts:
                 self._backend = SqlBackend(store)
             return self._backend
 
+    def results(self) -> SqlBackend | None:
+        """Where handles read; a call, because the store may be none."""
+        return self.backend
+
     @property
     def unique(self) -> UniqueKeys | None:
         """Unique keys on the store."""
         backend = self.backend
         return StoreKeys(backend) if backend is not None else None
+
+    def check_on_done(self, url: str) -> None:
+        """Refuse a completion webhook that the notifier would refuse, before anything is sent."""
+        from rabbitjobs.notify.on_done import check_url
+        from rabbitjobs.notify.options import NotifyOptions
+
+        check_url(url, (self._app.settings.notify or NotifyOptions()).on_done)
 
     def put_outbox(self, transaction: Any, envelope: Envelope) -> None:
         """Write a send into the caller's transaction; a relay publishes it after the commit."""

@@ -17,7 +17,8 @@ from rabbitjobs.message import headers as h
 from rabbitjobs.monitor import queues
 from rabbitjobs.monitor.facts import BrokerFacts
 from rabbitjobs.monitor.logs import escape
-from rabbitjobs.topology.plan import Plan, Queue
+from rabbitjobs.topology.objects import Queue
+from rabbitjobs.topology.plan import Plan
 from rabbitjobs.wire.protocol import Delivery
 
 BODY_SHOWN = 2_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from urllib.parse import urlsplit
 
 from rabbitjobs.broker.management import Management, management_of
@@ -29,6 +30,7 @@ def management(obj: CliContext) -> Management | None:
 
 def facts(obj: CliContext) -> BrokerFacts:
     """The facts of the broker, for doctor and the queue commands."""
+    _hush()
     found = addresses(obj)
     api = management(obj)
     private = _private_management(found[0]) is not None
@@ -41,18 +43,24 @@ def facts(obj: CliContext) -> BrokerFacts:
 
 async def opened(obj: CliContext) -> PikaWire:
     """A connection of its own; raises ``ConnectionLost``. Close it."""
+    _hush()
     wire = PikaWire()
     await wire.open(addresses(obj)[0], name="rabbitjobs queue")
     return wire
 
 
+def _hush() -> None:
+    # Asking for what is not there closes a channel each time, and pika warns of every one.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
 def _private_management(address: Address) -> str | None:
     """The management URL of the user's private node, if ``address`` is that node's."""
-    from rabbitjobs.broker.state import user_node
+    from rabbitjobs.broker.state import running_node
 
     try:
-        node = user_node()
-        if not node.running:
+        node = running_node()
+        if node is None:
             return None
         here = urlsplit(node.url)
         if (here.hostname, here.port) != (address.host, address.port):

@@ -204,7 +204,7 @@ def reopen(
     ctx: click.Context, case_id: str, *, reason: str, who: str | None, version: int | None,
     json_: bool,
 ) -> None:  # fmt: skip
-    """Take back a released case whose job is lost (its queue was deleted, say)."""
+    """Take back a release that no broker takes, or whose job is lost (its queue deleted, say)."""
     desk = desk_from_context(ctx)
     seen = _seen(desk, case_id, version)
     _print_done(ctx, desk.reopen(case_id, reason, who=_who(who), version=seen), json_)

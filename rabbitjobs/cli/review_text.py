@@ -133,10 +133,13 @@ def statistics(stats: Stats) -> Iterator[str]:
 
 
 def moment(at: float | None) -> str:
-    """A time in UTC; empty for none."""
+    """A time in UTC; empty for none. A message may claim a time that no calendar has."""
     if at is None:
         return ""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{at:.0f} s after 1970"
 
 
 def _age(seconds: float) -> str:

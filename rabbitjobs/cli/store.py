@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from rabbitjobs.backend.sql import SqlBackend
-from rabbitjobs.errors import StoreOutdated
+from rabbitjobs.errors import StoreError, StoreOutdated
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.migrate import check_version
 from rabbitjobs.store.outbox import Outbox
@@ -24,7 +24,9 @@ def store_from_context(ctx: click.Context, url: str | None) -> Store:
     """The store with this URL, else the app's."""
     if url is not None:
         return Store(url)
-    found: Store = ctx.obj.app().store
+    found: Store | None = ctx.obj.app().parts.store
+    if found is None:
+        raise StoreError("expected a store, got `store: {url: none}`; set store.url")
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from rabbitjobs.clock import now, uuid7
 from rabbitjobs.errors import WorkerError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.markers import Injected
@@ -30,6 +31,12 @@ class Context(Injected):
         self.enqueued = envelope.enqueued
         self.expires = envelope.expires
         self._note_progress = note_progress
+
+    @classmethod
+    def detached(cls) -> Context:
+        """A context for a job that is called outside of any worker; progress goes nowhere."""
+        envelope = Envelope(id=uuid7(), job="", queue="", body=b"", enqueued=now())
+        return cls(envelope, lambda _job_id, _progress: None)
 
     @property
     def log(self) -> Any:

@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextvars
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import structlog
@@ -74,8 +73,7 @@ class Executor:
         structlog.contextvars.bind_contextvars(
             job=envelope.job, job_id=envelope.id, attempt=envelope.attempt
         )
-        for name in definition.arguments.injected:
-            kwargs[name] = context
+        args, kwargs = definition.arguments.inject(args, kwargs, lambda _: context)
         try:
             value = await self._call(definition, args, kwargs)
             return None if definition.ignore_result else encode_result(value), None
@@ -93,10 +91,9 @@ class Executor:
             return await function(*args, **kwargs)
         inside = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(
-            self._threads, partial(inside.run, _carry, function, args, kwargs)
+        value, error = await loop.run_in_executor(
+            self._threads, inside.run, _carry, function, args, kwargs
         )
-        value, error = await running
         if error is not None:
             raise error
         return value

@@ -18,6 +18,7 @@ from rabbitjobs.ending.settlement import (
     Terms,
     quarantined,
     repeated,
+    running,
     settlement,
 )
 from rabbitjobs.job.registry import Registry
@@ -64,7 +65,7 @@ class Handler:
         if recorded is not None:
             await self._repeat(envelope, recorded, terms)
             return
-        self._begin(envelope, redelivered)
+        self._begin(envelope, redelivered, terms)
         outcome = await self._executor.execute(envelope)
         decision = self._decide(outcome)
         await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
@@ -109,11 +110,11 @@ class Handler:
         if self._bus:
             self._bus.emit(events.DuplicateDropped(at=now(), **_about(envelope)))
 
-    def _begin(self, envelope: Envelope, redelivered: bool) -> None:
+    def _begin(self, envelope: Envelope, redelivered: bool, terms: Terms) -> None:
+        if self._recorder is not None and not terms.ignore_result:
+            self._recorder.running(running(envelope, terms))
         if self._bus:
-            self._bus.emit(
-                events.JobStarted(at=now(), redelivered=redelivered, **_about(envelope))
-            )
+            self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **_about(envelope)))
 
     def _decide(self, outcome: Outcome) -> Decision | None:
         if outcome.failure is None:

@@ -87,9 +87,7 @@ def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Set
         sends = _follow_ups(outcome, verdict, terms.spec)
     if status.final and outcome.envelope.on_done:
         sends = (*sends, _completion(outcome, status, terms.spec))
-    return Settlement(
-        status=status, record=_record(outcome, status, verdict, terms), sends=sends
-    )
+    return Settlement(status=status, record=_record(outcome, status, verdict, terms), sends=sends)
 
 
 def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
@@ -105,7 +103,26 @@ def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
     return msgspec.structs.replace(settlement(outcome, decision, terms), record=None)
 
 
-def quarantined(properties: Properties, body: bytes, raw: bytes, why: str, queue: str, spec: TopologySpec) -> Settlement:
+def running(envelope: Envelope, terms: Terms) -> Record:
+    """What is noted while an attempt runs; ``ended`` means nothing yet."""
+    at = now()
+    return Record(
+        job_id=envelope.id,
+        attempt=envelope.attempt,
+        job=envelope.job,
+        queue=envelope.queue,
+        status=Status.RUNNING,
+        enqueued=envelope.enqueued,
+        started=at,
+        ended=at,
+        keep=terms.keep,
+        worker=terms.worker,
+    )
+
+
+def quarantined(
+    properties: Properties, body: bytes, raw: bytes, why: str, queue: str, spec: TopologySpec
+) -> Settlement:
     """The settlement of a message that cannot be read: into quarantine, with all its bytes."""
     route = routes.failed(spec, "quarantine", queue)
     headers: dict[str, Any] = {h.V: h.VERSION, h.QUEUE: queue, h.REASON: "undecodable", h.RULE: why}
@@ -122,9 +139,7 @@ def quarantined(properties: Properties, body: bytes, raw: bytes, why: str, queue
     return Settlement(status=Status.QUARANTINED, record=None, sends=(outgoing,))
 
 
-def _record(
-    outcome: Outcome, status: Status, verdict: Verdict | None, terms: Terms
-) -> Record:
+def _record(outcome: Outcome, status: Status, verdict: Verdict | None, terms: Terms) -> Record:
     envelope, failure = outcome.envelope, outcome.failure
     return Record(
         job_id=envelope.id,

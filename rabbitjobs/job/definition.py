@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 import msgspec
 
@@ -56,10 +58,12 @@ def define(
     ignore_result: bool,
 ) -> Definition:
     """Describe a function as a job; raises ``RegistrationError`` for what cannot be one."""
-    name = name or f"{function.__module__}.{function.__qualname__}"
+    name = name or f"{_home(function)}.{function.__qualname__}"
     check_name(name)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise RegistrationError("expected a function that returns a value, got a generator", job=name)
+        raise RegistrationError(
+            "expected a function that returns a value, got a generator", job=name
+        )
     code = inspect.unwrap(function).__code__
     return Definition(
         name=name,
@@ -74,11 +78,29 @@ def define(
     )
 
 
+def _home(function: Callable[..., Any]) -> str:
+    """The module by the name under which a worker imports it.
+
+    A file that is run as a program calls itself ``__main__``: jobs sent from there would be
+    unknown to every worker.
+    """
+    if function.__module__ != "__main__":
+        return function.__module__
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else "__main__"
+
+
 def check_name(name: str) -> None:
     """A job's name travels as an AMQP short string: 1 to 255 bytes of UTF-8."""
     size = len(name.encode())
     if not 1 <= size <= SHORT_BYTES:
-        raise RegistrationError(f"expected a job name of 1 to {SHORT_BYTES} bytes, got {size}", job=name)
+        raise RegistrationError(
+            f"expected a job name of 1 to {SHORT_BYTES} bytes, got {size}", job=name
+        )
 
 
 class Job(Generic[P, R]):
@@ -100,10 +122,19 @@ class Job(Generic[P, R]):
         return self.definition.name
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now; a remote job raises ``RegistrationError``."""
-        if self.definition.function is None:
-            raise RegistrationError("expected a job whose code is here, got a remote one", job=self.name)
-        return cast(R, self.definition.function(*args, **kwargs))
+        """Run the function here and now; a remote job raises ``RegistrationError``.
+
+        A ``Context`` that is not given is one of no worker. Nothing is sent or recorded.
+        """
+        function, arguments = self.definition.function, self.definition.arguments
+        if function is None or arguments is None:
+            raise RegistrationError(
+                "expected a job whose code is here, got a remote one", job=self.name
+            )
+        if arguments.injected and len(args) <= arguments.sent_positional:
+            placed, named = arguments.inject(args, kwargs, lambda kind: kind.detached())
+            return cast(R, function(*placed, **named))
+        return cast(R, function(*args, **kwargs))
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Send it, and return when the broker has confirmed that it is stored.
@@ -140,14 +171,18 @@ class Job(Generic[P, R]):
         timeout: float | timedelta | None = None,
         tx: Any = None,
         on_done: str | None = None,
-    ) -> Job[P, R]:
+    ) -> Self:
         """The same job, sent in another way; see ``Options`` for what each means."""
         if delay is not None and at is not None:
             raise ArgumentsRefused("expected delay or at, got both", job=self.name)
         if at is not None and at.tzinfo is None:
-            raise ArgumentsRefused("expected `at` with a time zone, got a naive datetime", job=self.name)
+            raise ArgumentsRefused(
+                "expected `at` with a time zone, got a naive datetime", job=self.name
+            )
         if isinstance(expires, datetime) and expires.tzinfo is None:
-            raise ArgumentsRefused("expected `expires` with a time zone, got a naive datetime", job=self.name)
+            raise ArgumentsRefused(
+                "expected `expires` with a time zone, got a naive datetime", job=self.name
+            )
         if isinstance(timeout, timedelta):
             timeout = timeout.total_seconds()
         options = Options(
@@ -162,7 +197,17 @@ class Job(Generic[P, R]):
             tx=tx,
             on_done=on_done,
         )
-        return Job(self.definition, self._sender, options)
+        return type(self)(self.definition, self._sender, options)
 
     def __repr__(self) -> str:
         return f"<Job {self.name} on queue {self.definition.queue}>"
+
+
+class AsyncJob(Job[P, R]):
+    """A job whose function is ``async def``: calling it here gives a coroutine."""
+
+    def __call__(  # type: ignore[override]  # only the direct call differs: sends are the same
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]:
+        """Run the function in the caller's loop: await what it returns."""
+        return cast("Coroutine[Any, Any, R]", super().__call__(*args, **kwargs))

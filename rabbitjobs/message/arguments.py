@@ -54,12 +54,15 @@ class Arguments:
         try:
             hints = typing.get_type_hints(function)
         except Exception as error:  # annotations are user code: a name that does not resolve, say
-            raise RegistrationError(f"the annotations of {self.name} cannot be read: {error}") from error
+            raise RegistrationError(
+                f"the annotations of {self.name} cannot be read: {error}"
+            ) from error
         self.returns: Any = hints.get("return", Any)
         parameters = list(inspect.signature(function).parameters.values())
         self.injected: dict[str, type[Any]] = {
             p.name: hints[p.name] for p in parameters if _is_injected(hints.get(p.name))
         }
+        self._order = [p.name for p in parameters if p.kind in _POSITIONAL]
         sent = [p for p in parameters if p.name not in self.injected]
         self._signature = inspect.Signature(sent)
         self._types = {p.name: hints.get(p.name, Any) for p in sent}
@@ -68,6 +71,11 @@ class Arguments:
             p.kind is p.POSITIONAL_ONLY for p in sent
         )
         self._required = sum(p.default is p.empty for p in sent)
+
+    @property
+    def sent_positional(self) -> int:
+        """How many positional parameters travel; more arguments include the injected ones."""
+        return len(self._positional)
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """Check the arguments and encode them; ``ArgumentsRefused`` names every bad one."""
@@ -92,6 +100,19 @@ class Arguments:
             raise ArgumentsRefused("; ".join(problems))
         args = [converted[place] for place in range(len(plain.args))]
         return args, {name: converted[name] for name in plain.kwargs}
+
+    def inject(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], make: Callable[[type[Any]], Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Add the injected parameters to the arguments of a call, each at its place."""
+        named = {name: make(kind) for name, kind in self.injected.items() if name not in kwargs}
+        left = list(args)
+        placed: list[Any] = []
+        for name in self._order:
+            if not left:
+                break
+            placed.append(named.pop(name) if name in named else left.pop(0))
+        return [*placed, *left], {**kwargs, **named}
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if self._simple and not kwargs and self._required <= len(args) <= len(self._positional):

@@ -42,15 +42,14 @@ def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
         headers[h.EXPIRES] = int(envelope.expires * 1000)
     if envelope.history:
         headers[h.HISTORY] = _history_encoder.encode(envelope.history).decode()
-    for name, value in (
+    optional = (
         (h.TRACE, envelope.trace),
         (h.ON_DONE, envelope.on_done),
         (h.UNIQUE, envelope.unique),
         (h.RELEASE, envelope.release),
         (h.CASE, envelope.case),
-    ):
-        if value is not None:
-            headers[name] = value
+    )
+    headers.update((name, value) for name, value in optional if value is not None)
     return Properties(
         message_id,
         envelope.job,
@@ -86,7 +85,9 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
         )
     attempt = headers.get(h.ATTEMPT, 1)
     if type(attempt) is not int or attempt < 1:
-        raise Undecodable(f"expected an attempt from 1 in {h.ATTEMPT}, got {attempt!r}", queue=queue)
+        raise Undecodable(
+            f"expected an attempt from 1 in {h.ATTEMPT}, got {attempt!r}", queue=queue
+        )
     enqueued = _seconds(headers, h.ENQUEUED)
     return Envelope(
         id=job_id,
@@ -136,4 +137,6 @@ def _history(headers: Mapping[str, Any], queue: str) -> tuple[AttemptRecord, ...
     try:
         return _history_decoder.decode(text)
     except (msgspec.MsgspecError, TypeError, UnicodeError) as error:
-        raise Undecodable(f"expected the history as JSON in {h.HISTORY}; {error}", queue=queue) from None
+        raise Undecodable(
+            f"expected the history as JSON in {h.HISTORY}; {error}", queue=queue
+        ) from None

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 from rabbitjobs.clock import format_duration
-from rabbitjobs.monitor.facts import BrokerFacts, StoreFacts
+from rabbitjobs.monitor.facts import FORBIDDEN, MISSING, BrokerFacts, StoreFacts
 from rabbitjobs.topology import names
 from rabbitjobs.topology.model import QueueSpec, TopologySpec
 from rabbitjobs.topology.plan import Plan
@@ -17,8 +17,6 @@ State = Literal["ok", "warn", "fail"]
 
 # RabbitMQ's own default, in force wherever neither node, policy nor queue says otherwise.
 BROKERS_TIMEOUT: Final = timedelta(minutes=30)
-MISSING: Final = 404
-FORBIDDEN: Final = 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +205,8 @@ def _consumers(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
     roles = {names.work_queue(spec.namespace, one): f"consume {one}" for one in spec.queues}
     roles[names.notify_queue(spec.namespace)] = "notify run"
     reviews = [spec.namespace, *(one.name for one in spec.queues.values() if one.review_own)]
-    roles[names.review_queue(spec.namespace)] = "intake run"
-    roles |= {names.review_queue(spec.namespace, one): "intake run" for one in reviews[1:]}
+    roles[names.review_queue(spec.namespace)] = "intake"
+    roles |= {names.review_queue(spec.namespace, one): "intake" for one in reviews[1:]}
     seen = {name: broker.queues[name] for name in roles if name in broker.queues}
     idle = {name: one for name, one in seen.items() if not one.consumers and not one.fault}
     for name, one in idle.items():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0
 FORBIDDEN = 403
+MISSING = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,8 @@ async def _ask(wire: Wire, spec: TopologySpec) -> dict[str, Any]:
         return {**found, "plan_error": error.text}
     exchanges = {one.name: await _exchange(wire, one.name) for one in plan.exchanges}
     tried = (names.jobs_exchange, names.delay_exchange, names.fail_exchange)
-    written = [name for make in tried if not exchanges.get(name := make(spec.namespace), 1)]
+    # Since 4.3 an exchange without any right on it is not even to be seen: 403, and worth a try.
+    written = [name for make in tried if exchanges[name := make(spec.namespace)] != MISSING]
     return {
         **found,
         "plan": plan,

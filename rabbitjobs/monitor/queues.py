@@ -10,7 +10,8 @@ from rabbitjobs.broker.version import Capabilities
 from rabbitjobs.errors import ConnectionLost, TopologyError
 from rabbitjobs.monitor.facts import BrokerFacts
 from rabbitjobs.topology.model import TopologySpec
-from rabbitjobs.topology.plan import Plan, Queue
+from rabbitjobs.topology.objects import Queue
+from rabbitjobs.topology.plan import Plan
 from rabbitjobs.wire.protocol import Delivery, Wire
 
 # A message that is ready arrives at once; none for this long means that others take them.

@@ -101,11 +101,8 @@ def digest(notes: Sequence[Note], title: str) -> Message:
     kinds = ", ".join(f"{g.job} {g.error_type} x{g.count:,}" for g in groups[:3])
     more = f", and {len(groups) - 3:,} more kinds" if len(groups) > 3 else ""
     subject = one_line(f"[{title}] {count:,} more failures: {kinds}{more}", 200)
-    lines = [
-        f"{count:,} more jobs failed between {_when(min(n.at for n in notes))} "
-        f"and {_when(max(n.at for n in notes))}.",
-        "",
-    ]
+    first, last = _when(min(n.at for n in notes)), _when(max(n.at for n in notes))
+    lines = [f"{count:,} more jobs failed between {first} and {last}.", ""]
     for entry in groups[:GROUPS_SHOWN]:
         kind = one_line(f"{entry.job} (queue {entry.queue}): {entry.error_type}", 200)
         lines += [

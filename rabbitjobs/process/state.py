@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -10,12 +11,16 @@ from rabbitjobs.events import Bus, ConsumerChanged, Event, WorkerStopping
 VARIABLE = "RABBITJOBS_STATUS_FD"
 
 
-def report_state(bus: Bus) -> None:
-    """Write every change of a subscription to the supervisor's pipe, if there is one."""
+def report_state(bus: Bus) -> int | None:
+    """Write every change of a subscription to the supervisor's pipe, if there is one.
+
+    Returns the pipe: when its other end is gone, so is the supervisor.
+    """
     number = os.environ.pop(VARIABLE, None)
     if number is None:
-        return
+        return None
     descriptor = int(number)
+    os.set_inheritable(descriptor, False)
 
     def tell(event: Event) -> None:
         if isinstance(event, ConsumerChanged):
@@ -24,9 +29,8 @@ def report_state(bus: Bus) -> None:
             line = {"state": "stopping", "reason": ""}
         else:
             return
-        try:
+        with contextlib.suppress(OSError):  # the supervisor is gone: the worker stops anyway
             os.write(descriptor, json.dumps(line).encode() + b"\n")
-        except OSError:
-            pass  # the supervisor is gone; the signal that follows says so
 
     bus.listen(tell)
+    return descriptor

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 import structlog
+import tenacity
 
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.app.roles import Role, worker_name
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import Drained
+from rabbitjobs.errors import ConnectionLost, StoreUnavailable
 from rabbitjobs.monitor.report import report_events
 from rabbitjobs.monitor.tail import Broadcaster
 from rabbitjobs.process.state import report_state
@@ -24,7 +26,10 @@ log = structlog.get_logger("rabbitjobs.worker")
 
 
 def start(
-    app: RabbitJobs, make_roles: Callable[[], Sequence[Role]], *, grace: float | None = None,
+    app: RabbitJobs,
+    make_roles: Callable[[], Sequence[Role]],
+    *,
+    grace: float | None = None,
     queue: str | None = None,
 ) -> int:
     """Check code against config and live topology, then work; returns the exit code.
@@ -34,24 +39,58 @@ def start(
     for warning in app.check():
         log.warning(warning)
     report_events(app.bus, every=logging.getLogger().isEnabledFor(logging.DEBUG))
-    report_state(app.bus)
-    app.parts.verify(queue)
-    store = app.parts.store
-    if store is not None and store.one_machine:
-        log.info("the store is SQLite: it serves the processes of this machine only", store=store.where)
+    supervisor = report_state(app.bus)
+    _until_reached(lambda: app.parts.verify(queue))
+    _check_store(app)
     seconds = app.settings.grace.total_seconds() if grace is None else grace
     roles = make_roles()
     Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
-    return Worker(app, roles, grace=seconds).run()
+    return Worker(app, roles, grace=seconds, supervisor=supervisor).run()
+
+
+def _until_reached(verify: Callable[[], None]) -> None:
+    """A broker that is away at the start is waited for; a topology that differs is not."""
+    retrying = tenacity.Retrying(
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
+        retry=tenacity.retry_if_exception_type(ConnectionLost),
+        before_sleep=lambda state: log.error(
+            "unhealthy: the broker cannot be reached",
+            reason=str(state.outcome.exception()) if state.outcome else "",
+        ),
+    )
+    retrying(verify)
+
+
+def _check_store(app: RabbitJobs) -> None:
+    store = app.parts.store
+    if store is None:
+        log.warning("no store: results are not kept, and duplicates are not dropped")
+        return
+    if store.one_machine:
+        log.info(
+            "the store is SQLite: it serves the processes of this machine only", store=store.where
+        )
+    try:
+        store.check()
+    except StoreUnavailable as error:
+        log.error("unhealthy: the store cannot be used; endings wait for it", reason=str(error))
 
 
 class Worker:
     """Runs roles until SIGTERM or SIGINT; a second signal ends the grace at once."""
 
-    def __init__(self, app: RabbitJobs, roles: Sequence[Role], *, grace: float) -> None:
+    def __init__(
+        self,
+        app: RabbitJobs,
+        roles: Sequence[Role],
+        *,
+        grace: float,
+        supervisor: int | None = None,
+    ) -> None:
         self._app = app
         self._roles = roles
         self._grace = grace
+        self._supervisor = supervisor
 
     def run(self) -> int:
         """Work until told to stop; the exit code: 0 when everything was finished or handed back."""
@@ -76,6 +115,10 @@ class Worker:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
+        if self._supervisor is not None:
+            # The write end of a pipe becomes readable when its reader is gone: a supervisor that
+            # was killed must not leave workers behind, a second one would double them.
+            loop.add_reader(self._supervisor, self._orphaned, stop)
         name = worker_name()
         for role in self._roles:
             await role.start()
@@ -102,3 +145,9 @@ class Worker:
             )
         )
         return total.abandoned
+
+    def _orphaned(self, stop: asyncio.Event) -> None:
+        assert self._supervisor is not None
+        asyncio.get_running_loop().remove_reader(self._supervisor)
+        log.error("the supervisor is gone: stopping")
+        stop.set()

@@ -37,6 +37,8 @@ def error_of(
     if isinstance(outcome, Unknown):
         text = f"expected a confirm, got none: {outcome.text}; send again with the same id="
         return SendUnknown(text, queue=queue, job=job, job_id=job_id)
-    kind, todo = _REJECTED[outcome.reason]
+    # A missing exchange closes the channel with 404: for the sender it is unroutable all the same.
+    missing = outcome.reason == "refused" and outcome.code == 404
+    kind, todo = _REJECTED["unroutable" if missing else outcome.reason]
     text = f"expected the broker to store it, got: {outcome.text}; {todo}"
     return kind(text, queue=queue, job=job, job_id=job_id)

@@ -23,7 +23,9 @@ def envelope_of(call: Call, spec: TopologySpec, *, app_id: str | None = None) ->
     queue = options.queue or definition.queue
     job_id = options.id or uuid7()
     if len(job_id.encode()) > SHORT_BYTES:
-        raise ArgumentsRefused(f"expected an id of at most {SHORT_BYTES} bytes", job=definition.name)
+        raise ArgumentsRefused(
+            f"expected an id of at most {SHORT_BYTES} bytes", job=definition.name
+        )
     if len(call.body) > MAX_BODY_BYTES:
         raise TooLarge(
             f"expected arguments of at most {MAX_BODY_BYTES} bytes as JSON, got {len(call.body)}; "

@@ -19,7 +19,7 @@ STATES: tuple[State, ...] = ("open", "releasing", "released", "closed", "discard
 
 _ACTIONS: Mapping[State, tuple[Action, ...]] = {
     "open": ("retry", "edit", "discard", "resolve"),
-    "releasing": (),
+    "releasing": ("reopen",),
     "released": ("reopen",),
     "closed": (),
     "discarded": (),

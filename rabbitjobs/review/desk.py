@@ -24,7 +24,7 @@ from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Action, AuditRow, Case, Filters, Page, Stats, hash_of
 from rabbitjobs.review.edited import describe_change, open_child
 from rabbitjobs.store.engine import Store
-from rabbitjobs.store.outbox import Outbox, OutboxRow
+from rabbitjobs.store.outbox import Outbox, OutboxRow, withdraw_release
 
 T = TypeVar("T")
 Publish = Callable[[OutboxRow], None]
@@ -171,9 +171,10 @@ class Desk:
         return self._store.run(act)
 
     def reopen(self, case_id: str, reason: str, *, who: str, version: int) -> Case:
-        """Take a released case back whose job is lost (its queue was deleted, say).
+        """Take a release back: one that no broker takes, or whose job is lost (its queue deleted).
 
-        If the job is not lost, it may run as well as what is done with the case next.
+        If the job is not lost, it may run as well as what is done with the case next; its success
+        closes the case then.
         """
         _require(reason, "a reason")
         return self._note(case_id, version, who, "reopen", reason, state="open")
@@ -240,6 +241,7 @@ class Desk:
                 raise rows.changed_since(connection, case.id, version)
             if action == "reopen":
                 self._refuse_unless(case, "reopen")
+                withdraw_release(connection, str(case.release_id))
             now = self._clock()
             changed = rows.change(connection, case, updated=now, **values)
             rows.note(

@@ -118,8 +118,8 @@ def _enter(
     """Note a failure; returns the case that has it already, ``None`` if it is new."""
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     values = {"namespace": namespace, "failure_id": failure, "case_id": case_id, "taken": now}
-    entered = connection.execute(make(failures).values(values).on_conflict_do_nothing())
-    if entered.rowcount:
+    entry = make(failures).values(values).on_conflict_do_nothing().returning(failures.c.case_id)
+    if connection.execute(entry).first() is not None:
         return None
     query = select(failures.c.case_id).where(
         failures.c.namespace == namespace, failures.c.failure_id == failure

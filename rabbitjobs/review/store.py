@@ -48,7 +48,7 @@ _AS_THEY_ARE = tuple(
 
 def find(connection: Connection, namespace: str, case_id: str) -> Case:
     """The case with this id, or the only one whose id starts so; else ``CaseNotFound``."""
-    wanted = case_id.lower()
+    wanted = storable(case_id.lower())
     query = select(cases).where(cases.c.namespace == namespace)
     row = connection.execute(query.where(cases.c.id == wanted)).first()
     if row is None:
@@ -101,9 +101,10 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
         cases.c.job: filters.job,
         cases.c.error_type: filters.error_type,
     }
-    conditions = [column == value for column, value in exact.items() if value is not None]
+    conditions = [column == storable(value) for column, value in exact.items() if value is not None]
     if filters.text:
-        conditions.append(cases.c.search.contains(filters.text.lower(), autoescape=True))
+        wanted = storable(filters.text.lower())
+        conditions.append(cases.c.search.contains(wanted, autoescape=True))
     return conditions
 
 
@@ -146,7 +147,7 @@ def audit_of(connection: Connection, case_id: str) -> tuple[AuditRow, ...]:
 
 def add(connection: Connection, values: Mapping[str, Any]) -> None:
     """Insert a case; ``values`` by column."""
-    connection.execute(insert(cases).values(dict(values)))
+    connection.execute(insert(cases).values(_storable_values(values)))
 
 
 def change(connection: Connection, found: Case, **values: Any) -> Case:
@@ -155,11 +156,17 @@ def change(connection: Connection, found: Case, **values: Any) -> Case:
     changed = connection.execute(
         update(cases)
         .where(cases.c.id == found.id, cases.c.version == found.version)
-        .values(version=version, **values)
+        .values(version=version, **_storable_values(values))
     )
     if not changed.rowcount:
         raise changed_since(connection, found.id, found.version)
     return as_case(connection.execute(select(cases).where(cases.c.id == found.id)).one())
+
+
+def _storable_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: storable(value) if isinstance(value, str) else value for name, value in values.items()
+    }
 
 
 def changed_since(connection: Connection, case_id: str, version: int) -> CaseChanged:

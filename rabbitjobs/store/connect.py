@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from rabbitjobs.errors import StoreError, StoreOutdated, StoreUnavailable
@@ -165,11 +173,17 @@ def translate(error: Exception, where: str) -> Exception:
             f"expected the tables of this release in {where}, got: {_first_line(error)}; "
             f"run: {MIGRATE_COMMAND}"
         )
-    if isinstance(error, OperationalError) or error.connection_invalidated:
+    if not _is_about_data(error) or error.connection_invalidated:
         return StoreUnavailable(
             f"expected a store that takes writes at {where}, got: {_first_line(error)}"
         )
     return error
+
+
+def _is_about_data(error: DBAPIError) -> bool:
+    if isinstance(error, ProgrammingError):
+        return "InsufficientPrivilege" not in type(error.orig).__name__
+    return isinstance(error, IntegrityError | DataError | NotSupportedError)
 
 
 def raise_translated(error: Exception, where: str) -> NoReturn:

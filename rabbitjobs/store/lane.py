@@ -54,6 +54,7 @@ class Lane:
         self._behind: dict[Hashable, tuple[float, Item]] = {}
         self._thread: threading.Thread | None = None
         self._idle = False
+        self._wakes = float("inf")
         self._closed = False
 
     def put(self, item: Item) -> None:
@@ -70,7 +71,8 @@ class Lane:
             self._refuse_if_closed()
             due = self._behind[key][0] if key in self._behind else time.monotonic() + BEHIND_SECONDS
             self._behind[key] = (due, item)
-            if self._idle:
+            # Jobs shorter than that time put and forget all the time: no need to wake up for it.
+            if self._idle and due < self._wakes:
                 self._ready.notify()
 
     def forget(self, key: Hashable) -> None:
@@ -102,8 +104,10 @@ class Lane:
     def _take(self) -> list[Item]:
         with self._ready:
             while not self._items and not self._closed and not self._due():
+                patience = self._patience()
+                self._wakes = float("inf") if patience is None else time.monotonic() + patience
                 self._idle = True
-                self._ready.wait(self._patience())
+                self._ready.wait(patience)
                 self._idle = False
             batch = [self._items.popleft() for _ in range(min(len(self._items), MOST))]
             return batch + self._due_items()

@@ -8,12 +8,13 @@ may be published twice and is never lost; the consumers' inbox drops the second 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from rabbitjobs import clock
+from rabbitjobs.errors import StoreError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.store.connect import raise_translated
 from rabbitjobs.store.engine import Store
@@ -54,7 +55,7 @@ def put(
     sent if it rolls back. ``leased_for`` seconds keep relays away from a row that the caller is
     about to publish itself. Raises ``StoreOutdated`` if the outbox is not in that database.
     """
-    connection = tx if isinstance(tx, Connection) else tx.connection()
+    connection = _connection_of(tx)
     values = {
         "namespace": namespace,
         "queue": envelope.queue,
@@ -78,6 +79,18 @@ def put(
         envelope=envelope,
         release_id=release_id,
         case_id=case_id,
+    )
+
+
+def _connection_of(tx: Any) -> Connection:
+    if isinstance(tx, Connection):
+        return tx
+    # By its shape, not its class: SQLAlchemy's ORM is not imported for those who do not use it.
+    if hasattr(tx, "connection") and not hasattr(tx, "run_sync"):
+        return cast(Connection, tx.connection())
+    raise StoreError(
+        f"expected a SQLAlchemy Connection or Session for tx=, got {type(tx).__name__}; "
+        "give the one whose transaction it is"
     )
 
 
@@ -151,9 +164,11 @@ class Outbox:
         token = clock.uuid7()
         due = select(outbox.c.id).where(self._due()).order_by(outbox.c.id).limit(limit)
         # SKIP LOCKED: two relays on PostgreSQL take different rows. SQLite has one writer anyway.
+        # Not as a subquery of the update: PostgreSQL may run that for each row, past its limit.
+        ids = connection.execute(due.with_for_update(skip_locked=True)).scalars().all()
         connection.execute(
             update(outbox)
-            .where(outbox.c.id.in_(due.with_for_update(skip_locked=True)))
+            .where(outbox.c.id.in_(ids))
             .values(lease=token, leased_until=clock.now() + lease, tries=outbox.c.tries + 1)
         )
         query = select(outbox).where(outbox.c.lease == token).order_by(outbox.c.id)
@@ -166,6 +181,11 @@ def withdraw(connection: Connection, row: OutboxRow) -> bool:
         delete(outbox).where(outbox.c.id == row.id, outbox.c.tries == row.tries)
     )
     return bool(gone.rowcount)
+
+
+def withdraw_release(connection: Connection, release_id: str) -> None:
+    """Take a release back; a relay that has it in hand may still publish it."""
+    connection.execute(delete(outbox).where(outbox.c.release_id == release_id))
 
 
 def _published(connection: Connection, rows: Sequence[OutboxRow]) -> None:

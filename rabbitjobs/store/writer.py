@@ -55,7 +55,7 @@ class Writer:
             raise self._as_store_error(broken.__cause__) from broken
         except Exception as error:
             gone = isinstance(error, DBAPIError) and error.connection_invalidated
-            if gone or isinstance(error, StoreError):
+            if isinstance(translate(error, self._where), StoreError):
                 self._drop()
             if gone and not fresh:
                 return self._commit_or_reconnect(batch)

@@ -220,8 +220,9 @@ def _publish_raw(address: Address, exchange: str, key: bytes, header: bytes, bod
         talk.say(1, spec.Confirm.Select())
         talk.expect(spec.Confirm.SelectOk)
         talk.say(1, spec.Basic.Publish(exchange=exchange, routing_key=cast("str", key)))
-        frames = _frame(spec.FRAME_HEADER, header) + (_frame(spec.FRAME_BODY, body) if body else b"")
-        connection.sendall(frames)
+        connection.sendall(_frame(spec.FRAME_HEADER, header))
+        if body:
+            connection.sendall(_frame(spec.FRAME_BODY, body))
         talk.expect(spec.Basic.Ack)
         talk.say(0, spec.Connection.Close(200, "", 0, 0))
         talk.expect(spec.Connection.CloseOk)

@@ -1,6 +1,13 @@
-"""Which acks can be sent as one: a window over the delivery tags of one channel (pure)."""
+"""Acks: which can be sent as one, and when all of them have been taken in."""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+STASHED_BEYOND: Final = 32
+STASH_SECONDS: Final = 0.1
 
 
 class AckWindow:
@@ -59,3 +66,17 @@ class AckWindow:
             del self._open[tag]
         self.held = 0
         return taken
+
+
+async def taken_in(round_trip: Callable[[], Awaitable[object]], frames: int) -> None:
+    """Return when the queue has taken in the acks of this channel, ``frames`` in number.
+
+    ``round_trip`` is an RPC on the channel. For a quorum queue it is not enough: a channel of
+    RabbitMQ sends the first 32 settlements to the queue and stashes the others until it hears
+    that those were applied. A channel closed meanwhile forgets its stash: 467 of 500 acked
+    messages came back (seen on 4.3.6). So after many acks it gets the time to hear.
+    """
+    await round_trip()
+    if frames > STASHED_BEYOND:
+        await asyncio.sleep(STASH_SECONDS)
+        await round_trip()

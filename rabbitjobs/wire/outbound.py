@@ -74,9 +74,7 @@ class Outbound:
         self._blocked = False
         link.listen(self)
 
-    def publish(
-        self, message: Outgoing, timeout: float, done: Callable[[Outcome], None]
-    ) -> None:
+    def publish(self, message: Outgoing, timeout: float, done: Callable[[Outcome], None]) -> None:
         """Publish within ``timeout`` seconds; ``done`` is called exactly once with the outcome."""
         loop = asyncio.get_running_loop()
         if message.properties.message_id is None:

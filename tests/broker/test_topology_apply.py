@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pika
 import pytest
-from topology_bench import Bench, bench
+from tests.broker.topology_bench import Bench, bench
 
 from rabbitjobs.errors import TopologyMismatch, TopologyRefused
 from rabbitjobs.topology import names

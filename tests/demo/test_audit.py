@@ -58,6 +58,13 @@ def test_a_world_or_a_broker_that_disagrees_fails_the_ledger(
     assert not reckon(ORDERS, STATES, world, held).holds
 
 
+def test_an_order_resolved_by_hand_has_no_follow_ups() -> None:
+    """A person ended it: it rests, and nothing was sent for it."""
+    ledger = reckon(ORDERS, {**STATES, job_id(1, "order"): "resolved"}, WORLD, HELD)
+    assert ledger.holds
+    assert ledger.jobs["order"].resting == {"succeeded": 2, "resolved": 1}
+
+
 def test_the_day_is_over_when_every_sent_job_rests() -> None:
     """A job that the store does not know yet, or that moves, keeps the demo waiting."""
     sent = sent_jobs(ORDERS, STATES)

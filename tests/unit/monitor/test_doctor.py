@@ -151,7 +151,7 @@ def test_queues_without_consumers_are_named_with_what_to_run() -> None:
     idle = {name: QueueSeen(ready=1200) for name in facts().queues}
     found = [check for check in wrong(facts(queues=idle)) if check.name == "consumers"]
     text = "\n".join(f"{check.text} {check.do}" for check in found)
-    for part in ("shop.q.emails", "1,200", "consume emails", "notify run", "intake run"):
+    for part in ("shop.q.emails", "1,200", "consume emails", "notify run", "rabbitjobs intake"):
         assert part in text
     assert len(found) == 3
 

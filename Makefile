@@ -1,0 +1,53 @@
+# `make demo` and `make test` set up everything that they need; see `make help`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup broker lint test test-brokers test-backends demo wheel lock format clean
+
+PY := .venv/bin/python
+BROKERS ?=
+PYTEST ?=
+WORKERS ?= 2
+# Branch coverage of the rooms that decide a job's fate.
+COVERAGE := --cov=rabbitjobs.policy --cov=rabbitjobs.ending --cov-branch --cov-fail-under=100
+UNSET := env -u RABBITJOBS_URL -u RABBITJOBS_URL_FILE
+
+help: ## what can be made here
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+setup: .venv/ready ## .venv with the locked requirements and this package
+broker: setup ## and a RabbitMQ to run (BROKERS="3.10 4.0 4.3" for others than the best one)
+	@$(PY) -m rabbitjobs.broker $(BROKERS)
+
+.venv/ready: requirements/dev.txt pyproject.toml scripts/make-venv
+	@bash scripts/make-venv
+
+lint: setup ## ruff, mypy --strict, pyright and the import contract
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/pyright --pythonpath $(PY)
+	.venv/bin/lint-imports
+
+format: setup ## put the code into ruff's form
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+test: broker ## all tests; BROKERS="3.10 4.0 4.3" repeats those on a broker for each version
+	@$(UNSET) PY=$(PY) WORKERS="$(WORKERS)" BROKERS="$(BROKERS)" PYTEST="$(PYTEST)" \
+	  COVERAGE="$(COVERAGE)" bash scripts/run-tests
+
+test-backends: setup ## the store's tests on a real PostgreSQL on loopback
+	@$(UNSET) PY=$(PY) PYTEST="$(PYTEST)" bash scripts/test-backends
+
+demo: broker ## the main job, end to end, with real input
+	@$(UNSET) $(PY) -m examples.shop.demo
+
+wheel: setup ## build the wheel and try it in a venv of its own
+	@PY=$(PY) bash scripts/test-wheel
+
+lock: setup ## renew requirements/*.txt from pyproject.toml
+	@PY=$(PY) bash scripts/lock
+
+clean: ## remove what was made here (not the shared RabbitMQ)
+	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage*

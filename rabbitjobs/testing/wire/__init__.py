@@ -1,0 +1,1 @@
+"""The wire's conformance suite, in parts; ``rabbitjobs.testing.conformance`` is the door."""

@@ -1,0 +1,129 @@
+"""The same tests on every database: SQLite always, PostgreSQL when the environment names one.
+
+``make test-backends`` starts a private PostgreSQL and sets RABBITJOBS_TEST_POSTGRES_URL; each run
+makes a database of its own there, and each test a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.backend.sql import SqlBackend
+from rabbitjobs.clock import now, uuid7
+from rabbitjobs.message.envelope import AttemptRecord, Envelope
+from rabbitjobs.message.properties import Properties
+from rabbitjobs.policy.decision import Failure
+from rabbitjobs.review.intake import FailedMessage
+from rabbitjobs.store.engine import Store
+
+POSTGRES = os.environ.get("RABBITJOBS_TEST_POSTGRES_URL")
+BACKENDS = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A migrated database for this run, dropped at its end."""
+    assert POSTGRES is not None
+    admin = make_url(POSTGRES).set(drivername="postgresql+psycopg")
+    name = "rj_test_" + uuid7().replace("-", "")
+    engine = create_engine(admin, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    url = admin.set(database=name).render_as_string(hide_password=False)
+    store = Store(url)
+    store.migrate()
+    store.close()
+    yield url
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture(params=BACKENDS)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a migrated store."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """A store in a namespace of its own."""
+    store = Store(store_url, namespace=uuid7())
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def backend(store: Store) -> SqlBackend:
+    """Recorder and results on the store."""
+    return SqlBackend(store)
+
+
+@pytest.fixture
+def outcome() -> Callable[..., Record]:
+    """Build a record: ``outcome("id", status=Status.FAILED)``."""
+
+    def build(job_id: str, attempt: int = 1, **changes: Any) -> Record:
+        at = now()
+        values: dict[str, Any] = {
+            "job": "shop.mail",
+            "queue": "emails",
+            "status": Status.SUCCEEDED,
+            "enqueued": at,
+            "started": at,
+            "ended": at,
+            "keep": 3600.0,
+            "worker": "host-1",
+        }
+        return Record(job_id=job_id, attempt=attempt, **(values | changes))
+
+    return build
+
+
+@pytest.fixture
+def failed() -> Callable[..., FailedMessage]:
+    """Build a message of the review queue: ``failed("id", attempt=3)``."""
+
+    def build(job_id: str | None = None, attempt: int = 1, **changes: Any) -> FailedMessage:
+        known: dict[str, Any] = {
+            "id": job_id or uuid7(),
+            "job": "shop.mail",
+            "queue": "emails",
+            "body": b'{"args":["a@example.org"],"kwargs":{}}',
+            "attempt": attempt,
+            "enqueued": now(),
+            "history": (
+                AttemptRecord(attempt=1, started=1.0, seconds=0.5, error_type="E", error="late"),
+            ),
+        }
+        names = [name for name in changes if name in Envelope.__struct_fields__]
+        envelope = Envelope(**known | {name: changes.pop(name) for name in names})
+        values: dict[str, Any] = {
+            "envelope": envelope,
+            "failure": Failure(
+                kind="error",
+                error_type="smtplib.SMTPDataError",
+                error="mailbox full",
+                classes=("smtplib.SMTPDataError", "builtins.OSError"),
+                traceback="Traceback ...",
+            ),
+            "decision_rule": "default: then review",
+            "raw": envelope.body,
+            "properties": Properties(message_id=uuid7(), type="shop.mail", timestamp=1_700_000_000),
+            "reason": "review",
+            "exchange": "shop.fail",
+            "routing_key": "review",
+            "queue": "shop.review",
+        }
+        return FailedMessage(**(values | changes))
+
+    return build

@@ -1,0 +1,191 @@
+"""doctor and the queue commands on a real broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pika
+import pytest
+from click.testing import CliRunner, Result
+
+from rabbitjobs import RabbitJobs
+from rabbitjobs.broker.management import management_of
+from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.cli.root import cli
+from rabbitjobs.clock import uuid7
+
+CONFIG = """
+broker: {url: "%s", management_url: "%s"}
+store: {url: "sqlite:///%s/store.db"}
+"""
+TOPOLOGY = """
+version: 1
+namespace: shop
+queues: {emails: {}}
+"""
+
+
+class Shell:
+    """Somebody at a shell, with a config folder."""
+
+    def __init__(self, folder: Path, url: str, management_url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.management_url = management_url
+        (folder / "topology.yaml").write_text(TOPOLOGY)
+        self.connect_as(url)
+
+    def connect_as(self, url: str) -> None:
+        """Write ``url`` into the config."""
+        text = CONFIG % (url, self.management_url, self.folder)
+        (self.folder / "rabbitjobs.yaml").write_text(text)
+
+    def run(self, *arguments: str, text: str = "") -> Result:
+        """Run a command."""
+        return CliRunner().invoke(cli, ["--config", str(self.folder), *arguments], input=text)
+
+    def checks(self) -> dict[str, str]:
+        """What doctor finds: the worst state of each check by its name, and the texts."""
+        found: dict[str, str] = {}
+        for check in json.loads(self.run("doctor", "--json").stdout):
+            states = ("ok", "warn", "fail")
+            before = found.get(check["name"], "ok")
+            found[check["name"]] = max(before, check["state"], key=states.index)
+        return found
+
+    def publish(self, count: int) -> None:
+        """Put messages of a plain client into the queue."""
+        with closing(pika.BlockingConnection(pika.URLParameters(self.url))) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            for number in range(count):
+                properties = pika.BasicProperties(
+                    type="job\x1b[2J", message_id=f"m{number}", delivery_mode=2
+                )
+                body = b'{"args": [%d]}' % number
+                channel.basic_publish("shop.jobs", "emails", body, properties, mandatory=True)
+
+
+@pytest.fixture
+def shell(broker_url: str, management_url: str, tmp_path: Path) -> Shell:
+    """A shell on an empty vhost."""
+    return Shell(tmp_path, broker_url, management_url)
+
+
+@pytest.fixture
+def applied(shell: Shell) -> Shell:
+    """A shell on a vhost with the topology."""
+    app = RabbitJobs(config=shell.folder)
+    app.apply()
+    app.close()
+    return shell
+
+
+def test_an_empty_vhost_is_a_fault_with_the_command_that_mends_it(shell: Shell) -> None:
+    """The broker answers, and nothing is there."""
+    ran = shell.run("doctor")
+    assert ran.exit_code == 1
+    assert "topology apply" in ran.stdout
+    assert shell.checks()["broker"] == "ok"
+
+
+def test_an_applied_topology_is_well(applied: Shell) -> None:
+    """What is left are warnings: nobody consumes yet, SQLite, and the pause of dead letters."""
+    assert applied.run("doctor").exit_code == 0
+    states = applied.checks()
+    for name in ("broker", "topology", "permissions", "dead letters", "alarms"):
+        assert states[name] == "ok"
+    assert states["consumers"] == states["store"] == "warn"
+    assert applied.run("doctor", "--strict").exit_code == 1
+
+
+def test_a_broker_that_is_not_there_is_said_plainly(shell: Shell) -> None:
+    """And doctor ends at once."""
+    shell.connect_as("amqp://u:hunter2@127.0.0.1:1/v")
+    ran = shell.run("doctor")
+    assert ran.exit_code == 1
+    assert "cannot be reached" in ran.stdout
+    assert "hunter2" not in ran.output
+
+
+def test_a_missing_dead_letter_target_is_found(applied: Shell) -> None:
+    """A queue of ours whose exchange somebody deleted."""
+    with closing(pika.BlockingConnection(pika.URLParameters(applied.url))) as connection:
+        connection.channel().exchange_delete("shop.deliver")
+    states = applied.checks()
+    assert states["topology"] == states["dead letters"] == "fail"
+
+
+@pytest.fixture
+def publisher_url(applied: Shell) -> Iterator[str]:
+    """The URL of a user who may write to shop.jobs and nothing else."""
+    address = parse_urls(applied.url)[0]
+    name = f"publisher-{uuid7()}"
+    with management_of(address, applied.management_url) as management:
+        management.put_user(name, password=Secret("pw"))
+        management.set_permissions(
+            address.vhost, name, configure="^$", write=r"^shop\.jobs$", read="^$"
+        )
+        yield f"amqp://{name}:pw@{address.host}:{address.port}/{address.vhost}"
+        management.delete_user(name)
+
+
+def test_rights_are_tried_without_leaving_anything(applied: Shell, publisher_url: str) -> None:
+    """A publisher may write to jobs, and learns what it may not."""
+    applied.connect_as(publisher_url)
+    found = json.loads(applied.run("doctor", "--json").stdout)
+    text = " ".join(check["text"] for check in found if check["name"] == "permissions")
+    assert "shop.fail" in text
+    applied.connect_as(applied.url)
+    rows = json.loads(applied.run("queue", "list", "--json", "--all").stdout)
+    assert sum(row["ready"] for row in rows) == 0
+
+
+def test_queue_list_shows_what_waits(applied: Shell) -> None:
+    """Ready messages are those of this moment."""
+    applied.publish(3)
+    rows = {row["queue"]: row for row in json.loads(applied.run("queue", "list", "--json").stdout)}
+    assert rows["shop.q.emails"]["ready"] == 3
+    assert rows["shop.q.emails"]["consumers"] == 0
+    assert "shop.q.emails" in applied.run("queue", "list").stdout
+
+
+def test_peek_does_nothing_until_told(applied: Shell) -> None:
+    """It says what it would disturb, and exits 2."""
+    applied.publish(3)
+    ran = applied.run("queue", "peek", "emails")
+    assert ran.exit_code == 2
+    assert "redelivered" in ran.stderr and "nothing was done" in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_peek_shows_messages_and_hands_them_back(applied: Shell) -> None:
+    """Twice the same messages from the head; escape sequences are written out."""
+    applied.publish(3)
+    first = json.loads(
+        applied.run("queue", "peek", "emails", "--count", "2", "--yes", "--json").stdout
+    )
+    again = json.loads(
+        applied.run("queue", "peek", "emails", "--count", "9", "--yes", "--json").stdout
+    )
+    assert [message["id"] for message in first] == ["m0", "m1"]
+    assert not first[0]["redelivered"]
+    assert sorted(message["id"] for message in again) == ["m0", "m1", "m2"]
+    shown = applied.run("queue", "peek", "emails", "--yes").stdout
+    assert "\x1b" not in shown and r"job\x1b[2J" in shown
+    rows = {row["queue"]: row for row in json.loads(applied.run("queue", "list", "--json").stdout)}
+    assert rows["shop.q.emails"]["ready"] == 3
+
+
+def test_purge_asks_and_needs_yes(applied: Shell) -> None:
+    """Without a terminal and without --yes nothing is destroyed."""
+    applied.publish(3)
+    refused = applied.run("queue", "purge", "emails", text="shop.q.emails\n")
+    assert refused.exit_code == 2
+    assert "3 ready messages" in refused.stderr
+    assert applied.run("queue", "purge", "emails", "--yes").exit_code == 0
+    rows = {row["queue"]: row for row in json.loads(applied.run("queue", "list", "--json").stdout)}
+    assert rows["shop.q.emails"]["ready"] == 0
