@@ -9,19 +9,15 @@ from rabbitjobs.errors import ConfigError, Problem
 from rabbitjobs.job.definition import Definition
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rules import Rule
-from rabbitjobs.settings import Settings
 from rabbitjobs.topology.model import TopologySpec
 
 
-def check(registry: Registry, settings: Settings, namespace: str | None) -> list[str]:
+def check(registry: Registry, spec: TopologySpec, namespace: str | None) -> list[str]:
     """Raise ``ConfigError`` for every error; the warnings are returned.
 
     Errors: a job's queue or retry policy that the config lacks, a rule that names an unknown
     policy, a namespace that differs. Warnings: a queue of the config that no job here uses.
     """
-    spec = settings.topology
-    if spec is None:
-        return []
     problems = list(_namespace(spec, namespace))
     for definition in registry:
         problems.extend(_job(definition, spec))
@@ -48,13 +44,25 @@ def _job(definition: Definition, spec: TopologySpec) -> Iterator[Problem]:
     at = int(line or 0)
     if definition.queue not in spec.queues:
         yield Problem(
-            file, at, place, f"a queue of {spec.file}{nearest(definition.queue, spec.queues)}", repr(definition.queue)
+            file,
+            at,
+            place,
+            f"a queue of {_config(spec)}{nearest(definition.queue, spec.queues)}",
+            repr(definition.queue),
         )
     for name in _policies(definition):
         if name not in spec.retry:
             yield Problem(
-                file, at, place, f"a retry policy of {spec.file}{nearest(name, spec.retry)}", repr(name)
+                file,
+                at,
+                place,
+                f"a retry policy of {_config(spec)}{nearest(name, spec.retry)}",
+                repr(name),
             )
+
+
+def _config(spec: TopologySpec) -> str:
+    return spec.file or "a config (config/topology.yaml; there is none)"
 
 
 def _policies(definition: Definition) -> Iterable[str]:

@@ -75,27 +75,38 @@ class Publisher:
         """Publish and wait for the confirm; see ``Job.send`` for what it raises."""
         refuse_in_loop("send", "asend")
         envelope = self._envelope(call)
+        outgoing = self._outgoing(envelope)
+        if call.options.tx is not None:
+            self._outbox(call.options.tx, envelope)
+            return self._handle(call, envelope)
         taken = self._claim(call, envelope)
         if taken is not None:
             return taken
-        if call.options.tx is not None:
-            self._outbox(call.options.tx, envelope)
-        else:
-            self._checked(call, envelope, self.publish(self._outgoing(envelope), self._timeout(call)))
+        outcome = self.publish(outgoing, self._timeout(call))
+        error = self._error(envelope, outcome)
+        if error is not None:
+            if _certain(outcome):
+                self._let_go(call, envelope)
+            raise error
         return self._handle(call, envelope)
 
     async def asend(self, call: Call) -> JobHandle[Any]:
         """The a-twin of ``send``. A transaction (``tx=``) must be a synchronous one."""
         envelope = self._envelope(call)
+        outgoing = self._outgoing(envelope)
+        if call.options.tx is not None:
+            self._outbox(call.options.tx, envelope)
+            return self._handle(call, envelope)
         if call.options.unique is not None:
             taken = await asyncio.to_thread(self._claim, call, envelope)
             if taken is not None:
                 return taken
-        if call.options.tx is not None:
-            self._outbox(call.options.tx, envelope)
-        else:
-            outcome = await self.apublish(self._outgoing(envelope), self._timeout(call))
-            self._checked(call, envelope, outcome)
+        outcome = await self.apublish(outgoing, self._timeout(call))
+        error = self._error(envelope, outcome)
+        if error is not None:
+            if call.options.unique is not None and _certain(outcome):
+                await asyncio.to_thread(self._let_go, call, envelope)
+            raise error
         return self._handle(call, envelope)
 
     # --- many -----------------------------------------------------------------------------------
@@ -106,19 +117,9 @@ class Publisher:
         Raises nothing for a call that is refused: its ``Sent`` carries the error.
         """
         refuse_in_loop("send_many", "asend_many")
-        results: list[Sent] = []
-        pending: list[tuple[Call, Envelope | None, Future[Outcome] | RabbitJobsError]] = []
         gate = threading.Semaphore(WINDOW)
-        for call in calls:
-            pending.append(self._begin(call, gate))
-        for call, envelope, waiting in pending:
-            if isinstance(waiting, RabbitJobsError) or envelope is None:
-                handle: JobHandle[Any] = JobHandle(envelope.id if envelope else "", None)
-                results.append(Sent(handle, waiting if isinstance(waiting, RabbitJobsError) else None))
-                continue
-            error = self._error(call, envelope, waiting.result())
-            results.append(Sent(self._handle(call, envelope), error))
-        return results
+        begun = [self._begin(call, gate) for call in calls]
+        return [one if isinstance(one, Sent) else self._finish(*one) for one in begun]
 
     async def asend_many(self, calls: Iterable[Call]) -> list[Sent]:
         """The a-twin of ``send_many``."""
@@ -126,15 +127,14 @@ class Publisher:
 
     def _begin(
         self, call: Call, gate: threading.Semaphore
-    ) -> tuple[Call, Envelope | None, Future[Outcome] | RabbitJobsError]:
-        envelope: Envelope | None = None
+    ) -> Sent | tuple[Call, Envelope, Future[Outcome]]:
         try:
             if call.options.unique is not None or call.options.tx is not None:
                 raise SendError("expected plain calls in send_many, got unique= or tx=; use send")
             envelope = self._envelope(call)
             outgoing = self._outgoing(envelope)
         except RabbitJobsError as error:
-            return call, envelope, error
+            return Sent(JobHandle(call.options.id or "", None), error)
         gate.acquire()
         future: Future[Outcome] = Future()
 
@@ -144,6 +144,10 @@ class Publisher:
 
         self._session().publish(outgoing, self._timeout(call), done)
         return call, envelope, future
+
+    def _finish(self, call: Call, envelope: Envelope, waiting: Future[Outcome]) -> Sent:
+        error = self._error(envelope, waiting.result())
+        return Sent(self._handle(call, envelope), error)
 
     # --- raw ------------------------------------------------------------------------------------
 
@@ -195,23 +199,22 @@ class Publisher:
             return None
         keys = self._unique()
         if keys is None:
-            raise StoreError("expected a store for unique=, got none; set store.url", job=envelope.job)
+            raise StoreError(
+                "expected a store for unique=, got none; set store.url", job=envelope.job
+            )
         holder = keys.claim(key, envelope)
         if holder is None or holder == envelope.id:
             return None
         return self._handle(call, msgspec.structs.replace(envelope, id=holder))
 
-    def _error(self, call: Call, envelope: Envelope, outcome: Outcome) -> SendError | None:
-        return error_of(outcome, queue=envelope.queue, job=envelope.job, job_id=envelope.id)
-
-    def _checked(self, call: Call, envelope: Envelope, outcome: Outcome) -> None:
-        error = self._error(call, envelope, outcome)
-        if error is None:
-            return
+    def _let_go(self, call: Call, envelope: Envelope) -> None:
+        """Free the unique key of a job that was certainly not sent."""
         keys = self._unique() if call.options.unique is not None else None
-        if keys is not None and not isinstance(outcome, Unknown):
+        if keys is not None:
             keys.release(call.options.unique or "", envelope)
-        raise error
+
+    def _error(self, envelope: Envelope, outcome: Outcome) -> SendError | None:
+        return error_of(outcome, queue=envelope.queue, job=envelope.job, job_id=envelope.id)
 
     def _handle(self, call: Call, envelope: Envelope) -> JobHandle[Any]:
         arguments = call.definition.arguments
@@ -223,3 +226,7 @@ class Publisher:
             job=envelope.job,
             queue=envelope.queue,
         )
+
+
+def _certain(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Unknown)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-A_USERS_TEST = '''
+A_USERS_TEST = """
 from datetime import timedelta
 
 import pytest
@@ -43,7 +43,7 @@ def test_on_a_real_broker(rj):
 
 def test_the_next_test_has_a_vhost_of_its_own(rj):
     assert rj.drain() == ()
-'''
+"""
 
 
 def test_a_users_tests_run_on_a_real_broker(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 from uuid import uuid4
 
 import pika
@@ -52,6 +53,17 @@ def test_a_stranger_s_policy_of_higher_priority_is_found(shop: Bench) -> None:
         shop.apply(SHOP)
     shop.management.delete_policy(shop.vhost, "theirs")
     assert _drift(shop) == []
+
+
+def test_an_operator_s_policy_that_cuts_into_ours_is_found(shop: Bench) -> None:
+    """On every version, also where the queue itself does not tell."""
+    path = f"operator-policies/{quote(shop.vhost, safe='')}/caps"
+    caps = {"pattern": r"shop\.q\.", "definition": {"max-length": 3}, "apply-to": "queues"}
+    shop.management._request("PUT", path, caps)
+    (finding,) = _drift(shop)
+    assert finding.name == "queue shop.q.emails"
+    assert "operator policy caps" in finding.detail
+    assert "max-length: 3 -> none" in finding.detail
 
 
 def test_a_changed_or_deleted_policy_of_ours_is_mended(shop: Bench) -> None:

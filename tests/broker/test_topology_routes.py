@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pika
 import pytest
-from topology_bench import Bench, bench
+from tests.broker.topology_bench import Bench, bench
 
 from rabbitjobs.topology import names, routes
 from rabbitjobs.topology.config import loads

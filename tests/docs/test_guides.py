@@ -38,7 +38,7 @@ class _Any(Mapping[str, str]):
 def blocks(page: Path, mark: str, language: str) -> list[str]:
     """The code blocks of a page that carry a mark."""
     pattern = rf"<!-- {mark} -->\n```{language}\n(.*?)```"
-    return re.findall(pattern, page.read_text(), re.S)
+    return re.findall(pattern, page.read_text(), re.DOTALL)
 
 
 def marked(mark: str, language: str) -> list[object]:
@@ -81,7 +81,7 @@ def commands() -> list[object]:
     """Every `$ rabbitjobs ...` line of every page."""
     found = []
     for page in PAGES:
-        for line in re.findall(r"^\$ (rabbitjobs .*)$", page.read_text(), re.M):
+        for line in re.findall(r"^\$ (rabbitjobs .*)$", page.read_text(), re.MULTILINE):
             for part in line.split("&&"):
                 text = part.split("   #")[0].strip()
                 found.append(pytest.param(text, id=f"{page.stem}: {text}"))
