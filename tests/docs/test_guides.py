@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -77,7 +78,7 @@ def test_a_program_of_the_guides_runs(text: str, tmp_path: Path) -> None:
     )
 
 
-def commands() -> list[object]:
+def commands() -> list[Any]:
     """Every `$ rabbitjobs ...` line of every page."""
     found = []
     for page in PAGES:
