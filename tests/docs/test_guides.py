@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -41,7 +41,7 @@ def blocks(page: Path, mark: str, language: str) -> list[str]:
     return re.findall(pattern, page.read_text(), re.DOTALL)
 
 
-def marked(mark: str, language: str) -> list[object]:
+def marked(mark: str, language: str) -> Sequence[object]:
     """All marked blocks of all pages, as pytest parameters."""
     return [
         pytest.param(text, id=f"{page.stem}-{place}")
@@ -77,7 +77,7 @@ def test_a_program_of_the_guides_runs(text: str, tmp_path: Path) -> None:
     )
 
 
-def commands() -> list[object]:
+def commands() -> Sequence[object]:
     """Every `$ rabbitjobs ...` line of every page."""
     found = []
     for page in PAGES:
@@ -127,7 +127,7 @@ def test_the_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
     assert "3 passed" in ran.stdout
 
 
-def links() -> list[object]:
+def links() -> Sequence[object]:
     """Every relative link of every page."""
     return [
         pytest.param(page, target, id=f"{page.stem}: {target}")
