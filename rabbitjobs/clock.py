@@ -15,6 +15,15 @@ _uuid7_lock = threading.Lock()
 _uuid7_last = 0
 
 
+def _new_lock() -> None:
+    global _uuid7_lock
+    _uuid7_lock = threading.Lock()
+
+
+# Another thread of the parent may have held it at the moment of the fork.
+os.register_at_fork(after_in_child=_new_lock)
+
+
 def now() -> float:
     """The wall clock in seconds since 1970 UTC; comparable between processes, may jump."""
     return time.time()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "rabbitjobs.yaml"
 TOPOLOGY_FILE: Final = "topology.yaml"
+NO_STORE: Final = "none"
 _KEEP = timedelta(days=7)
 _GRACE = timedelta(seconds=30)
 _DEADLINE = timedelta(seconds=10)
@@ -69,15 +70,13 @@ def find(config: Path | None, env: Mapping[str, str] = os.environ) -> Path | Non
 def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
     """Read the configuration; raises ``ConfigError`` with every fault of all files."""
     folder = find(config, env)
-    if folder is None:
-        return Settings(
-            broker_url=_broker_url(env),
-            management_url=_secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
-            store_url=_secret(env.get("RABBITJOBS_STORE_URL")),
-        )
     problems: list[Problem] = []
-    topology = _topology(folder / TOPOLOGY_FILE, env, problems)
-    settings = _settings(folder / FILE, env, problems, topology, folder)
+    settings = _of_environment(env, problems)
+    if folder is not None:
+        topology = _topology(folder / TOPOLOGY_FILE, env, problems)
+        settings = replace(settings, topology=topology, folder=folder)
+        if (folder / FILE).is_file():
+            settings = _of_file(folder / FILE, env, problems, settings)
     if problems:
         raise ConfigError(tuple(problems))
     return settings
@@ -95,21 +94,20 @@ def _topology(path: Path, env: Mapping[str, str], problems: list[Problem]) -> To
         return None
 
 
-def _settings(
-    path: Path,
-    env: Mapping[str, str],
-    problems: list[Problem],
-    topology: TopologySpec | None,
-    folder: Path,
+def _of_environment(env: Mapping[str, str], problems: list[Problem]) -> Settings:
+    store_url = env.get("RABBITJOBS_STORE_URL")
+    return Settings(
+        broker_url=_broker_url(env, problems),
+        management_url=_secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
+        store_url=_secret(None if store_url == NO_STORE else store_url),
+        no_store=store_url == NO_STORE,
+    )
+
+
+def _of_file(
+    path: Path, env: Mapping[str, str], problems: list[Problem], known: Settings
 ) -> Settings:
-    if not path.is_file():
-        return Settings(
-            broker_url=_broker_url(env),
-            management_url=_secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
-            store_url=_secret(env.get("RABBITJOBS_STORE_URL")),
-            topology=topology,
-            folder=folder,
-        )
+    """What the file says, and ``known`` where it says nothing."""
     from rabbitjobs.fields import root
     from rabbitjobs.yaml import read
 
@@ -126,22 +124,20 @@ def _settings(
     results = top.child("results").keys("url", "keep")
     results.child("url").choice(("store",), "store")
     store_url = store.child("url").text()
-    settings = Settings(
+    settings = replace(
+        known,
         app=top.child("app").text() or None,
         include=top.child("include").texts(),
-        broker_url=_secret(broker.child("url").text()) or _broker_url(env),
-        management_url=_secret(broker.child("management_url").text())
-        or _secret(env.get("RABBITJOBS_MANAGEMENT_URL")),
-        store_url=_secret(None if store_url == "none" else store_url),
-        no_store=store_url == "none",
+        broker_url=_secret(broker.child("url").text()) or known.broker_url,
+        management_url=_secret(broker.child("management_url").text()) or known.management_url,
+        store_url=_secret(None if store_url == NO_STORE else store_url) or known.store_url,
+        no_store=store_url == NO_STORE if store_url else known.no_store,
         keep=results.child("keep").duration(_KEEP, least=_SECOND, most=_YEARS),
         grace=_part(top, "worker", "grace").duration(_GRACE, least=timedelta(), most=_DAY),
         deadline=_part(top, "publisher", "deadline").duration(
             _DEADLINE, least=_SECOND / 10, most=_DAY
         ),
         notify=_notify(top.child("notify")),
-        topology=topology,
-        folder=folder,
     )
     problems.extend(document.problems)
     return settings
@@ -163,7 +159,7 @@ def _secret(text: str | None) -> Secret | None:
     return Secret(text) if text else None
 
 
-def _broker_url(env: Mapping[str, str]) -> Secret | None:
+def _broker_url(env: Mapping[str, str], problems: list[Problem]) -> Secret | None:
     if env.get("RABBITJOBS_URL"):
         return Secret(env["RABBITJOBS_URL"])
     name = env.get("RABBITJOBS_URL_FILE")
@@ -171,8 +167,7 @@ def _broker_url(env: Mapping[str, str]) -> Secret | None:
         return None
     try:
         return _secret(Path(name).read_text(encoding="utf-8").strip())
-    except OSError as error:
-        problem = Problem(
-            name, 0, "RABBITJOBS_URL_FILE", "a file with the broker's URL", str(error)
-        )
-        raise ConfigError((problem,)) from None
+    except (OSError, UnicodeError) as error:
+        expected = "a file with the broker's URL"
+        problems.append(Problem(name, 0, "RABBITJOBS_URL_FILE", expected, str(error)))
+        return None

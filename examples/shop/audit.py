@@ -60,7 +60,7 @@ def _query(store: Path, text: str) -> list[tuple[str, str]]:
 
 
 def sent_jobs(orders: Iterable[int], states: Mapping[str, str]) -> dict[str, list[str]]:
-    """Every job that was sent, by kind: the orders by us, the rest by each order that was placed."""
+    """Every job that was sent, by kind: the orders by us, the rest by each placed order."""
     orders = list(orders)
     placed = [number for number in orders if states.get(job_id(number, "order")) == DONE]
     return {

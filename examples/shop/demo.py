@@ -3,9 +3,9 @@
     python -m examples.shop.demo            (about a minute; exit 0 only when the ledger balances)
 
 It starts a private RabbitMQ, a mail server that greylists, refuses and is killed once, a carrier
-that is down for a while, and the shop's workers, two of which are killed with SIGKILL in the middle.
-It publishes every order, waits until each job rests, adds everything up, and then sits down at the
-review desk.
+that is down for a while, and the shop's workers, two of which are killed with SIGKILL in the
+middle. It publishes every order, waits until each job rests, adds everything up, and then sits down
+at the review desk.
 """
 
 from __future__ import annotations

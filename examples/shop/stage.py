@@ -1,4 +1,4 @@
-"""The stage: a folder, a private RabbitMQ, two servers and the environment that ties them together."""
+"""The stage: a folder, a private RabbitMQ, two servers and what ties them together."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Stage:
         self.processes.start(WORKERS, "rabbitjobs", "--log-format", "json", "run")
 
     def kill_a_worker(self, queue: str) -> int:
-        """Kill -9 the process that consumes a queue; returns its pid. The supervisor replaces it."""
+        """Kill -9 the process that consumes a queue; returns its pid. It will be replaced."""
         pid = worker_pid((self.folder / f"{WORKERS}.log").read_text(), queue)
         os.kill(pid, signal.SIGKILL)
         return pid
@@ -102,7 +102,7 @@ def start_carrier(processes: Processes, folder: Path) -> int:
 
 
 def environment(folder: Path, node: Node) -> dict[str, str]:
-    """What the shop's processes find in their environment: our broker and store, never the user's."""
+    """What the shop's processes find there: our broker and store, never the user's."""
     return os.environ | {
         "PYTHONPATH": str(ROOT),
         "RABBITJOBS_URL": node.url,

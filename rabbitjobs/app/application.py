@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import dataclasses
 import os
+import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -16,7 +17,7 @@ from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts
 from rabbitjobs.broker.url import Secret
 from rabbitjobs.events import Bus
-from rabbitjobs.job.call import Call
+from rabbitjobs.job.call import Call, Options
 from rabbitjobs.job.decorator import I, P, R, Registers
 from rabbitjobs.job.definition import AsyncJob, Definition, Job, check_name, define
 from rabbitjobs.job.handle import JobHandle
@@ -59,6 +60,7 @@ class RabbitJobs:
         self._config = Path(config) if config is not None else None
         self._url = url
         self._apply = apply
+        self._applying = threading.Lock()
         self._queues: tuple[str, ...] = ()
         self._spec: tuple[int, TopologySpec] | None = None
         self.registry = Registry()
@@ -70,7 +72,7 @@ class RabbitJobs:
             results=self.parts.results,
             unique=lambda: self.parts.unique,
             outbox=self.parts.put_outbox,
-            deadline=lambda: self.settings.deadline.total_seconds(),
+            deadline=lambda: self.settings.deadline.total_seconds(),  # noqa: PLW0108  # read at use
             app_id=namespace,
             check_on_done=self.parts.check_on_done,
         )
@@ -114,7 +116,7 @@ class RabbitJobs:
         """
         from rabbitjobs.app.checking import check
 
-        return check(self.registry, self.settings, self._namespace)
+        return check(self.registry, self.spec, self._namespace)
 
     def override(self, *, config: Path | None = None, url: str | None = None) -> None:
         """Use another configuration or broker than the code says: for command lines and tests."""
@@ -216,7 +218,8 @@ class RabbitJobs:
         known = self.registry.get(name)
         if queue not in self._queues:
             self._queues = (*self._queues, queue)
-        return Job(known or Definition(name=name, queue=queue), self._publisher)
+        definition = known or Definition(name=name, queue=queue)
+        return Job(definition, self._publisher, Options(queue=queue))
 
     def handle(self, job_id: str) -> JobHandle[Any]:
         """The handle of a job that was sent anywhere; its status may be ``UNKNOWN``."""
@@ -241,11 +244,12 @@ class RabbitJobs:
         return self._publisher
 
     def _session(self) -> Any:
-        session = self.parts.session()
         if self._apply:
-            self._apply = False
-            self.apply()
-        return session
+            with self._applying:
+                if self._apply:
+                    self.apply()
+                self._apply = False
+        return self.parts.session()
 
     def apply(self) -> None:
         """Declare the topology on the broker; idempotent. ``rabbitjobs topology apply`` does it."""

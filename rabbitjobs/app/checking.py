@@ -9,19 +9,15 @@ from rabbitjobs.errors import ConfigError, Problem
 from rabbitjobs.job.definition import Definition
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rules import Rule
-from rabbitjobs.settings import Settings
 from rabbitjobs.topology.model import TopologySpec
 
 
-def check(registry: Registry, settings: Settings, namespace: str | None) -> list[str]:
+def check(registry: Registry, spec: TopologySpec, namespace: str | None) -> list[str]:
     """Raise ``ConfigError`` for every error; the warnings are returned.
 
     Errors: a job's queue or retry policy that the config lacks, a rule that names an unknown
     policy, a namespace that differs. Warnings: a queue of the config that no job here uses.
     """
-    spec = settings.topology
-    if spec is None:
-        return []
     problems = list(_namespace(spec, namespace))
     for definition in registry:
         problems.extend(_job(definition, spec))
@@ -51,7 +47,7 @@ def _job(definition: Definition, spec: TopologySpec) -> Iterator[Problem]:
             file,
             at,
             place,
-            f"a queue of {spec.file}{nearest(definition.queue, spec.queues)}",
+            f"a queue of {_config(spec)}{nearest(definition.queue, spec.queues)}",
             repr(definition.queue),
         )
     for name in _policies(definition):
@@ -60,9 +56,13 @@ def _job(definition: Definition, spec: TopologySpec) -> Iterator[Problem]:
                 file,
                 at,
                 place,
-                f"a retry policy of {spec.file}{nearest(name, spec.retry)}",
+                f"a retry policy of {_config(spec)}{nearest(name, spec.retry)}",
                 repr(name),
             )
+
+
+def _config(spec: TopologySpec) -> str:
+    return spec.file or "a config (config/topology.yaml; there is none)"
 
 
 def _policies(definition: Definition) -> Iterable[str]:

@@ -31,6 +31,8 @@ def find_app(named: str | None, *, configured: str | None = None) -> RabbitJobs:
             "config/rabbitjobs.yaml or [tool.rabbitjobs] in pyproject.toml"
         )
     module_name, _, attribute = text.partition(":")
+    if not module_name or module_name.startswith("."):
+        raise AppNotFound(f"expected the app as module:attribute, got {text!r}")
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)

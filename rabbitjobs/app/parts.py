@@ -33,13 +33,18 @@ class Parts:
     def __init__(self, app: RabbitJobs, make_wire: Callable[[], Wire]) -> None:
         self._app = app
         self._make_wire = make_wire
+        self._orphans: tuple[object, ...] = ()
+        self._session: Session | None = None
+        self._store: Store | None = None
         self.forget()
 
     def forget(self) -> None:
         """Start over, closing nothing: after a fork the parent's connections are the parent's."""
+        # Held, so that no finalizer of the child touches what it shares with the parent.
+        self._orphans = (*self._orphans, self._session, self._store)
         self._lock = threading.RLock()
-        self._session: Session | None = None
-        self._store: Store | None = None
+        self._session = None
+        self._store = None
         self._backend: SqlBackend | None = None
         self._told = False
 

@@ -108,6 +108,8 @@ class QueueConsumer:
         if self._stopping:
             self._give_back(handed)
             return
+        if self._waiting and self._waiting[0][2].epoch != handed.epoch:
+            self._waiting.clear()  # they came on an earlier connection, and come again
         envelope, why = self._read(handed)
         if envelope is not None and self._adopt(envelope, handed):
             return

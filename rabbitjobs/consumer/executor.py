@@ -14,7 +14,6 @@ from rabbitjobs.clock import now
 from rabbitjobs.consumer.context import Context, enter
 from rabbitjobs.consumer.failure import failure_of, plain_failure
 from rabbitjobs.ending.settlement import Outcome
-from rabbitjobs.errors import ArgumentsRefused
 from rabbitjobs.job.definition import Definition
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.message.arguments import encode_result
@@ -66,7 +65,7 @@ class Executor:
         assert definition.arguments is not None and definition.function is not None
         try:
             args, kwargs = definition.arguments.decode(envelope.body)
-        except ArgumentsRefused as error:
+        except Exception as error:  # converting arguments runs user code
             return None, failure_of(error, "arguments")
         context = Context(envelope, self._note_progress)
         enter(context)
@@ -76,13 +75,29 @@ class Executor:
         args, kwargs = definition.arguments.inject(args, kwargs, lambda _: context)
         try:
             value = await self._call(definition, args, kwargs)
-            return None if definition.ignore_result else encode_result(value), None
+            result = None if definition.ignore_result else encode_result(value)
+            failure = None
         except asyncio.CancelledError as error:
             if self._stopping:
                 raise
-            return None, failure_of(error)
+            result, failure = None, failure_of(error)
         except BaseException as error:  # user code: SystemExit and the like end the job, not us
-            return None, failure_of(error)
+            result, failure = None, failure_of(error)
+        await self._shake_off_cancel()
+        return result, failure
+
+    async def _shake_off_cancel(self) -> None:
+        """A job that cancelled its own task must not cancel the ending that follows it."""
+        task = asyncio.current_task()
+        if task is None or not task.cancelling() or self._stopping:
+            return
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise
+        while task.uncancel():
+            pass
 
     async def _call(self, definition: Definition, args: list[Any], kwargs: dict[str, Any]) -> Any:
         function = definition.function

@@ -19,6 +19,10 @@ from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.protocol import Outgoing
 
 ERROR_KEPT = 300
+# Bounds of what goes into headers: see ``codec.TEXT_BYTES``.
+FAILURE_BYTES = 48_000
+TRACEBACK_SHORT = 3000
+RAW_KEPT = 100_000
 # Straight back to the work queue could deadlock with a full one, and would spin with an empty one.
 SHORTEST_RETRY = 1.0
 COMPLETED = "completed"
@@ -125,9 +129,14 @@ def quarantined(
 ) -> Settlement:
     """The settlement of a message that cannot be read: into quarantine, with all its bytes."""
     route = routes.failed(spec, "quarantine", queue)
-    headers: dict[str, Any] = {h.V: h.VERSION, h.QUEUE: queue, h.REASON: "undecodable", h.RULE: why}
+    headers: dict[str, Any] = {
+        h.V: h.VERSION,
+        h.QUEUE: queue,
+        h.REASON: "undecodable",
+        h.RULE: why[:1000],
+    }
     if raw:
-        headers[h.RAW] = raw
+        headers[h.RAW] = raw[:RAW_KEPT]
     # The properties as they could be read, as one text: none of them is trusted as a property.
     headers["x-rj-properties"] = repr(properties)[:4000]
     outgoing = Outgoing(
@@ -212,13 +221,21 @@ def _failed(
     envelope = outcome.envelope
     history = (*envelope.history, _attempt_record(outcome))[-HISTORY_KEPT:]
     properties = encode(msgspec.structs.replace(envelope, history=history))
-    properties.headers[h.FAILURE] = msgspec.json.encode(verdict.failure).decode()
+    properties.headers[h.FAILURE] = _failure_text(verdict.failure)
     properties.headers[h.REASON] = verdict.decision.do
     properties.headers[h.RULE] = verdict.decision.rule
     route = routes.failed(spec, kind, envelope.queue)
     # A note needs no arguments, and the notifier holds thousands of notes at a time.
     body = b"" if kind == "notify" else envelope.body
     return Outgoing(route.exchange, route.routing_key, properties, body)
+
+
+def _failure_text(failure: Failure) -> str:
+    text = msgspec.json.encode(failure)
+    if len(text) > FAILURE_BYTES:
+        short = f"...\n{failure.traceback[-TRACEBACK_SHORT:]}"
+        text = msgspec.json.encode(msgspec.structs.replace(failure, traceback=short))
+    return text.decode()
 
 
 def _completion(outcome: Outcome, status: Status, spec: TopologySpec) -> Outgoing:
@@ -229,6 +246,6 @@ def _completion(outcome: Outcome, status: Status, spec: TopologySpec) -> Outgoin
     properties.headers[h.STATUS] = status.value
     properties.headers[h.ENDED] = int(outcome.ended * 1000)
     if failure is not None:
-        properties.headers[h.FAILURE] = msgspec.json.encode(failure).decode()
+        properties.headers[h.FAILURE] = _failure_text(failure)
     route = routes.failed(spec, "notify", envelope.queue)
     return Outgoing(route.exchange, route.routing_key, properties, b"")

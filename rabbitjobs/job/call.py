@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rabbitjobs.message.codec import SHORT_BYTES, TEXT_BYTES
+
 if TYPE_CHECKING:
     from rabbitjobs.job.definition import Definition
 
@@ -31,6 +33,45 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     tx: Any = None
     on_done: str | None = None
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "queue": (str,),
+    "priority": (str,),
+    "delay": (timedelta,),
+    "at": (datetime,),
+    "expires": (timedelta, datetime),
+    "unique": (str,),
+    "timeout": (int, float),
+    "on_done": (str,),
+}
+_BYTES = {"on_done": TEXT_BYTES}
+
+
+def fault_of(options: Options) -> str | None:
+    """What is wrong with the options, as a text; ``None`` if nothing."""
+    for name, kinds in _KINDS.items():
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if not isinstance(value, kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            return f"expected {name} as {expected}, got {type(value).__name__}"
+        if isinstance(value, datetime) and value.tzinfo is None:
+            return f"expected {name} with a time zone, got a naive datetime"
+        if isinstance(value, str) and not 1 <= _size(value) <= _BYTES.get(name, SHORT_BYTES):
+            return f"expected {name} of 1 to {_BYTES.get(name, SHORT_BYTES)} bytes"
+    if options.delay is not None and options.at is not None:
+        return "expected delay or at, got both"
+    if options.unique is not None and options.tx is not None:
+        # The key is claimed at once and for all to see, the job only with the transaction.
+        return "expected unique or tx, got both"
+    return None
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 import msgspec
 
 from rabbitjobs.errors import ArgumentsRefused, RegistrationError
-from rabbitjobs.job.call import Call, Options
+from rabbitjobs.job.call import Call, Options, fault_of
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.message.arguments import Arguments, encode_body
 from rabbitjobs.message.codec import SHORT_BYTES
@@ -58,13 +58,17 @@ def define(
     ignore_result: bool,
 ) -> Definition:
     """Describe a function as a job; raises ``RegistrationError`` for what cannot be one."""
-    name = name or f"{_home(function)}.{function.__qualname__}"
+    name = name or f"{_home(function)}.{getattr(function, '__qualname__', '')}"
     check_name(name)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise RegistrationError(
             "expected a function that returns a value, got a generator", job=name
         )
-    code = inspect.unwrap(function).__code__
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        raise RegistrationError(
+            f"expected a function, got {type(function).__name__}; wrap it in a def", job=name
+        )
     return Definition(
         name=name,
         queue=queue,
@@ -172,31 +176,29 @@ class Job(Generic[P, R]):
         tx: Any = None,
         on_done: str | None = None,
     ) -> Self:
-        """The same job, sent in another way; see ``Options`` for what each means."""
-        if delay is not None and at is not None:
-            raise ArgumentsRefused("expected delay or at, got both", job=self.name)
-        if at is not None and at.tzinfo is None:
-            raise ArgumentsRefused(
-                "expected `at` with a time zone, got a naive datetime", job=self.name
-            )
-        if isinstance(expires, datetime) and expires.tzinfo is None:
-            raise ArgumentsRefused(
-                "expected `expires` with a time zone, got a naive datetime", job=self.name
-            )
+        """The same job, sent in another way; see ``Options`` for what each means.
+
+        Options given before stay, unless they are given anew. Raises ``ArgumentsRefused``.
+        """
         if isinstance(timeout, timedelta):
             timeout = timeout.total_seconds()
-        options = Options(
-            id=id,
-            queue=queue,
-            priority=priority,
-            delay=delay,
-            at=at,
-            expires=expires,
-            unique=unique,
-            timeout=timeout,
-            tx=tx,
-            on_done=on_done,
-        )
+        given = {
+            "id": id,
+            "queue": queue,
+            "priority": priority,
+            "delay": delay,
+            "at": at,
+            "expires": expires,
+            "unique": unique,
+            "timeout": timeout,
+            "tx": tx,
+            "on_done": on_done,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        options = msgspec.structs.replace(self._options, **changes)
+        fault = fault_of(options)
+        if fault is not None:
+            raise ArgumentsRefused(fault, job=self.name, queue=self.definition.queue)
         return type(self)(self.definition, self._sender, options)
 
     def __repr__(self) -> str:

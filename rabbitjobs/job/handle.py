@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, cast
 
+import msgspec
+
 from rabbitjobs.backend.protocol import Results, Status, Stored
 from rabbitjobs.errors import JobFailed, NoResult, ResultTimeout
 from rabbitjobs.job.blocking import refuse_in_loop
@@ -55,6 +57,7 @@ class JobHandle(Generic[R]):
         review desk has not ended: the wait goes on, for a person may still resolve it.
         """
         refuse_in_loop("result", "aresult")
+        self._check_readable()
         deadline = None if timeout is None else time.monotonic() + timeout
         for pause in _pauses():
             stored = self._read()
@@ -68,6 +71,7 @@ class JobHandle(Generic[R]):
 
     async def aresult(self, timeout: float | None = None) -> R:
         """The a-twin of ``result``."""
+        self._check_readable()
         deadline = None if timeout is None else time.monotonic() + timeout
         for pause in _pauses():
             stored = await self._aread()
@@ -86,6 +90,15 @@ class JobHandle(Generic[R]):
     async def ainfo(self) -> Stored | None:
         """The a-twin of ``info``."""
         return await self._aread()
+
+    def _check_readable(self) -> None:
+        if self._results is None:
+            raise NoResult(
+                "expected a store to read the result from, got none; set store.url",
+                job=self.job,
+                queue=self.queue,
+                job_id=self.id,
+            )
 
     def _read(self) -> Stored | None:
         return self._results.get(self.id) if self._results is not None else None
@@ -113,7 +126,16 @@ class JobHandle(Generic[R]):
             )
         if stored.result is None:
             raise NoResult("the job succeeded and keeps no result", job=stored.job, job_id=self.id)
-        return cast(R, decode_result(stored.result, self._returns))
+        try:
+            return cast(R, decode_result(stored.result, self._returns))
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            raise NoResult(
+                f"expected a result of the type that the job names; {error}; "
+                "info().result holds it as JSON",
+                job=stored.job,
+                queue=stored.queue,
+                job_id=self.id,
+            ) from error
 
     def _too_late(self, timeout: float | None) -> ResultTimeout:
         return ResultTimeout(

@@ -9,7 +9,7 @@ class Signal(Exception):
     """The root of the three signals; the job's attempt ends here."""
 
     def __init__(self, reason: str = "") -> None:
-        self.reason = reason
+        self.reason = str(reason)
         super().__init__(reason)
 
 
@@ -20,6 +20,8 @@ class Retry(Signal):
     """
 
     def __init__(self, reason: str = "", *, delay: timedelta | None = None) -> None:
+        if delay is not None and not isinstance(delay, timedelta):
+            raise TypeError(f"expected delay as a timedelta, got {type(delay).__name__}")
         self.delay = delay
         super().__init__(reason)
 

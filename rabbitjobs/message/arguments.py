@@ -8,6 +8,7 @@ TypedDict, unions) and every class with pydantic's ``model_validate``.
 from __future__ import annotations
 
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -50,7 +51,8 @@ class Arguments:
     """How the arguments of one function are checked, encoded and decoded."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.name = f"{function.__module__}.{function.__qualname__}"
+        qualname = getattr(function, "__qualname__", None) or repr(function)
+        self.name = f"{function.__module__}.{qualname}"
         try:
             hints = typing.get_type_hints(function)
         except Exception as error:  # annotations are user code: a name that does not resolve, say
@@ -94,8 +96,8 @@ class Arguments:
         for place, (name, value) in enumerate(bound):
             try:
                 converted[place if place < len(plain.args) else name] = self._convert(name, value)
-            except (msgspec.MsgspecError, TypeError, ValueError) as error:
-                problems.append(f"{name}: {error}")
+            except Exception as error:  # converting runs user code (__post_init__, validators)
+                problems.append(f"{name}: {_said(error)}")
         if problems:
             raise ArgumentsRefused("; ".join(problems))
         args = [converted[place] for place in range(len(plain.args))]
@@ -145,13 +147,17 @@ class Arguments:
 
     def _check(self, name: str, value: Any) -> list[str]:
         kind = self._type_of(name)
-        if kind is Any or (type(value) is kind and kind in _AS_IS):
+        if type(value) is kind and kind in _AS_IS:
+            # JSON has no word for these: they would arrive as null.
+            endless = kind is float and not math.isfinite(value)
+            return [f"{name}: expected a finite number, got {value}"] if endless else []
+        if kind is Any:
             return []
         try:
             plain = msgspec.json.decode(_encoder.encode(value))
             msgspec.convert(plain, kind, strict=True, dec_hook=from_plain)
-        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-            return [f"{name}: expected {_show(kind)}, got {type(value).__name__}; {error}"]
+        except Exception as error:  # encoding and converting run user code
+            return [f"{name}: expected {_show(kind)}, got {type(value).__name__}; {_said(error)}"]
         return []
 
 
@@ -159,8 +165,8 @@ def encode_body(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """Encode arguments that no signature is known for; raises ``ArgumentsRefused``."""
     try:
         return _encoder.encode(Body(list(args), dict(kwargs)))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ArgumentsRefused(f"the arguments cannot be encoded: {error}") from None
+    except Exception as error:  # encoding runs user code (model_dump)
+        raise ArgumentsRefused(f"the arguments cannot be encoded: {_said(error)}") from None
 
 
 def read_body(body: bytes) -> Body:
@@ -177,8 +183,8 @@ def encode_result(value: Any) -> bytes:
     """Encode what a job returned; raises ``ArgumentsRefused`` for what JSON cannot hold."""
     try:
         return _encoder.encode(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ArgumentsRefused(f"the return value cannot be stored: {error}") from None
+    except Exception as error:  # encoding runs user code (model_dump)
+        raise ArgumentsRefused(f"the return value cannot be stored: {_said(error)}") from None
 
 
 def decode_result(data: bytes, kind: Any) -> Any:
@@ -191,6 +197,12 @@ def decode_result(data: bytes, kind: Any) -> Any:
 
 def _is_injected(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Injected)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, msgspec.MsgspecError | TypeError | ValueError | RecursionError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _show(kind: Any) -> str:

@@ -22,6 +22,11 @@ _history_decoder = msgspec.json.Decoder(tuple[AttemptRecord, ...])
 
 # AMQP short strings: job ids and names travel in properties that end there.
 SHORT_BYTES = 255
+# All headers travel in one frame, which the broker refuses beyond 128 KiB by closing the whole
+# connection: so what users and strangers can make long is bounded here.
+TEXT_BYTES = 4096
+HISTORY_BYTES = 48_000
+_LARGEST_ATTEMPT = 1 << 31
 
 
 def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
@@ -41,7 +46,7 @@ def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
     if envelope.expires is not None:
         headers[h.EXPIRES] = int(envelope.expires * 1000)
     if envelope.history:
-        headers[h.HISTORY] = _history_encoder.encode(envelope.history).decode()
+        headers[h.HISTORY] = _history_text(envelope.history)
     optional = (
         (h.TRACE, envelope.trace),
         (h.ON_DONE, envelope.on_done),
@@ -83,8 +88,10 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
             queue=queue,
             job=job,
         )
+    if len(job_id) > SHORT_BYTES:
+        raise Undecodable(f"expected a job id of at most {SHORT_BYTES} characters", queue=queue)
     attempt = headers.get(h.ATTEMPT, 1)
-    if type(attempt) is not int or attempt < 1:
+    if type(attempt) is not int or not 1 <= attempt < _LARGEST_ATTEMPT:
         raise Undecodable(
             f"expected an attempt from 1 in {h.ATTEMPT}, got {attempt!r}", queue=queue
         )
@@ -115,9 +122,13 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
 
 def _text(headers: Mapping[str, Any], name: str) -> str | None:
     value = headers.get(name)
-    if value is None or isinstance(value, str):
-        return value or None
-    raise Undecodable(f"expected text in the header {name}, got {type(value).__name__}")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise Undecodable(f"expected text in the header {name}, got {type(value).__name__}")
+    if len(value) > TEXT_BYTES:
+        raise Undecodable(f"expected at most {TEXT_BYTES} characters in the header {name}")
+    return value or None
 
 
 def _seconds(headers: Mapping[str, Any], name: str) -> float | None:
@@ -130,13 +141,21 @@ def _seconds(headers: Mapping[str, Any], name: str) -> float | None:
     return value / 1000
 
 
+def _history_text(history: tuple[AttemptRecord, ...]) -> str:
+    text = _history_encoder.encode(history)
+    while len(text) > HISTORY_BYTES:
+        history = history[1:]
+        text = _history_encoder.encode(history)
+    return text.decode()
+
+
 def _history(headers: Mapping[str, Any], queue: str) -> tuple[AttemptRecord, ...]:
     text = headers.get(h.HISTORY)
     if text is None:
         return ()
     try:
         return _history_decoder.decode(text)
-    except (msgspec.MsgspecError, TypeError, UnicodeError) as error:
+    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError) as error:
         raise Undecodable(
             f"expected the history as JSON in {h.HISTORY}; {error}", queue=queue
         ) from None

@@ -11,7 +11,8 @@ from rabbitjobs.policy.rules import RetryPolicy, Rule
 
 # During a rolling deploy a worker may meet a job that only the next release knows.
 UNKNOWN_JOB_DELAYS = (5.0, 30.0, 120.0)
-LONGEST_DELAY = 2.0**28
+# What the delay ladder can hold.
+LONGEST_DELAY = 2.0**28 - 1
 
 
 class RuleBook(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +116,9 @@ def _carry(
 
 def _delay(policy: RetryPolicy, attempt: int, chance: Callable[[], float]) -> float:
     seconds = policy.delays[attempt - 1].total_seconds()
-    return seconds * (1 + policy.jitter * (2 * chance() - 1)) if policy.jitter else seconds
+    if not policy.jitter:
+        return seconds
+    return min(seconds * (1 + policy.jitter * (2 * chance() - 1)), LONGEST_DELAY)
 
 
 def _used(policy: RetryPolicy) -> str:

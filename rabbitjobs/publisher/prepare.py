@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from rabbitjobs.clock import now, uuid7
-from rabbitjobs.errors import ArgumentsRefused, TooLarge
+from rabbitjobs.errors import TooLarge
 from rabbitjobs.job.call import Call, Options
-from rabbitjobs.message.codec import SHORT_BYTES, encode
+from rabbitjobs.message.codec import encode
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology import routes
 from rabbitjobs.topology.model import TopologySpec
@@ -22,10 +22,6 @@ def envelope_of(call: Call, spec: TopologySpec, *, app_id: str | None = None) ->
     definition, options = call.definition, call.options
     queue = options.queue or definition.queue
     job_id = options.id or uuid7()
-    if len(job_id.encode()) > SHORT_BYTES:
-        raise ArgumentsRefused(
-            f"expected an id of at most {SHORT_BYTES} bytes", job=definition.name
-        )
     if len(call.body) > MAX_BODY_BYTES:
         raise TooLarge(
             f"expected arguments of at most {MAX_BODY_BYTES} bytes as JSON, got {len(call.body)}; "

@@ -75,29 +75,38 @@ class Publisher:
         """Publish and wait for the confirm; see ``Job.send`` for what it raises."""
         refuse_in_loop("send", "asend")
         envelope = self._envelope(call)
+        outgoing = self._outgoing(envelope)
+        if call.options.tx is not None:
+            self._outbox(call.options.tx, envelope)
+            return self._handle(call, envelope)
         taken = self._claim(call, envelope)
         if taken is not None:
             return taken
-        if call.options.tx is not None:
-            self._outbox(call.options.tx, envelope)
-        else:
-            self._checked(
-                call, envelope, self.publish(self._outgoing(envelope), self._timeout(call))
-            )
+        outcome = self.publish(outgoing, self._timeout(call))
+        error = self._error(envelope, outcome)
+        if error is not None:
+            if _certain(outcome):
+                self._let_go(call, envelope)
+            raise error
         return self._handle(call, envelope)
 
     async def asend(self, call: Call) -> JobHandle[Any]:
         """The a-twin of ``send``. A transaction (``tx=``) must be a synchronous one."""
         envelope = self._envelope(call)
+        outgoing = self._outgoing(envelope)
+        if call.options.tx is not None:
+            self._outbox(call.options.tx, envelope)
+            return self._handle(call, envelope)
         if call.options.unique is not None:
             taken = await asyncio.to_thread(self._claim, call, envelope)
             if taken is not None:
                 return taken
-        if call.options.tx is not None:
-            self._outbox(call.options.tx, envelope)
-        else:
-            outcome = await self.apublish(self._outgoing(envelope), self._timeout(call))
-            self._checked(call, envelope, outcome)
+        outcome = await self.apublish(outgoing, self._timeout(call))
+        error = self._error(envelope, outcome)
+        if error is not None:
+            if call.options.unique is not None and _certain(outcome):
+                await asyncio.to_thread(self._let_go, call, envelope)
+            raise error
         return self._handle(call, envelope)
 
     # --- many -----------------------------------------------------------------------------------
@@ -137,7 +146,7 @@ class Publisher:
         return call, envelope, future
 
     def _finish(self, call: Call, envelope: Envelope, waiting: Future[Outcome]) -> Sent:
-        error = self._error(call, envelope, waiting.result())
+        error = self._error(envelope, waiting.result())
         return Sent(self._handle(call, envelope), error)
 
     # --- raw ------------------------------------------------------------------------------------
@@ -198,17 +207,14 @@ class Publisher:
             return None
         return self._handle(call, msgspec.structs.replace(envelope, id=holder))
 
-    def _error(self, call: Call, envelope: Envelope, outcome: Outcome) -> SendError | None:
-        return error_of(outcome, queue=envelope.queue, job=envelope.job, job_id=envelope.id)
-
-    def _checked(self, call: Call, envelope: Envelope, outcome: Outcome) -> None:
-        error = self._error(call, envelope, outcome)
-        if error is None:
-            return
+    def _let_go(self, call: Call, envelope: Envelope) -> None:
+        """Free the unique key of a job that was certainly not sent."""
         keys = self._unique() if call.options.unique is not None else None
-        if keys is not None and not isinstance(outcome, Unknown):
+        if keys is not None:
             keys.release(call.options.unique or "", envelope)
-        raise error
+
+    def _error(self, envelope: Envelope, outcome: Outcome) -> SendError | None:
+        return error_of(outcome, queue=envelope.queue, job=envelope.job, job_id=envelope.id)
 
     def _handle(self, call: Call, envelope: Envelope) -> JobHandle[Any]:
         arguments = call.definition.arguments
@@ -220,3 +226,7 @@ class Publisher:
             job=envelope.job,
             queue=envelope.queue,
         )
+
+
+def _certain(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Unknown)

@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
         "do pip install 'rabbitjobs[aio-pika]'"
     ) from error
 
-from pamqp import base
+from pamqp.base import Frame
 
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
@@ -212,7 +212,7 @@ class AioPikaWire:
             raise ConnectionLost("expected an open connection to the broker, got none")
         return await open_channel(self._connection)
 
-    async def _ask(self, request: base.Frame) -> Any:
+    async def _ask(self, request: Frame) -> Any:
         """One RPC on a throwaway channel, because a refusal closes it."""
         channel = await self._channel()
         try:

@@ -10,7 +10,7 @@ from typing import Protocol
 import tenacity
 
 from rabbitjobs.broker.url import Address
-from rabbitjobs.errors import ConnectionLost
+from rabbitjobs.errors import BrokerError, ConnectionLost
 from rabbitjobs.wire.protocol import Wire
 
 CONNECT_SECONDS = 10.0
@@ -53,6 +53,7 @@ class Link:
         self._pause = tenacity.wait_random_exponential(multiplier=0.25, max=longest_pause)
         self._task: asyncio.Task[None] | None = None
         self._lost: asyncio.Future[str] | None = None
+        self._newest: Wire | None = None
         self.wire: Wire | None = None
         self.generation = 0
         self.blocked = False
@@ -114,7 +115,8 @@ class Link:
         raise AssertionError("unreachable: the retrying above has no stop")
 
     async def _open(self, address: Address) -> Wire:
-        wire = self._make_wire()
+        wire = self._newest = self._make_wire()
+        self.blocked = False
         lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def closed(reason: str) -> None:
@@ -122,11 +124,11 @@ class Link:
                 lost.set_result(reason)
 
         wire.closed = closed
-        wire.blocked = self._on_blocked
+        wire.blocked = lambda blocked: self._on_blocked(wire, blocked)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await wire.open(address, name=self._name)
-        except (TimeoutError, ConnectionLost, OSError) as error:
+        except (TimeoutError, BrokerError, OSError, UnicodeError) as error:
             await wire.close()
             text = str(error) or f"no answer from {address} within {CONNECT_SECONDS:.0f} s"
             self._tell_down(text)
@@ -135,10 +137,12 @@ class Link:
         return wire
 
     def _up(self, wire: Wire) -> None:
-        self.wire, self.trouble, self.blocked = wire, None, False
+        self.wire, self.trouble = wire, None
         self.generation += 1
         for listener in tuple(self._listeners):
             listener.link_up(wire, self.generation)
+            if self.blocked:  # the alarm was told before the connection was complete
+                listener.link_blocked(True)
 
     def _down(self, reason: str) -> None:
         self.wire = None
@@ -149,7 +153,9 @@ class Link:
         for listener in tuple(self._listeners):
             listener.link_down(reason)
 
-    def _on_blocked(self, blocked: bool) -> None:
+    def _on_blocked(self, wire: Wire, blocked: bool) -> None:
+        if wire is not self._newest:
+            return  # an earlier connection that is still being closed
         self.blocked = blocked
         for listener in tuple(self._listeners):
             listener.link_blocked(blocked)

@@ -15,22 +15,34 @@ class Mailbox:
     so only the first call of a batch wakes the loop, and the rest ride along.
     """
 
-    __slots__ = ("_awake", "_calls", "_loop")
+    __slots__ = ("_awake", "_calls", "_closed", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._awake = False
+        self._closed = False
 
     def post(self, call: Callable[..., object], *args: Any) -> None:
-        """Run ``call(*args)`` on the loop soon. Dropped silently once the loop is closed."""
+        """Run ``call(*args)`` on the loop soon. Dropped silently once the loop is closed.
+
+        After ``close`` it runs at once, in the caller's thread.
+        """
         self._calls.append((call, args))
-        if not self._awake:
+        if self._closed:
+            self._run()
+        elif not self._awake:
             self._awake = True
             try:
                 self._loop.call_soon_threadsafe(self._run)
             except RuntimeError:  # the loop is closed: nobody is left to hear it
                 self._calls.clear()
+
+    def close(self) -> None:
+        """Run what was posted and found no loop any more; call it when the loop is closed."""
+        # The flag first: whoever posts after it runs the call, whoever posted before is seen here.
+        self._closed = True
+        self._run()
 
     def _run(self) -> None:
         # The flag falls before the count is taken: a post in between wakes the loop once more
@@ -38,7 +50,10 @@ class Mailbox:
         self._awake = False
         calls = self._calls
         for _ in range(len(calls)):
-            call, args = calls.popleft()
+            try:
+                call, args = calls.popleft()
+            except IndexError:  # closed, and another thread was quicker
+                return
             try:
                 call(*args)
             except Exception as error:  # one caller's fault must not swallow its neighbours' calls

@@ -27,6 +27,9 @@ from rabbitjobs.wire.protocol import (
 )
 
 SWEEP_SECONDS = 0.1
+# A connection on which nothing was confirmed for this long, though something waits, is given up.
+# Shorter deadlines of single callers must not cut off everybody else.
+SILENT_SECONDS = 5.0
 _prefix = os.urandom(9).hex()
 _counter = itertools.count(1)
 
@@ -45,7 +48,7 @@ def fresh_message_id() -> str:
 
 
 class _Entry:
-    __slots__ = ("deadline", "done", "message", "written")
+    __slots__ = ("deadline", "done", "lost", "message", "unsure", "written")
 
     def __init__(
         self, message: Outgoing, deadline: float, done: Callable[[Outcome], None] | None
@@ -53,7 +56,10 @@ class _Entry:
         self.message = message
         self.deadline = deadline
         self.done = done
-        self.written = False
+        self.written = 0.0
+        # An earlier try of it may be stored: with the channel that closed, or with the connection.
+        self.unsure = False
+        self.lost = False
 
 
 def _renamed(message: Outgoing) -> Outgoing:
@@ -72,10 +78,15 @@ class Outbound:
         self._flying: set[_Entry] = set()
         self._sweeping = False
         self._blocked = False
+        self._closed = False
+        self._heard = 0.0
         link.listen(self)
 
     def publish(self, message: Outgoing, timeout: float, done: Callable[[Outcome], None]) -> None:
         """Publish within ``timeout`` seconds; ``done`` is called exactly once with the outcome."""
+        if self._closed:
+            done(Rejected("unavailable", "the connections of this process were closed"))
+            return
         loop = asyncio.get_running_loop()
         if message.properties.message_id is None:
             message = _renamed(message)
@@ -92,6 +103,15 @@ class Outbound:
         """Publish an event: dropped when there is no connection, its outcome is not looked at."""
         if self._wire is not None and not self._blocked:
             self._wire.publish(message, lambda _: None)
+
+    def close(self) -> None:
+        """Tell everybody who still waits; called when the link has been closed."""
+        self._closed, self._wire = True, None
+        for entry in (*self._waiting, *self._suspects, *self._flying):
+            self._finish(entry, self._too_late(entry))
+        self._waiting.clear()
+        self._suspects.clear()
+        self._flying.clear()
 
     @property
     def idle(self) -> bool:
@@ -115,28 +135,31 @@ class Outbound:
 
     def _write(self, entry: _Entry) -> None:
         assert self._wire is not None
-        entry.written = True
+        entry.written = asyncio.get_running_loop().time()
         self._flying.add(entry)
         self._wire.publish(entry.message, lambda outcome: self._outcome(entry, outcome))
 
     def _outcome(self, entry: _Entry, outcome: Outcome) -> None:
         self._flying.discard(entry)
-        if entry.done is None:
+        self._heard = asyncio.get_running_loop().time()
+        if entry.done is None or self._closed:
             return  # its deadline has passed, the caller has been told
         if isinstance(outcome, Confirmed):
             self._finish(entry, outcome)
         elif isinstance(outcome, Unknown):
-            self._again(entry, self._suspects if outcome.channel else self._waiting)
+            self._again(entry, outcome)
         elif outcome.reason == "unavailable":
             self._waiting.append(entry)
         else:
-            self._finish(entry, outcome)
+            self._finish(entry, _rejected(entry, outcome))
         if self._suspects or self._waiting:
             self._pump()
 
-    def _again(self, entry: _Entry, where: deque[_Entry]) -> None:
+    def _again(self, entry: _Entry, outcome: Unknown) -> None:
         entry.message = _renamed(entry.message)
-        where.append(entry)
+        entry.unsure = True
+        entry.lost = entry.lost or not outcome.channel
+        (self._suspects if outcome.channel else self._waiting).append(entry)
 
     def _finish(self, entry: _Entry, outcome: Outcome) -> None:
         done, entry.done = entry.done, None
@@ -163,18 +186,35 @@ class Outbound:
                 self._finish(entry, self._too_late(entry))
         silent = [entry for entry in self._flying if entry.deadline <= now]
         for entry in silent:
-            self._flying.discard(entry)
             self._finish(entry, self._too_late(entry))
-        if silent and not self._blocked:
-            self._link.renew("no confirm within the deadline")
+            self._flying.discard(entry)
+        if silent:
+            self._on_silence(silent, now)
         if self.idle:
             self._sweeping = False
         else:
             loop.call_later(SWEEP_SECONDS, self._sweep)
 
+    def _on_silence(self, silent: list[_Entry], now: float) -> None:
+        waited = max(now - max(entry.written, self._heard) for entry in silent)
+        if waited >= SILENT_SECONDS and not self._blocked:
+            self._link.renew(f"nothing was confirmed for {waited:.0f} s")
+        else:
+            self._pump()
+
     def _too_late(self, entry: _Entry) -> Outcome:
-        if entry.written:
+        if entry.unsure or entry in self._flying:
             return Unknown("no confirm came within the deadline")
         if self._blocked:
             return Rejected("blocked", "a memory or disk alarm of the broker blocks publishing")
         return Rejected("unavailable", self._link.trouble or "no connection within the deadline")
+
+
+def _rejected(entry: _Entry, outcome: Rejected) -> Outcome:
+    """A rejection is certain only if no earlier try of the same message may be stored.
+
+    A message that is refused alone is the one that closed the channel before.
+    """
+    if not entry.unsure or (outcome.reason == "refused" and not entry.lost):
+        return outcome
+    return Unknown(f"an earlier try got no answer, and the last was rejected: {outcome.text}")

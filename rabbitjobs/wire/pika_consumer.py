@@ -72,7 +72,8 @@ class PikaConsumer:
     async def cancel(self) -> None:
         """Stop deliveries."""
         self._cancelled = ignore
-        channel, tag = self._channel, self._tag
+        tag = self._tag
+        channel: Any = self._channel
         if not channel.is_open or tag not in channel.consumer_tags:
             return
 

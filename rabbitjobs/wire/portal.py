@@ -63,3 +63,4 @@ class Portal:
             self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         finally:
             self.loop.close()
+            self._mailbox.close()

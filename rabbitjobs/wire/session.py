@@ -54,6 +54,9 @@ class Session:
         self.portal.close()
 
     async def _close(self) -> None:
-        await self.publishing.close()
+        try:
+            await self.publishing.close()
+        finally:
+            self.outbound.close()
         if self._consuming_started:
             await self.consuming.close()

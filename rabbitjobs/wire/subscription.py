@@ -19,6 +19,10 @@ from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
 
 # A settled message behind a slow one is acked by itself after this long at the latest.
 HOLD_SECONDS = 0.05
+# A consumer that is taken away sooner than this after its start must not be started in a hot loop.
+SHORT_LIFE_SECONDS = 2.0
+# What the broker gets to answer when this process stops.
+STOP_SECONDS = 5.0
 
 State = Literal["waiting", "consuming", "failed", "stopped"]
 
@@ -56,6 +60,7 @@ class Subscription:
         self._consumer: Consumer | None = None
         self._window = AckWindow()
         self._epoch = 0
+        self._since = 0.0
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._flush_soon = False
@@ -85,7 +90,9 @@ class Subscription:
         self._consumer = None
         self._window = AckWindow()
 
-    async def _attach(self, wire: Wire) -> None:
+    async def _attach(self, wire: Wire, *, after: float = 0.0) -> None:
+        if after:
+            await asyncio.sleep(after)
         retrying = tenacity.AsyncRetrying(
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
             retry=tenacity.retry_if_exception_type(ChannelClosed),
@@ -113,7 +120,9 @@ class Subscription:
             raise
         if epoch == self._epoch:
             self._consumer = consumer
+            self._since = asyncio.get_running_loop().time()
             self._changed("consuming", "")
+            self._flush()  # what was settled before the broker's answer came
 
     def _on_delivery(self, delivery: Delivery, epoch: int) -> None:
         if epoch == self._epoch:
@@ -126,7 +135,10 @@ class Subscription:
         self._forget()
         if wire is self._link.wire:
             self._changed("failed", reason)
-            self._task = asyncio.get_running_loop().create_task(self._attach(wire))
+            loop = asyncio.get_running_loop()
+            short = loop.time() - self._since < SHORT_LIFE_SECONDS
+            pause = SHORT_LIFE_SECONDS / 2 if short else 0.0
+            self._task = loop.create_task(self._attach(wire, after=pause))
 
     def ack(self, handed: Handed) -> None:
         """The job is settled. An ack from an earlier epoch does nothing: it came back already."""
@@ -173,8 +185,9 @@ class Subscription:
             self._task.cancel()
         if self._consumer is not None:
             try:
-                await self._consumer.cancel()
-            except (ConnectionLost, ChannelClosed):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._consumer.cancel()
+            except (ConnectionLost, ChannelClosed, TimeoutError):
                 self._forget()
 
     async def finish(self) -> None:
@@ -188,9 +201,10 @@ class Subscription:
             self._flush()
             self._flush_rest()
             try:
-                await consumer.sync()
-                await consumer.close()
-            except (ConnectionLost, ChannelClosed):
-                pass
+                async with asyncio.timeout(STOP_SECONDS):
+                    await consumer.sync()
+                    await consumer.close()
+            except (ConnectionLost, ChannelClosed, TimeoutError):
+                pass  # what was not acked comes again
         self._forget()
         self._changed("stopped", "")

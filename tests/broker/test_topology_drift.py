@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import pika
 import pytest
-from topology_bench import Bench, bench
 
 from rabbitjobs.broker.url import Secret
 from rabbitjobs.errors import TopologyMismatch, TopologyRefused
@@ -17,6 +16,7 @@ from rabbitjobs.topology.config import loads
 from rabbitjobs.topology.drift import Finding, find_drift
 from rabbitjobs.topology.live import read_live
 from rabbitjobs.topology.permissions import grant
+from tests.broker.topology_bench import Bench, bench
 
 SHOP = """
 version: 1

@@ -6,8 +6,9 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -41,7 +42,7 @@ def blocks(page: Path, mark: str, language: str) -> list[str]:
     return re.findall(pattern, page.read_text(), re.DOTALL)
 
 
-def marked(mark: str, language: str) -> Sequence[object]:
+def marked(mark: str, language: str) -> list[object]:
     """All marked blocks of all pages, as pytest parameters."""
     return [
         pytest.param(text, id=f"{page.stem}-{place}")
@@ -77,7 +78,7 @@ def test_a_program_of_the_guides_runs(text: str, tmp_path: Path) -> None:
     )
 
 
-def commands() -> Sequence[object]:
+def commands() -> list[Any]:
     """Every `$ rabbitjobs ...` line of every page."""
     found = []
     for page in PAGES:
@@ -127,7 +128,7 @@ def test_the_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
     assert "3 passed" in ran.stdout
 
 
-def links() -> Sequence[object]:
+def links() -> list[object]:
     """Every relative link of every page."""
     return [
         pytest.param(page, target, id=f"{page.stem}: {target}")

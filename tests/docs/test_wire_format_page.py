@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.docs.conftest import ROOT, Reader
+from tests.docs.reader import ROOT, Reader
 
 PAGE = ROOT / "docs" / "wire-format.md"
 
