@@ -98,7 +98,8 @@ def wait_for_rest(
 def reckon(stage: Stage, orders: Sequence[int], screen: Screen) -> bool:
     """Add everything up, show it, and say whether it holds."""
     states = audit.read_states(stage.store)
-    ledger = audit.reckon(orders, states, audit.look_around(stage.folder), stage.held())
+    world = audit.look_around(stage.folder, stage.ignored())
+    ledger = audit.reckon(orders, states, world, stage.held())
     screen.show(ledger)
     return ledger.holds
 

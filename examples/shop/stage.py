@@ -77,6 +77,11 @@ class Stage:
         """The exact number of messages that the broker holds, by queue."""
         return {name: self.node.messages_total("/", name) for name in self._queues}
 
+    def ignored(self) -> list[str]:
+        """The ids of the jobs whose record the broker keeps in its window of ignored jobs."""
+        peek = ("queue", "peek", "shop.ignored", "--count", "1000", "--yes", "--json")
+        return [one["id"] for one in json.loads(self.rabbitjobs(*peek))]
+
     @cached_property
     def _queues(self) -> list[str]:
         return self.node.rabbitmqctl("list_queues", "name", "--no-table-headers").split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def test_an_interrupted_demo_clears_its_stage_away(tmp_path: Path, number: signa
     with _start(tmp_path) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
-            if " done" in line:
+            if re.search("order [1-9][0-9]* done", line):
                 break
         demo.send_signal(number)
         told = demo.stdout.read()
