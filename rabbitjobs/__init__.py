@@ -38,7 +38,7 @@ _HOMES = {
     "current": "consumer.context",
     "rules": "policy.rules",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # noqa: PLE0605
 __version__ = "0.1.0"
 
 

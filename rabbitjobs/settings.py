@@ -82,9 +82,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
     return settings
 
 
-def _topology(
-    path: Path, env: Mapping[str, str], problems: list[Problem]
-) -> TopologySpec | None:
+def _topology(path: Path, env: Mapping[str, str], problems: list[Problem]) -> TopologySpec | None:
     if not path.is_file():
         return None
     from rabbitjobs.topology.config import load as load_topology
@@ -136,7 +134,9 @@ def _of_file(
         no_store=store_url == NO_STORE if store_url else known.no_store,
         keep=results.child("keep").duration(_KEEP, least=_SECOND, most=_YEARS),
         grace=_part(top, "worker", "grace").duration(_GRACE, least=timedelta(), most=_DAY),
-        deadline=_part(top, "publisher", "deadline").duration(_DEADLINE, least=_SECOND / 10, most=_DAY),
+        deadline=_part(top, "publisher", "deadline").duration(
+            _DEADLINE, least=_SECOND / 10, most=_DAY
+        ),
         notify=_notify(top.child("notify")),
     )
     problems.extend(document.problems)

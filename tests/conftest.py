@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -62,3 +62,19 @@ def vhost(broker: Broker) -> Iterator[Vhost]:
 def broker_url(vhost: Vhost) -> str:
     """The AMQP URL of a fresh vhost."""
     return vhost.url
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Captured output that is not UTF-8 must not end a worker process of pytest-xdist."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
+
+
+@pytest.fixture
+def management_url(broker: Broker) -> str:
+    """The management HTTP API of the broker under test, with user and password in it."""
+    return broker.management_url

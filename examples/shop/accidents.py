@@ -12,7 +12,7 @@ Counts = Mapping[str, Counter[str]]
 
 @dataclass(slots=True)
 class Accident:
-    """Happens once, when ``done`` jobs of ``kind`` have succeeded; passes after ``lasts`` seconds."""
+    """Happens once, when ``done`` jobs of ``kind`` have succeeded; lasts ``lasts`` seconds."""
 
     kind: str
     done: int

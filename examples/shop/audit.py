@@ -22,19 +22,24 @@ DONE = "succeeded"
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The traces that the shop's jobs leave outside: one order number for each."""
+    """The traces that the shop's jobs leave outside: one order number for each.
+
+    ``ignored`` are the records of ignored jobs that the broker keeps for a while.
+    """
 
     mails: list[int]
     invoices: list[int]
     parcels: list[int]
+    ignored: list[int]
 
 
-def look_around(folder: Path) -> World:
-    """Read the spools of the two servers and the folder of invoices."""
+def look_around(folder: Path, ignored: Iterable[str]) -> World:
+    """Read the spools of the two servers and the folder of invoices; ``ignored`` are job ids."""
     return World(
         mails=mail_server.received(folder),
         invoices=[int(file.stem) for file in (folder / "invoices").glob("[0-9]*.png")],
         parcels=fulfilment_server.shipped(folder),
+        ignored=[_number(one) for one in ignored],
     )
 
 
@@ -60,7 +65,7 @@ def _query(store: Path, text: str) -> list[tuple[str, str]]:
 
 
 def sent_jobs(orders: Iterable[int], states: Mapping[str, str]) -> dict[str, list[str]]:
-    """Every job that was sent, by kind: the orders by us, the rest by each order that was placed."""
+    """Every job that was sent, by kind: the orders by us, the rest by each placed order."""
     orders = list(orders)
     placed = [number for number in orders if states.get(job_id(number, "order")) == DONE]
     return {
@@ -90,29 +95,32 @@ def reckon(
 ) -> Ledger:
     """Add everything up. ``held`` are the broker's exact counts by queue.
 
-    Only the window of ignored jobs may still hold messages, one for each ignored job.
+    Only the window of ignored jobs may still hold messages: those that we have looked at.
     """
     sent = sent_jobs(orders, states)
     known = {kind: {one: s for one, s in states.items() if _kind(one) == kind} for kind in KINDS}
-    ignored = sum(state == "ignored" for state in states.values())
     return Ledger(
         jobs={kind: balance(sent[kind], known[kind]) for kind in KINDS},
         world=[
             _compare("mails received", "mail", states, world.mails),
             _compare("invoices on disk", "invoice", states, world.invoices),
             _compare("parcels booked", "parcel", states, world.parcels),
+            _compare("records of ignored", "mail", states, world.ignored, done="ignored"),
         ],
         broker=[
-            Left(queue, ignored if queue.endswith(".ignored") else 0, messages)
+            Left(queue, len(world.ignored) if queue.endswith(".ignored") else 0, messages)
             for queue, messages in sorted(held.items())
         ],
     )
 
 
-def _compare(what: str, kind: str, states: Mapping[str, str], seen: list[int]) -> Outside:
+def _compare(
+    what: str, kind: str, states: Mapping[str, str], seen: list[int], done: str = DONE
+) -> Outside:
     of_kind = {_number(one): state for one, state in states.items() if _kind(one) == kind}
-    done = [number for number, state in of_kind.items() if state == DONE]
-    return outside(what, done, seen, [n for n, state in of_kind.items() if state == "in-review"])
+    numbers = [number for number, state in of_kind.items() if state == done]
+    on_desk = [number for number, state in of_kind.items() if state == "in-review"]
+    return outside(what, numbers, seen, on_desk)
 
 
 def _kind(one: str) -> str:

@@ -3,9 +3,9 @@
     python -m examples.shop.demo            (about a minute; exit 0 only when the ledger balances)
 
 It starts a private RabbitMQ, a mail server that greylists, refuses and is killed once, a carrier
-that is down for a while, and the shop's workers, two of which are killed with SIGKILL in the middle.
-It publishes every order, waits until each job rests, adds everything up, and then sits down at the
-review desk.
+that is down for a while, and the shop's workers, two of which are killed with SIGKILL in the
+middle. It publishes every order, waits until each job rests, adds everything up, and then sits down
+at the review desk.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def wait_for_rest(
 def reckon(stage: Stage, orders: Sequence[int], screen: Screen) -> bool:
     """Add everything up, show it, and say whether it holds."""
     states = audit.read_states(stage.store)
-    ledger = audit.reckon(orders, states, audit.look_around(stage.folder), stage.held())
+    world = audit.look_around(stage.folder, stage.ignored())
+    ledger = audit.reckon(orders, states, world, stage.held())
     screen.show(ledger)
     return ledger.holds
 

@@ -34,20 +34,24 @@ def visit(stage: Stage, screen: Screen) -> list[str]:
     listed = stage.rabbitjobs("review", "list", "--limit", "1000", "--json")
     cases = json.loads(listed)["cases"]
     screen.say(f"{len(cases)} cases wait on the review desk; we handle some of them by command:")
-    price, dear, many = (find(cases, text)[0] for text in ("price", "for one CD", "27 CDs"))
-    unreadable = find(cases, "expected customer")[0]
-    handled = [price, dear, many, unreadable, *find(cases, GARBLED)]
+    handled: list[Found] = []
 
-    screen.quote(stage.rabbitjobs("review", "show", price.case), lines=9)
-    _run(stage, screen, "review", "edit", price.case, editor=_editor(" 0.00", "14.37"))
-    _run(stage, screen, "review", "edit", dear.case, editor=_editor("{}", '{"approved": true}'))
-    reason = ("--reason", "the shop's buyer was called")
-    _run(stage, screen, "review", "resolve", many.case, "--result", '"sold by hand"', *reason)
-    why = ("--reason", "the column names are no order")
-    _run(stage, screen, "review", "discard", unreadable.case, *why)
-    again = [one.case for one in find(cases, GARBLED)]
-    if again:
-        _run(stage, screen, "review", "retry", *again)
+    def handle(text: str, *command: str, editor: str | None = None, many: bool = False) -> None:
+        found = find(cases, text)[: None if many else 1]
+        if found:
+            action, *options = command
+            ids = [one.case for one in found]
+            _run(stage, screen, "review", action, *ids, *options, editor=editor)
+            handled.extend(found)
+
+    for price in find(cases, "price")[:1]:
+        screen.quote(stage.rabbitjobs("review", "show", price.case), lines=9)
+    handle("price", "edit", editor=_editor(" 0.00", "14.37"))
+    handle("for one CD", "edit", editor=_editor("{}", '{"approved": true}'))
+    called = "the buyer was called"
+    handle("27 CDs", "resolve", "--result", '"sold by hand"', "--reason", called)
+    handle("expected customer", "discard", "--reason", "the column names are no order")
+    handle(GARBLED, "retry", many=True)
     return [one.job_id for one in handled][:SHOWN]
 
 

@@ -1,7 +1,7 @@
 """A stand-in for the person at the keyboard: an $EDITOR that mends one order.
 
-``rabbitjobs review edit`` opens $EDITOR on the job's arguments; this one replaces a text in the file
-by another, as a person would: python -m examples.shop.editor OLD NEW FILE
+``rabbitjobs review edit`` opens $EDITOR on the job's arguments; this one replaces a text in the
+file by another, as a person would: python -m examples.shop.editor OLD NEW FILE
 """
 
 from __future__ import annotations

@@ -125,5 +125,9 @@ class Ledger:
     @property
     def holds(self) -> bool:
         """Whether every sum holds; an empty ledger does not."""
-        sums = (*self.jobs.values(), *self.world, *self.broker)
-        return bool(self.jobs) and all(one.holds for one in sums)
+        broken = (
+            *(one for one in self.jobs.values() if not one.holds),
+            *(one for one in self.world if not one.holds),
+            *(one for one in self.broker if not one.holds),
+        )
+        return bool(self.jobs) and not broken

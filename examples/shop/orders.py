@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def read_records(path: Path = DATA, limit: int | None = None) -> list[tuple[int,
 
 
 def parse(number: int, record: str) -> Order:
-    """Read one raw record. Raises ``MalformedOrder``, saying what was expected, if it is no order."""
+    """Read one raw record. Raises ``MalformedOrder``, which says what was expected."""
     fields = record.split()
     if len(fields) != 4:
         raise MalformedOrder(f"expected 4 fields, got {len(fields)} in {record!r}")
@@ -70,7 +70,7 @@ def parse(number: int, record: str) -> Order:
         return Order(
             number=number,
             customer=int(fields[0]),
-            day=datetime.strptime(fields[1], "%Y%m%d").date(),
+            day=date.fromisoformat(fields[1]),
             cds=int(fields[2]),
             total=Decimal(fields[3]),
         )

@@ -75,7 +75,7 @@ class Processes:
         return child.pid
 
     def stop(self, name: str) -> int:
-        """End one process with SIGTERM (after a grace period with SIGKILL); returns its exit code."""
+        """End one process by SIGTERM (by SIGKILL after a grace period); returns its exit code."""
         return _end(self._running.pop(name))
 
     def stop_all(self) -> None:

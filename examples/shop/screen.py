@@ -15,6 +15,7 @@ from rich.table import Table
 from examples.shop.ledger import RESTING, Ledger
 
 BETWEEN_LINES = 2.0
+INDENT = " " * 11
 WIDTH = 132  # where no terminal says its own
 MOVING = ("running", "retrying")
 
@@ -48,7 +49,7 @@ class Screen:
     def quote(self, text: str, lines: int) -> None:
         """Print the first lines of what a command printed, indented."""
         for line in text.splitlines()[:lines]:
-            self.console.print(f"           {line}", markup=False, overflow="ellipsis", no_wrap=True)
+            self.console.print(f"{INDENT}{line}", markup=False, overflow="ellipsis", no_wrap=True)
 
     def progress(self, orders: int, counts: Mapping[str, Counter[str]]) -> None:
         """Show how many jobs of each kind are where."""

@@ -1,4 +1,4 @@
-"""The stage: a folder, a private RabbitMQ, two servers and the environment that ties them together."""
+"""The stage: a folder, a private RabbitMQ, two servers and what ties them together."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Stage:
         self.processes.start(WORKERS, "rabbitjobs", "--log-format", "json", "run")
 
     def kill_a_worker(self, queue: str) -> int:
-        """Kill -9 the process that consumes a queue; returns its pid. The supervisor replaces it."""
+        """Kill -9 the process that consumes a queue; returns its pid. It will be replaced."""
         pid = worker_pid((self.folder / f"{WORKERS}.log").read_text(), queue)
         os.kill(pid, signal.SIGKILL)
         return pid
@@ -76,6 +76,11 @@ class Stage:
     def held(self) -> dict[str, int]:
         """The exact number of messages that the broker holds, by queue."""
         return {name: self.node.messages_total("/", name) for name in self._queues}
+
+    def ignored(self) -> list[str]:
+        """The ids of the jobs whose record the broker keeps in its window of ignored jobs."""
+        peek = ("queue", "peek", "shop.ignored", "--count", "1000", "--yes", "--json")
+        return [one["id"] for one in json.loads(self.rabbitjobs(*peek))]
 
     @cached_property
     def _queues(self) -> list[str]:
@@ -102,7 +107,7 @@ def start_carrier(processes: Processes, folder: Path) -> int:
 
 
 def environment(folder: Path, node: Node) -> dict[str, str]:
-    """What the shop's processes find in their environment: our broker and store, never the user's."""
+    """What the shop's processes find there: our broker and store, never the user's."""
     return os.environ | {
         "PYTHONPATH": str(ROOT),
         "RABBITJOBS_URL": node.url,

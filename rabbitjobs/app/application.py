@@ -69,10 +69,10 @@ class RabbitJobs:
         self._publisher = Publisher(
             spec=lambda: self.spec,
             session=self._session,
-            results=lambda: self.parts.backend,
+            results=self.parts.results,
             unique=lambda: self.parts.unique,
-            outbox=lambda tx, envelope: self.parts.put_outbox(tx, envelope),
-            deadline=lambda: self.settings.deadline.total_seconds(),
+            outbox=self.parts.put_outbox,
+            deadline=lambda: self.settings.deadline.total_seconds(),  # noqa: PLW0108  # read at use
             app_id=namespace,
             check_on_done=self.parts.check_on_done,
         )

@@ -22,16 +22,16 @@ def make_desk(app: RabbitJobs, store: Store) -> Desk:
         outcome = app.publisher.publish(
             outgoing_of_row(row, app.spec), app.settings.deadline.total_seconds()
         )
-        error = error_of(
-            outcome, queue=row.queue, job=row.envelope.job, job_id=row.envelope.id
-        )
+        error = error_of(outcome, queue=row.queue, job=row.envelope.job, job_id=row.envelope.id)
         if error is not None:
             raise error
 
     def validate(job: str, body: bytes) -> None:
         definition = app.registry.get(job)
         if definition is None or definition.arguments is None:
-            raise UnknownJob("expected the job's code to check its arguments, got none; use --app", job=job)
+            raise UnknownJob(
+                "expected the job's code to check its arguments, got none; use --app", job=job
+            )
         definition.arguments.decode(body)
 
     return Desk(store, publish, validate, keep=app.settings.keep.total_seconds())

@@ -131,7 +131,12 @@ class NotifyRole:
         except Undecodable as error:
             spec = self._app.spec
             settlement = quarantined(
-                delivery.properties, delivery.body, delivery.raw, error.text, self._consumer.queue, spec
+                delivery.properties,
+                delivery.body,
+                delivery.raw,
+                error.text,
+                self._consumer.queue,
+                spec,
             )
             for outgoing in settlement.sends:
                 await self._app.publisher.confirmed(outgoing)
@@ -155,7 +160,11 @@ class NotifyRole:
 
 def _review_queues(app: RabbitJobs) -> list[str]:
     spec = app.spec
-    own = [names.review_queue(spec.namespace, one.name) for one in spec.queues.values() if one.review_own]
+    own = [
+        names.review_queue(spec.namespace, one.name)
+        for one in spec.queues.values()
+        if one.review_own
+    ]
     return [names.review_queue(spec.namespace), *own]
 
 

@@ -142,6 +142,10 @@ class Parts:
                 self._backend = SqlBackend(store)
             return self._backend
 
+    def results(self) -> SqlBackend | None:
+        """Where handles read; a call, because the store may be none."""
+        return self.backend
+
     @property
     def unique(self) -> UniqueKeys | None:
         """Unique keys on the store."""
@@ -162,7 +166,7 @@ class Parts:
             raise StoreError("expected a store for tx=, got none; set store.url")
         from rabbitjobs.store import outbox
 
-        outbox.put(transaction, envelope, namespace=store.namespace)
+        outbox.put(transaction, store.namespace, envelope)
 
     @property
     def desk(self) -> Desk:

@@ -45,7 +45,9 @@ class ConsumeRole:
         spec = app.spec
         if queue not in spec.queues:
             known = ", ".join(sorted(spec.queues))
-            raise WorkerError(f"expected a queue of the topology ({known}), got {queue!r}", queue=queue)
+            raise WorkerError(
+                f"expected a queue of the topology ({known}), got {queue!r}", queue=queue
+            )
         known_queue = spec.queues[queue]
         self.name = f"consume {queue}"
         slots = 1 if known_queue.ordered else slots or known_queue.concurrency

@@ -46,6 +46,10 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return f"RabbitMQ {self.version} ({self.kind} {self.where})"
 
+    def is_there(self) -> bool:
+        """Whether it can still be started (an image is always believed to be)."""
+        return self.kind == "image" or Path(self.where).is_dir()
+
 
 def provide(version: str | None = None, *, report: Report = lambda _line: None) -> Installation:
     """The RabbitMQ to run, installed now if need be (minutes, once for a machine).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import http.client
 import shutil
 import signal
@@ -12,10 +13,10 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import quote
 
 import msgspec
@@ -33,6 +34,13 @@ from rabbitjobs.broker.runner import make_runner
 from rabbitjobs.errors import NodeError
 
 _RECORD = "node.json"
+
+
+class Ports(NamedTuple):
+    """Where a node listens on the loopback address."""
+
+    amqp: int
+    management: int
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,13 +75,12 @@ class Node:
         self._temporary = folder is None
         self.folder = Path(folder or tempfile.mkdtemp(prefix="rabbitjobs-node-")).resolve()
         self._outlive = outlive
+        self._report = report
         self._settings = dict(settings or {})
         self._guard: subprocess.Popen[bytes] | None = None
         found = _read_record(self.folder)
         if found is None:
-            found = Record(
-                identity=new_identity(), installation=provide(version, report=report)
-            )
+            found = Record(identity=new_identity(), installation=provide(version, report=report))
         self._take(found)
 
     def _take(self, record: Record) -> None:
@@ -105,6 +112,11 @@ class Node:
         return self._record.installation
 
     @property
+    def ports(self) -> Ports:
+        """Where it listens."""
+        return Ports(self._record.identity.amqp_port, self._record.identity.http_port)
+
+    @property
     def url(self) -> str:
         """The AMQP URL of the default vhost, with the password in it: do not print it."""
         return self.vhost_url("/")
@@ -124,9 +136,21 @@ class Node:
         Ports that somebody else took meanwhile are chosen anew for a node that
         has not run before. Raises ``NodeError`` with the end of the server's log.
         """
-        if self.running:
-            return self
         deadline = time.monotonic() + timeout
+        with self._alone():
+            # Another process may have started it first, or for the first time.
+            self._take(_read_record(self.folder) or self._record)
+            if self.running:
+                self._wait_ready(deadline)
+            else:
+                self._start(deadline)
+        return self
+
+    def _start(self, deadline: float) -> None:
+        if not self.installation.is_there():
+            # Its cache was emptied, or the package removed.
+            found = provide(report=self._report)
+            self._take(Record(identity=self._record.identity, installation=found))
         for attempt in (1, 2, 3):
             self._launch()
             try:
@@ -136,12 +160,17 @@ class Node:
                 fresh = not any((self.folder / "data").iterdir()) or self._temporary
                 if attempt == 3 or "eaddrinuse" not in str(error) or not fresh:
                     raise
-                self._take(
-                    Record(identity=new_identity(), installation=self._record.installation)
-                )
+                self._take(Record(identity=new_identity(), installation=self._record.installation))
             else:
-                return self
-        return self
+                return
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process starts this node meanwhile."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def stop(self, timeout: float = 30.0) -> None:
         """End the server in order; what it confirmed is there at the next ``start``."""
@@ -305,9 +334,8 @@ class Node:
         except OSError as error:
             raise NodeError(f"expected the node to answer, got {error!r}") from error
         if status not in allowed:
-            raise NodeError(
-                f"expected {method} {path} to succeed, got {status}: {answer.decode(errors='replace')}"
-            )
+            said = answer.decode(errors="replace")
+            raise NodeError(f"expected {method} {path} to succeed, got {status}: {said}")
 
     def _request(
         self, method: str, path: str, body: bytes = b"", timeout: float = 30
@@ -361,4 +389,3 @@ def _count(vhost: str, queue: str) -> str:
             Missing -> Missing
         end.
     """
-

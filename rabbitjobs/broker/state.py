@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rabbitjobs.broker.install import Report
 from rabbitjobs.broker.node import Node
-from rabbitjobs.broker.url import parse_urls
 
 
 def node_folder() -> Path:
@@ -15,24 +15,40 @@ def node_folder() -> Path:
     return Path(state) / "rabbitjobs" / "node"
 
 
-def user_node() -> Node:
-    """The user's private node, whether it runs or not; it outlives the process that starts it."""
-    return Node(node_folder(), outlive=True)
+def user_node(*, report: Report = lambda _line: None) -> Node:
+    """The user's private node, whether it runs or not; it outlives the process that starts it.
+
+    The first call on a machine may install RabbitMQ: ``report`` gets a line for
+    each slow step. Raises ``NodeError`` when no RabbitMQ can be had.
+    """
+    return Node(node_folder(), outlive=True, report=report)
+
+
+def running_node() -> Node | None:
+    """The user's private node if it runs; nothing is installed or written."""
+    if not (node_folder() / "node.json").exists():
+        return None
+    node = user_node()
+    return node if node.running else None
 
 
 def running_url() -> str | None:
     """The AMQP URL of the user's private node, or None when it does not run."""
-    if not (node_folder() / "node.json").exists():
-        return None
-    node = Node(node_folder(), outlive=True)
-    return node.url if node.running else None
+    node = running_node()
+    return node.url if node else None
 
 
-def running_management_url(amqp_url: str) -> str | None:
-    """Where the management API is, if ``amqp_url`` is that of the user's running private node."""
-    if not (node_folder() / "node.json").exists():
+def running_management_url(url: str) -> str | None:
+    """The management API of the user's private node, if ``url`` leads to that node.
+
+    None when it does not run or ``url`` is another broker's. The answer has the
+    password in it.
+    """
+    node = running_node()
+    if node is None or _server(node.url) != _server(url):
         return None
-    node = Node(node_folder(), outlive=True)
-    # Any vhost of it: host and port tell.
-    same = parse_urls(node.url)[0].port == parse_urls(amqp_url)[0].port
-    return node.management_url if same and node.running else None
+    return node.management_url
+
+
+def _server(url: str) -> str:
+    return url.partition("://")[2].partition("?")[0].partition("/")[0]

@@ -11,8 +11,12 @@ from rabbitjobs.cli.options import CliContext
 
 @click.command()
 @click.argument("queue")
-@click.option("--slots", type=click.IntRange(min=1), help="Jobs at a time; else the queue's `concurrency`.")
-@click.option("--grace", type=float, help="Seconds to finish running jobs at SIGTERM; else the config's.")
+@click.option(
+    "--slots", type=click.IntRange(min=1), help="Jobs at a time; else the queue's `concurrency`."
+)
+@click.option(
+    "--grace", type=float, help="Seconds to finish running jobs at SIGTERM; else the config's."
+)
 @click.pass_obj
 def consume(obj: CliContext, queue: str, slots: int | None, grace: float | None) -> None:
     """Consume QUEUE in this process until SIGTERM; acks only after completion."""

@@ -11,9 +11,13 @@ import click
 
 from rabbitjobs.cli.options import CliContext
 
+SOURCES = (".py", ".yaml", ".yml", ".toml")
+
 
 @click.command()
-@click.option("--reload/--no-reload", default=True, show_default=True, help="Start anew when a file changes.")
+@click.option(
+    "--reload/--no-reload", default=True, show_default=True, help="Start anew when a file changes."
+)
 @click.option("--once", is_flag=True, hidden=True)
 @click.pass_obj
 def dev(obj: CliContext, reload: bool, once: bool) -> None:
@@ -35,7 +39,9 @@ def dev(obj: CliContext, reload: bool, once: bool) -> None:
         _keep(obj, reload=reload)
     finally:
         if node is not None:
-            click.echo("stopping the private RabbitMQ node (its messages stay on disk) ...", err=True)
+            click.echo(
+                "stopping the private RabbitMQ node (its messages stay on disk) ...", err=True
+            )
             node.stop()
 
 
@@ -50,11 +56,11 @@ def _keep(obj: CliContext, *, reload: bool) -> None:
         except KeyboardInterrupt:
             process.wait()
         return
-    from watchfiles import DefaultFilter, run_process
+    from watchfiles import Change, DefaultFilter, run_process
 
     class Sources(DefaultFilter):
-        def __call__(self, change: object, path: str) -> bool:
-            return path.endswith((".py", ".yaml", ".yml", ".toml")) and super().__call__(change, path)  # type: ignore[arg-type]
+        def __call__(self, change: Change, path: str) -> bool:
+            return path.endswith(SOURCES) and super().__call__(change, path)
 
     run_process(
         os.getcwd(),

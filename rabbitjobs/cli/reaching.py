@@ -56,11 +56,11 @@ def _hush() -> None:
 
 def _private_management(address: Address) -> str | None:
     """The management URL of the user's private node, if ``address`` is that node's."""
-    from rabbitjobs.broker.state import user_node
+    from rabbitjobs.broker.state import running_node
 
     try:
-        node = user_node()
-        if not node.running:
+        node = running_node()
+        if node is None:
             return None
         here = urlsplit(node.url)
         if (here.hostname, here.port) != (address.host, address.port):

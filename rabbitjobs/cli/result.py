@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from datetime import UTC, datetime, timedelta
@@ -25,10 +26,8 @@ def result(obj: CliContext, job_id: str, wait: timedelta | None, as_json: bool) 
     """Show job ID. Exit 0: it succeeded; 1: it ended otherwise; 3: it has not ended or is unknown."""
     handle = obj.app().handle(job_id)
     if wait is not None:
-        try:
+        with contextlib.suppress(JobFailed, ResultError):  # what there is to know is shown below
             handle.result(wait.total_seconds())
-        except (JobFailed, ResultError):
-            pass  # what there is to know is shown below
     stored = handle.info()
     shown = _plain(job_id, stored)
     if as_json:

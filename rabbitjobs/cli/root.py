@@ -45,11 +45,35 @@ class _Lazy(click.Group):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--app", "app_name", metavar="MODULE:NAME", help="The app; else RABBITJOBS_APP, the config's `app`, or pyproject.toml.")
-@click.option("--config", type=click.Path(path_type=Path), help="The config folder; else RABBITJOBS_CONFIG or ./config.")
-@click.option("--url", metavar="AMQP_URL", envvar="RABBITJOBS_CLI_URL", help="The broker's URL; else the config's, RABBITJOBS_URL, or a running private node.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
-@click.option("--log-format", type=click.Choice(["auto", "console", "json"]), default="auto", show_default=True)
+@click.option(
+    "--app",
+    "app_name",
+    metavar="MODULE:NAME",
+    help="The app; else RABBITJOBS_APP, the config's `app`, or pyproject.toml.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The config folder; else RABBITJOBS_CONFIG or ./config.",
+)
+@click.option(
+    "--url",
+    metavar="AMQP_URL",
+    envvar="RABBITJOBS_CLI_URL",
+    help="The broker's URL; else the config's, RABBITJOBS_URL, or a running private node.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "console", "json"]),
+    default="auto",
+    show_default=True,
+)
 @click.version_option(package_name="rabbitjobs")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:

@@ -24,12 +24,26 @@ def _counts(texts: tuple[str, ...], queues: tuple[str, ...]) -> dict[str, int]:
 
 @click.command()
 @click.argument("queues", nargs=-1)
-@click.option("--processes", multiple=True, metavar="QUEUE=COUNT", help="More than one process for a queue; may be repeated.")
-@click.option("--intake/--no-intake", default=True, show_default=True, help="Run the review intake too.")
+@click.option(
+    "--processes",
+    multiple=True,
+    metavar="QUEUE=COUNT",
+    help="More than one process for a queue; may be repeated.",
+)
+@click.option(
+    "--intake/--no-intake", default=True, show_default=True, help="Run the review intake too."
+)
 @click.option("--notify/--no-notify", default=True, show_default=True, help="Run the notifier too.")
 @click.option("--apply", is_flag=True, help="Declare the topology first.")
 @click.pass_obj
-def run(obj: CliContext, queues: tuple[str, ...], processes: tuple[str, ...], intake: bool, notify: bool, apply: bool) -> None:
+def run(
+    obj: CliContext,
+    queues: tuple[str, ...],
+    processes: tuple[str, ...],
+    intake: bool,
+    notify: bool,
+    apply: bool,
+) -> None:
     """Supervise one process or more for each of QUEUES (all, if none is named) and the other roles.
 
     What crashes is started again with backoff; SIGTERM is forwarded, a second one is sharp.
@@ -42,13 +56,18 @@ def run(obj: CliContext, queues: tuple[str, ...], processes: tuple[str, ...], in
     known = tuple(app.spec.queues)
     unknown = [queue for queue in queues if queue not in known]
     if unknown:
-        raise WorkerError(f"expected queues of the topology ({', '.join(known)}), got {', '.join(unknown)}")
+        raise WorkerError(
+            f"expected queues of the topology ({', '.join(known)}), got {', '.join(unknown)}"
+        )
     if apply:
         app.apply()
     counts = _counts(processes, known)
     command = obj.command()
     children = [
-        Child(f"{queue}{f' {place}' if counts.get(queue, 1) > 1 else ''}", (*command, "consume", queue))
+        Child(
+            f"{queue}{f' {place}' if counts.get(queue, 1) > 1 else ''}",
+            (*command, "consume", queue),
+        )
         for queue in queues or known
         for place in range(1, counts.get(queue, 1) + 1)
     ]

@@ -56,13 +56,25 @@ class MomentType(click.ParamType[datetime]):
 @click.option("--on-done", metavar="URL")
 @click.option("--wait", type=DurationType(), help="Wait this long for the result and print it.")
 @click.pass_obj
-def send(obj: CliContext, /, job: str, arguments: tuple[str, ...], kwargs: str, wait: timedelta | None, queue: str | None, job_id: str | None, **options: Any) -> None:
+def send(
+    obj: CliContext,
+    /,
+    job: str,
+    arguments: tuple[str, ...],
+    kwargs: str,
+    wait: timedelta | None,
+    queue: str | None,
+    job_id: str | None,
+    **options: Any,
+) -> None:
     """Send JOB with JSON arguments, checked as the function's types say; prints the job id."""
     app = obj.app()
     definition = app.registry.get(job)
     if definition is None and queue is None:
         known = ", ".join(sorted(one.name for one in app.registry)) or "none"
-        raise UnknownJob(f"expected a job of the app ({known}); for a remote one name its --queue", job=job)
+        raise UnknownJob(
+            f"expected a job of the app ({known}); for a remote one name its --queue", job=job
+        )
     remote = app.remote(job, queue=queue or (definition.queue if definition else "default"))
     args = [_json(text) for text in arguments]
     named = _json(kwargs)

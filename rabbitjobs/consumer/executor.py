@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextvars
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import structlog
@@ -107,10 +106,9 @@ class Executor:
             return await function(*args, **kwargs)
         inside = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(
-            self._threads, partial(inside.run, _carry, function, args, kwargs)
+        value, error = await loop.run_in_executor(
+            self._threads, lambda: inside.run(_carry, function, args, kwargs)
         )
-        value, error = await running
         if error is not None:
             raise error
         return value

@@ -114,9 +114,7 @@ class Handler:
         if self._recorder is not None and not terms.ignore_result:
             self._recorder.running(running(envelope, terms))
         if self._bus:
-            self._bus.emit(
-                events.JobStarted(at=now(), redelivered=redelivered, **_about(envelope))
-            )
+            self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **_about(envelope)))
 
     def _decide(self, outcome: Outcome) -> Decision | None:
         if outcome.failure is None:

@@ -37,7 +37,8 @@ async def settle(
     """
     record = settlement.record
     if record is not None and recorder is not None:
-        if not await until_done(partial(recorder.record, record), delayed):
+        first = await until_done(partial(recorder.record, record), delayed)
+        if not first:
             return False
     for outgoing in settlement.sends:
         await until_done(partial(publish, outgoing), delayed)

@@ -91,9 +91,7 @@ def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Set
         sends = _follow_ups(outcome, verdict, terms.spec)
     if status.final and outcome.envelope.on_done:
         sends = (*sends, _completion(outcome, status, terms.spec))
-    return Settlement(
-        status=status, record=_record(outcome, status, verdict, terms), sends=sends
-    )
+    return Settlement(status=status, record=_record(outcome, status, verdict, terms), sends=sends)
 
 
 def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
@@ -150,9 +148,7 @@ def quarantined(
     return Settlement(status=Status.QUARANTINED, record=None, sends=(outgoing,))
 
 
-def _record(
-    outcome: Outcome, status: Status, verdict: Verdict | None, terms: Terms
-) -> Record:
+def _record(outcome: Outcome, status: Status, verdict: Verdict | None, terms: Terms) -> Record:
     envelope, failure = outcome.envelope, outcome.failure
     return Record(
         job_id=envelope.id,

@@ -56,7 +56,9 @@ class Arguments:
         try:
             hints = typing.get_type_hints(function)
         except Exception as error:  # annotations are user code: a name that does not resolve, say
-            raise RegistrationError(f"the annotations of {self.name} cannot be read: {error}") from error
+            raise RegistrationError(
+                f"the annotations of {self.name} cannot be read: {error}"
+            ) from error
         self.returns: Any = hints.get("return", Any)
         parameters = list(inspect.signature(function).parameters.values())
         self.injected: dict[str, type[Any]] = {
@@ -105,9 +107,7 @@ class Arguments:
         self, args: Sequence[Any], kwargs: Mapping[str, Any], make: Callable[[type[Any]], Any]
     ) -> tuple[list[Any], dict[str, Any]]:
         """Add the injected parameters to the arguments of a call, each at its place."""
-        named = {
-            name: make(kind) for name, kind in self.injected.items() if name not in kwargs
-        }
+        named = {name: make(kind) for name, kind in self.injected.items() if name not in kwargs}
         left = list(args)
         placed: list[Any] = []
         for name in self._order:

@@ -17,7 +17,17 @@ import structlog
 Format = Literal["auto", "console", "json"]
 
 # Their DEBUG and INFO lines print message bodies, headers and URLs with passwords.
-CAPPED = ("alembic", "watchfiles", "pika", "aio_pika", "aiormq", "httpx", "httpcore", "sqlalchemy.engine", "asyncio")
+CAPPED = (
+    "alembic",
+    "watchfiles",
+    "pika",
+    "aio_pika",
+    "aiormq",
+    "httpx",
+    "httpcore",
+    "sqlalchemy.engine",
+    "asyncio",
+)
 HIDDEN = "***"
 DEEPEST = 6
 LONGEST = 10_000
@@ -29,9 +39,12 @@ _CONTROL = re.compile(
 _SECRET_KEY = re.compile(
     r"pass(word|wd|phrase)?$|secret|token$|authorization|api_?key|credential", re.IGNORECASE
 )
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/?#@]*:)[^\s/?#]+(?=@)", re.IGNORECASE)
+_URL_PASSWORD = re.compile(
+    r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/?#@]*:)[^\s/?#]+(?=@)", re.IGNORECASE
+)
 _QUERY_SECRET = re.compile(
-    r"(?P<head>[?&;](?:password|passwd|secret|token|api_?key|signature|sig)=)[^\s&;#]+", re.IGNORECASE
+    r"(?P<head>[?&;](?:password|passwd|secret|token|api_?key|signature|sig)=)[^\s&;#]+",
+    re.IGNORECASE,
 )
 _HANDLER = "rabbitjobs"
 

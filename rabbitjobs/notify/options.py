@@ -91,8 +91,8 @@ class NotifyOptions:
     """
 
     channels: tuple[ChannelOptions, ...] = (LogOptions(),)
-    rate: Rate = Rate()
+    rate: Rate = field(default_factory=Rate)
     timeout: timedelta = timedelta(seconds=10)
     patience: timedelta = timedelta(minutes=5)
     title: str = "rabbitjobs"
-    on_done: OnDoneOptions = OnDoneOptions()
+    on_done: OnDoneOptions = field(default_factory=OnDoneOptions)

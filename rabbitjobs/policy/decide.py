@@ -27,9 +27,7 @@ class RuleBook(msgspec.Struct, frozen=True, kw_only=True):
     own_retry: str
 
 
-def decide(
-    failure: Failure, attempt: int, book: RuleBook, chance: Callable[[], float]
-) -> Decision:
+def decide(failure: Failure, attempt: int, book: RuleBook, chance: Callable[[], float]) -> Decision:
     """What is done with a failed attempt.
 
     ``attempt`` counts from 1; ``chance`` gives a number from 0 to 1 for the jitter. A signal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -28,10 +29,8 @@ def report_state(bus: Bus) -> int | None:
             line = {"state": "stopping", "reason": ""}
         else:
             return
-        try:
+        with contextlib.suppress(OSError):  # the supervisor is gone: the worker stops anyway
             os.write(descriptor, json.dumps(line).encode() + b"\n")
-        except OSError:
-            pass  # the supervisor is gone; the signal that follows says so
 
     bus.listen(tell)
     return descriptor

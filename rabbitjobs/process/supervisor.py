@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -85,11 +86,21 @@ class Supervisor:
                 child.state, child.reason = "stopped", f"exit {code}"
                 self._tell()
                 return code
-            child.failures = 0 if time.monotonic() - child.since > FINE_SECONDS else child.failures + 1
+            child.failures = (
+                0 if time.monotonic() - child.since > FINE_SECONDS else child.failures + 1
+            )
             child.restarts += 1
             pause = _pause(child.failures)
-            child.state, child.reason = "restarting", f"ended with {_ending(code)}, again in {pause:.1f} s"
-            log.error("process ended; it is started again", process=child.name, ending=_ending(code), pause=round(pause, 1))
+            child.state, child.reason = (
+                "restarting",
+                f"ended with {_ending(code)}, again in {pause:.1f} s",
+            )
+            log.error(
+                "process ended; it is started again",
+                process=child.name,
+                ending=_ending(code),
+                pause=round(pause, 1),
+            )
             self._tell()
             try:
                 async with asyncio.timeout(pause):
@@ -144,10 +155,8 @@ class Supervisor:
 
     def _signal(self, child: Child, number: signal.Signals) -> None:
         if child.process is not None and child.process.returncode is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
                 child.process.send_signal(number)
-            except ProcessLookupError:
-                pass  # it ended by itself just now
 
     # --- the table ------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -24,7 +24,7 @@ class Table:
     def __init__(self) -> None:
         self._live = Live(console=Console(stderr=True), auto_refresh=False)
 
-    def __enter__(self) -> Table:
+    def __enter__(self) -> Self:
         self._live.__enter__()
         return self
 

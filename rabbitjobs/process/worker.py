@@ -26,7 +26,10 @@ log = structlog.get_logger("rabbitjobs.worker")
 
 
 def start(
-    app: RabbitJobs, make_roles: Callable[[], Sequence[Role]], *, grace: float | None = None,
+    app: RabbitJobs,
+    make_roles: Callable[[], Sequence[Role]],
+    *,
+    grace: float | None = None,
     queue: str | None = None,
 ) -> int:
     """Check code against config and live topology, then work; returns the exit code.

@@ -117,19 +117,9 @@ class Publisher:
         Raises nothing for a call that is refused: its ``Sent`` carries the error.
         """
         refuse_in_loop("send_many", "asend_many")
-        results: list[Sent] = []
-        pending: list[tuple[Call, Envelope | None, Future[Outcome] | RabbitJobsError]] = []
         gate = threading.Semaphore(WINDOW)
-        for call in calls:
-            pending.append(self._begin(call, gate))
-        for call, envelope, waiting in pending:
-            if isinstance(waiting, RabbitJobsError) or envelope is None:
-                handle: JobHandle[Any] = JobHandle(envelope.id if envelope else "", None)
-                results.append(Sent(handle, waiting if isinstance(waiting, RabbitJobsError) else None))
-                continue
-            error = self._error(envelope, waiting.result())
-            results.append(Sent(self._handle(call, envelope), error))
-        return results
+        begun = [self._begin(call, gate) for call in calls]
+        return [one if isinstance(one, Sent) else self._finish(*one) for one in begun]
 
     async def asend_many(self, calls: Iterable[Call]) -> list[Sent]:
         """The a-twin of ``send_many``."""
@@ -137,15 +127,14 @@ class Publisher:
 
     def _begin(
         self, call: Call, gate: threading.Semaphore
-    ) -> tuple[Call, Envelope | None, Future[Outcome] | RabbitJobsError]:
-        envelope: Envelope | None = None
+    ) -> Sent | tuple[Call, Envelope, Future[Outcome]]:
         try:
             if call.options.unique is not None or call.options.tx is not None:
                 raise SendError("expected plain calls in send_many, got unique= or tx=; use send")
             envelope = self._envelope(call)
             outgoing = self._outgoing(envelope)
         except RabbitJobsError as error:
-            return call, envelope, error
+            return Sent(JobHandle(call.options.id or "", None), error)
         gate.acquire()
         future: Future[Outcome] = Future()
 
@@ -155,6 +144,10 @@ class Publisher:
 
         self._session().publish(outgoing, self._timeout(call), done)
         return call, envelope, future
+
+    def _finish(self, call: Call, envelope: Envelope, waiting: Future[Outcome]) -> Sent:
+        error = self._error(envelope, waiting.result())
+        return Sent(self._handle(call, envelope), error)
 
     # --- raw ------------------------------------------------------------------------------------
 
@@ -206,7 +199,9 @@ class Publisher:
             return None
         keys = self._unique()
         if keys is None:
-            raise StoreError("expected a store for unique=, got none; set store.url", job=envelope.job)
+            raise StoreError(
+                "expected a store for unique=, got none; set store.url", job=envelope.job
+            )
         holder = keys.claim(key, envelope)
         if holder is None or holder == envelope.id:
             return None

@@ -26,9 +26,9 @@ from rabbitjobs.store.writer import Writer
 __all__ = ["Store", "default_url"]
 
 T = TypeVar("T")
-I = TypeVar("I")
+Given = TypeVar("Given")
 R = TypeVar("R")
-Bulk = Callable[[Connection, Sequence[I]], Sequence[R]]
+Bulk = Callable[[Connection, Sequence[Given]], Sequence[R]]
 
 
 class Store:
@@ -80,19 +80,19 @@ class Store:
         result: T = await self._aqueue(self._mine()._writing, None, fn)
         return result
 
-    def write(self, bulk: Bulk[I, R], item: I) -> Future[R]:
+    def write(self, bulk: Bulk[Given, R], item: Given) -> Future[R]:
         """Like ``submit``, for work that is cheaper in bulk: one call for all items that wait.
 
         ``bulk(connection, items)`` returns a result for each item, in order.
         """
         return self._queue(bulk, item)
 
-    async def awrite(self, bulk: Bulk[I, R], item: I) -> R:
+    async def awrite(self, bulk: Bulk[Given, R], item: Given) -> R:
         """The a-twin of ``write``."""
         result: R = await self._aqueue(self._mine()._writing, bulk, item)
         return result
 
-    def write_behind(self, bulk: Bulk[I, Any], key: Hashable, item: I) -> None:
+    def write_behind(self, bulk: Bulk[Given, Any], key: Hashable, item: Given) -> None:
         """Write an item soon, with nobody waiting; lost if the process ends first.
 
         A newer item under the same key replaces it, ``forget(key)`` drops it.
@@ -115,7 +115,7 @@ class Store:
         """The a-twin of ``read``: runs in a thread."""
         return await asyncio.to_thread(self.read, fn)
 
-    async def afetch(self, bulk: Bulk[I, R], item: I) -> R:
+    async def afetch(self, bulk: Bulk[Given, R], item: Given) -> R:
         """Read in bulk: one call of ``bulk`` for everything that waits, as ``awrite`` does."""
         result: R = await self._aqueue(self._mine()._reading, bulk, item)
         return result

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from rabbitjobs.topology.live import Live, LiveExchange, LivePolicy, LiveQueue, binding_key
-from rabbitjobs.topology.objects import Binding, Exchange, Policy, Queue
+from rabbitjobs.topology.objects import POLICY_PRIORITY, Binding, Exchange, Policy, Queue
 from rabbitjobs.topology.plan import Plan
 
 Action = Literal["create", "change", "unbind", "replace", "blocked"]
@@ -77,7 +77,7 @@ def _policies(plan: Plan, live: Live) -> Iterable[Change]:
                 name=stranger.name,
                 detail=f"it is not ours, and its priority {stranger.priority} hides our policy "
                 f"on {_some(hit)}",
-                advice=f"give it a priority below {plan.policies[0].priority}, or a pattern that "
+                advice=f"give it a priority below {POLICY_PRIORITY}, or a pattern that "
                 "leaves these queues alone",
             )
 
@@ -99,13 +99,9 @@ def _policy(policy: Policy, found: LivePolicy | None) -> Iterable[Change]:
 
 def _shadowed(plan: Plan, stranger: LivePolicy) -> list[str]:
     """The planned queues on which RabbitMQ would take the stranger's policy and not ours."""
-    if stranger.apply_to == "exchanges" or stranger.priority < plan.policies[0].priority:
+    if not stranger.applies_to_queues or stranger.priority < POLICY_PRIORITY:
         return []
-    try:
-        pattern = re.compile(stranger.pattern)
-    except re.error:
-        return []  # Erlang's dialect; drift reads the effective policy and will find it
-    return [policy.name for policy in plan.policies if pattern.search(policy.name)]
+    return [policy.name for policy in plan.policies if stranger.matches(policy.name)]
 
 
 def _exchange(exchange: Exchange, found: Mapping[str, LiveExchange]) -> Iterable[Change]:

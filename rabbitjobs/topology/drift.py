@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from rabbitjobs.topology import names
 from rabbitjobs.topology.diff import Change, diff, differences
-from rabbitjobs.topology.live import Live, LiveQueue, binding_key
+from rabbitjobs.topology.live import Live, LivePolicy, LiveQueue, binding_key
 from rabbitjobs.topology.objects import Policy
 from rabbitjobs.topology.plan import Plan
 from rabbitjobs.topology.policies import exact_pattern
@@ -69,7 +69,7 @@ def _effective(plan: Plan, live: Live) -> Iterable[Finding]:
         queue = live.queues.get(policy.name)
         if queue is None or policy.name not in live.policies:
             continue
-        if detail := _not_ours(policy, queue):
+        if detail := _not_ours(policy, queue, live.operator_policies):
             yield Finding(
                 kind="differs",
                 name=f"queue {policy.name}",
@@ -78,18 +78,25 @@ def _effective(plan: Plan, live: Live) -> Iterable[Finding]:
             )
 
 
-def _not_ours(policy: Policy, queue: LiveQueue) -> str:
+def _not_ours(policy: Policy, queue: LiveQueue, operators: Iterable[LivePolicy]) -> str:
     if queue.policy != policy.name:
         return f"the policy in effect is {queue.policy or 'none'}, not ours"
-    wanted = {key: value for key, value in policy.definition.items() if key in queue.effective}
-    in_effect = {key: queue.effective[key] for key in wanted}
-    extra = {key: queue.effective[key] for key in set(queue.effective) - set(policy.definition)}
-    changed = differences({**wanted, **dict.fromkeys(extra, "none")}, {**in_effect, **extra})
-    if not changed:
-        return ""
-    return (
-        f"the operator policy {queue.operator_policy} overrides ours (in effect -> ours): {changed}"
+    name, theirs = _overriding(queue, operators)
+    changed = differences(policy.definition, {**policy.definition, **theirs})
+    return f"the operator policy {name} overrides ours (in effect -> ours): {changed}" * bool(
+        changed
     )
+
+
+def _overriding(
+    queue: LiveQueue, operators: Iterable[LivePolicy]
+) -> tuple[str | None, Mapping[str, Any]]:
+    """The operator's values: from the queue where the broker tells, else by the pattern."""
+    if queue.effective:
+        return queue.operator_policy, queue.effective
+    fitting = [p for p in operators if p.applies_to_queues and p.matches(queue.name)]
+    top = max(fitting, key=lambda p: p.priority, default=None)
+    return (top.name, top.definition) if top else (None, {})
 
 
 def _stray_bindings(plan: Plan, live: Live) -> Iterable[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -29,7 +30,8 @@ class LiveExchange(msgspec.Struct, frozen=True, kw_only=True):
 class LiveQueue(msgspec.Struct, frozen=True, kw_only=True):
     """A queue as it stands; ``policy`` and ``operator_policy`` are those in effect, by name.
 
-    ``messages`` may be seconds old. ``fault`` is what the broker said where it told no more.
+    Before RabbitMQ 4.3 neither ``operator_policy`` nor ``effective`` is told. ``messages`` may be
+    seconds old. ``fault`` is what the broker said where it told no more.
     """
 
     name: str
@@ -51,6 +53,18 @@ class LivePolicy(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     apply_to: str
 
+    @property
+    def applies_to_queues(self) -> bool:
+        """Whether it can apply to a queue at all."""
+        return self.apply_to != "exchanges"
+
+    def matches(self, name: str) -> bool:
+        """Whether its pattern fits; one that only Erlang can read does not."""
+        try:
+            return re.search(self.pattern, name) is not None
+        except re.error:
+            return False
+
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
     """A picture of a vhost.
@@ -64,6 +78,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     queues: Mapping[str, LiveQueue]
     bindings: frozenset[tuple[str, ...]] = frozenset()
     policies: Mapping[str, LivePolicy] = {}
+    operator_policies: tuple[LivePolicy, ...] = ()
     known: bool = True
 
 
@@ -94,6 +109,7 @@ def read_live(management: Management, vhost: str) -> Live:
             for b in management.bindings(vhost)
         ),
         policies={p["name"]: _policy(p) for p in management.policies(vhost)},
+        operator_policies=tuple(_policy(p) for p in management.operator_policies(vhost)),
     )
 
 

@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
         "do pip install 'rabbitjobs[aio-pika]'"
     ) from error
 
-from pamqp import commands
+from pamqp.base import Frame
 
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
@@ -114,7 +114,8 @@ class AioPikaWire:
         try:
             await undisturbed(connection.connect(), connection)
         except (ConnectionLost, ChannelClosed) as error:
-            raise ConnectionLost(f"no connection to {address}: {error}") from error
+            said = self._transport.goodbye or str(error)
+            raise ConnectionLost(f"no connection to {address}: {said}") from error
         return connection
 
     def _on_blocked(self, blocked: bool) -> None:
@@ -212,7 +213,7 @@ class AioPikaWire:
             raise ConnectionLost("expected an open connection to the broker, got none")
         return await open_channel(self._connection)
 
-    async def _ask(self, request: commands.Frame) -> Any:
+    async def _ask(self, request: Frame) -> Any:
         """One RPC on a throwaway channel, because a refusal closes it."""
         channel = await self._channel()
         try:

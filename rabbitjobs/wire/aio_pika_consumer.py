@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pamqp import commands
+from pamqp.base import Frame
 from pika import frame, spec
 
 from rabbitjobs.message.properties import Properties
@@ -112,7 +113,7 @@ class AioPikaConsumer:
             commands.Basic.Qos(prefetch_size=0, prefetch_count=self._prefetch, global_=False)
         )
 
-    async def _rpc(self, request: commands.Frame) -> Any:
+    async def _rpc(self, request: Frame) -> Any:
         await self._writer.written()
         return await undisturbed(self._channel.rpc(request), self._connection)
 

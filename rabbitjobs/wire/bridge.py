@@ -28,20 +28,12 @@ class BridgedWire:
     def __init__(self, wire: Wire, home: asyncio.AbstractEventLoop) -> None:
         self.closed: Callable[[str], None] = lambda reason: None
         self.blocked: Callable[[bool], None] = lambda blocked: None
+        self.server: Mapping[str, Any] = {}
+        self.frame_max = wire.frame_max
         self._wire = wire
         self._home = home
         self._there = Mailbox(home)
         self._here: Mailbox | None = None
-
-    @property
-    def server(self) -> Mapping[str, Any]:
-        """What the server says of itself; empty before ``open``."""
-        return self._wire.server
-
-    @property
-    def frame_max(self) -> int:
-        """The size of the largest frame."""
-        return self._wire.frame_max
 
     async def open(self, address: Address, *, name: str) -> None:
         """Open the wire on its loop."""
@@ -49,6 +41,7 @@ class BridgedWire:
         self._wire.closed = lambda reason: here.post(self._on_closed, reason)
         self._wire.blocked = lambda blocked: here.post(self._on_blocked, blocked)
         await self.carry(self._wire.open(address, name=name))
+        self.server, self.frame_max = self._wire.server, self._wire.frame_max
 
     def _on_closed(self, reason: str) -> None:
         self.closed(reason)

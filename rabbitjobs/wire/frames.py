@@ -6,6 +6,7 @@ So what AMQP cannot carry is refused alike by all of them, before a byte is writ
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pika
 import pika.exceptions
@@ -17,15 +18,16 @@ from rabbitjobs.wire.protocol import Outgoing
 # What pika raises, before a byte is written, for a message that AMQP cannot carry.
 UNENCODABLE = (pika.exceptions.AMQPError, ValueError, AssertionError, TypeError, struct.error)
 _FRAME_OVERHEAD = 8
+_BasicProperties: Any = pika.BasicProperties
 
 
 def basic_properties(ours: Properties) -> pika.BasicProperties:
     """Our properties as pika's."""
-    return pika.BasicProperties(
+    made: pika.BasicProperties = _BasicProperties(
         content_type=ours.content_type,
         content_encoding=ours.content_encoding,
         headers=ours.headers,
-        delivery_mode=ours.delivery_mode,
+        delivery_mode=ours.delivery_mode,  # pyright: ignore[reportArgumentType]
         priority=ours.priority,
         correlation_id=ours.correlation_id,
         reply_to=ours.reply_to,
@@ -34,6 +36,7 @@ def basic_properties(ours: Properties) -> pika.BasicProperties:
         type=ours.type,
         app_id=ours.app_id,
     )
+    return made
 
 
 def header_payload(message: Outgoing) -> bytes:

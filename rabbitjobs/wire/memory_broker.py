@@ -8,17 +8,16 @@ strict priorities, redelivery in the old order, and consumers cancelled when the
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import msgspec
 
 from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.wire.memory_queue import Entry, Queue, Subscriber, is_cycle, with_death
-from rabbitjobs.wire.memory_router import Exchange, Router
+from rabbitjobs.wire.memory_topology import MemoryTopology
 from rabbitjobs.wire.protocol import CONFIRMED, Outcome, Outgoing, Rejected
 
 # RabbitMQ 4's defaults.
@@ -47,7 +46,7 @@ class Connected(Protocol):
         ...
 
 
-class MemoryBroker:
+class MemoryBroker(MemoryTopology):
     """The broker: declare on it directly, connect ``MemoryWire``s to it, break it at will.
 
     ``clock`` gives seconds and never jumps back; ``advance`` moves the broker's time ahead of it
@@ -57,6 +56,7 @@ class MemoryBroker:
     def __init__(
         self, *, clock: Callable[[], float] = time.monotonic, version: str = "4.3.0"
     ) -> None:
+        super().__init__()
         self.version = version
         self.max_message_size = MAX_MESSAGE_SIZE
         self.published: deque[Outgoing] = deque(maxlen=_KEPT)
@@ -64,102 +64,14 @@ class MemoryBroker:
         self.blocked = False
         self.running = True
         self.confirming = True
-        self.changed = threading.Condition(threading.RLock())
         self._clock = clock
         self._ahead = 0.0
         self._order = 0
         self._wake_at: float | None = None
-        self._router = Router()
-        self._queues: dict[str, Queue] = {}
-        self._timed: dict[str, Queue] = {}
         self._touched: dict[str, Queue] = {}
         self._connections: list[Connected] = []
 
-    # --- topology --------------------------------------------------------------------------
-
-    def declare_exchange(
-        self,
-        name: str,
-        kind: str = "direct",
-        *,
-        arguments: Mapping[str, Any] | None = None,
-        internal: bool = False,
-    ) -> None:
-        """Declare a ``direct``, ``topic`` or ``fanout`` exchange.
-
-        Raises ``ChannelClosed`` (406) if it exists and is different.
-        """
-        with self.changed:
-            self._router.declare(name, kind, arguments=arguments, internal=internal)
-
-    def declare_queue(
-        self, name: str, *, arguments: Mapping[str, Any] | None = None, owner: object = None
-    ) -> None:
-        """Declare a queue; ``owner`` is the only connection that may use it, and takes it along.
-
-        What a policy would set is given as arguments too, with ``x-`` in front. Raises
-        ``ChannelClosed`` (406) if it exists with other arguments.
-        """
-        with self.changed:
-            queue = self._queues.setdefault(name, Queue(name, arguments or {}, owner))
-            if queue.arguments != dict(arguments or {}):
-                raise ChannelClosed(f"PRECONDITION_FAILED - queue '{name}' differs", code=406)
-            if queue.argument("message-ttl") is not None or queue.argument("dead-letter-exchange"):
-                self._timed[name] = queue
-
-    def bind(
-        self, source: str, destination: str, key: str = "", *, to_exchange: bool = False
-    ) -> None:
-        """Bind a queue, or an exchange, to the exchange ``source``.
-
-        Raises ``ChannelClosed`` (404) if one of them does not exist.
-        """
-        with self.changed:
-            if not to_exchange:
-                self.queue(destination)
-            self._router.bind(source, destination, key, is_queue=not to_exchange)
-
-    def delete_queue(self, name: str) -> None:
-        """Delete a queue with its messages; its consumers are cancelled."""
-        with self.changed:
-            queue = self._queues.pop(name, None)
-            self._timed.pop(name, None)
-            self._router.forget(name, is_queue=True)
-            for consumer in list(queue.consumers) if queue else ():
-                consumer.cancelled_by_broker(f"queue '{name}' was deleted")
-            self.changed.notify_all()
-
-    def delete_exchange(self, name: str) -> None:
-        """Delete an exchange; the queues bound to it stay."""
-        with self.changed:
-            self._router.forget(name, is_queue=False)
-
-    def exchange(self, name: str) -> Exchange:
-        """One exchange. Raises ``ChannelClosed`` (404)."""
-        with self.changed:
-            return self._router.exchange(name)
-
-    def queue(self, name: str, *, user: object = None) -> Queue:
-        """One queue, as the connection ``user`` may see it.
-
-        Raises ``ChannelClosed``: 404, or 405 for another connection's exclusive queue.
-        """
-        with self.changed:
-            queue = self._queues.get(name)
-            if queue is None:
-                raise ChannelClosed(f"NOT_FOUND - no queue '{name}'", code=404, queue=name)
-            if queue.owner is not None and user is not None and queue.owner is not user:
-                text = f"RESOURCE_LOCKED - '{name}' belongs to another connection"
-                raise ChannelClosed(text, code=405, queue=name)
-            return queue
-
     # --- what a test looks at --------------------------------------------------------------
-
-    @property
-    def queues(self) -> tuple[str, ...]:
-        """The names of all queues."""
-        with self.changed:
-            return tuple(self._queues)
 
     def depth(self, queue: str) -> tuple[int, int]:
         """Ready and unacked messages. Raises ``ChannelClosed`` (404)."""
@@ -383,8 +295,11 @@ class MemoryBroker:
 
     def _tick(self) -> None:
         """Expire what is due, retry what was held, then deliver what can be delivered."""
-        while any([self._expire(queue) for queue in list(self._timed.values())]):
-            pass
+        busy = True
+        while busy:
+            busy = False
+            for queue in list(self._timed.values()):
+                busy = self._expire(queue) or busy
         while self._touched:
             _, queue = self._touched.popitem()
             if self._queues.get(queue.name) is queue:

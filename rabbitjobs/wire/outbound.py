@@ -82,9 +82,7 @@ class Outbound:
         self._heard = 0.0
         link.listen(self)
 
-    def publish(
-        self, message: Outgoing, timeout: float, done: Callable[[Outcome], None]
-    ) -> None:
+    def publish(self, message: Outgoing, timeout: float, done: Callable[[Outcome], None]) -> None:
         """Publish within ``timeout`` seconds; ``done`` is called exactly once with the outcome."""
         if self._closed:
             done(Rejected("unavailable", "the connections of this process were closed"))

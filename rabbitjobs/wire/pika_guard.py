@@ -20,7 +20,6 @@ from pika.exceptions import InvalidFrameError
 from rabbitjobs.wire.guard import (
     BAD_FRAME,
     DELIVER,
-    Damage,
     Guard,
     damage_of,
     decode_deliver,
@@ -38,7 +37,12 @@ _FRAME_END = 0xCE
 _DELIVER_BYTES = DELIVER.to_bytes(4, "big")
 
 
-class DecodedProperties(spec.BasicProperties):
+# pika 1.4 is not typed; its private seams are held by a test instead.
+_Properties: Any = spec.BasicProperties
+_Connection: Any = AsyncioConnection
+
+
+class DecodedProperties(_Properties):  # type: ignore[misc]
     """pika's properties, already decoded: ``value`` is ours, and pika's attributes read from it.
 
     Of a damaged message ``value`` holds the headers ``x-rj-damage`` and ``x-rj-raw`` only.
@@ -57,10 +61,11 @@ class DecodedProperties(spec.BasicProperties):
         return getattr(self.value, name)
 
 
-class GuardedAsyncioConnection(AsyncioConnection):
+class GuardedAsyncioConnection(_Connection):  # type: ignore[misc]
     """An ``AsyncioConnection`` that no message can end."""
 
     _guard: Guard
+    _frame_buffer: bytes
 
     def _init_connection_state(self) -> None:
         super()._init_connection_state()
@@ -121,13 +126,13 @@ class GuardedAsyncioConnection(AsyncioConnection):
         )
 
     def _header(self, channel: int, buffer: bytes, start: int, end: int) -> frame.Frame:
-        damage: Damage | None = self._guard.pending(channel)
-        size = 0
+        damage = self._guard.pending(channel)
         try:
             size, value = decode_header(buffer, start, end)
         except BAD_FRAME as error:
-            damage = damage or damage_of(error)
             size = int.from_bytes(buffer[start + 4 : start + 12], "big")
-        if damage is not None:
-            value = marked(damage, buffer[start:end])
+            value = marked(damage or damage_of(error), buffer[start:end])
+        else:
+            if damage is not None:
+                value = marked(damage, buffer[start:end])
         return frame.Header(channel, size, DecodedProperties(value))

@@ -6,6 +6,7 @@ consumes and acks keeps working.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -32,9 +33,7 @@ class Session:
         self._consuming_started = False
         self.portal.post(self.publishing.start)
 
-    def publish(
-        self, message: Outgoing, timeout: float, done: Callable[[Outcome], None]
-    ) -> None:
+    def publish(self, message: Outgoing, timeout: float, done: Callable[[Outcome], None]) -> None:
         """Publish from any thread; ``done`` is called on the I/O thread with the outcome."""
         self.portal.post(self.outbound.publish, message, timeout, done)
 
@@ -49,10 +48,9 @@ class Session:
         """Close both connections and end the I/O thread; blocks for at most a few seconds."""
         if self.pid != os.getpid():
             return
-        try:
+        # A broker that does not answer must not keep the process.
+        with contextlib.suppress(TimeoutError):
             self.portal.submit(self._close()).result(timeout=5)
-        except TimeoutError:
-            pass  # a broker that does not answer must not keep the process
         self.portal.close()
 
     async def _close(self) -> None:

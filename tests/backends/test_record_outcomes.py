@@ -207,6 +207,6 @@ async def test_unique_keys_past_their_time_are_swept(backend: SqlBackend) -> Non
 async def _until(backend: SqlBackend, job: str, seen: Callable[[], object]) -> Record:
     """Wait for what is written behind; it has no waiter, so this looks again and again."""
     async with asyncio.timeout(10):
-        while not seen():  # noqa: ASYNC110
+        while not seen():
             await asyncio.sleep(0.02)
     return backend.get(job)  # type: ignore[return-value]

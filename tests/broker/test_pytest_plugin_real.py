@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-A_USERS_TEST = '''
+A_USERS_TEST = """
 from datetime import timedelta
 
 import pytest
@@ -43,7 +43,7 @@ def test_on_a_real_broker(rj):
 
 def test_the_next_test_has_a_vhost_of_its_own(rj):
     assert rj.drain() == ()
-'''
+"""
 
 
 def test_a_users_tests_run_on_a_real_broker(
@@ -56,7 +56,7 @@ def test_a_users_tests_run_on_a_real_broker(
         "RABBITJOBS_TEST_URL": broker_url,
         "RABBITJOBS_TEST_MANAGEMENT_URL": management_url,
     }
-    plugin = ("-p", "rabbitjobs.testing.pytest_plugin")
+    plugin = ("-p", "no:rabbitjobs", "-p", "rabbitjobs.testing.pytest_plugin")
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *plugin, "--rj-broker=real", "test_app.py"],
         cwd=tmp_path,

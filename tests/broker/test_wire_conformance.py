@@ -23,13 +23,6 @@ from rabbitjobs.wire.pika import PikaWire
 _ALARM = "{{resource_limit, memory, node()}, []}"
 
 
-@pytest.fixture(scope="module")
-def alarmed_node() -> Iterator[Node]:
-    """A node of this module's own: an alarm on it must disturb nobody else."""
-    with Node() as node:
-        yield node
-
-
 class TestMemoryWire(WireConformance):
     """In memory."""
 
@@ -46,19 +39,19 @@ class OnRabbitMQ(WireConformance):
     """On a real node, each test on a vhost of its own."""
 
     @pytest.fixture
-    async def broker(self, alarmed_node: Node) -> AsyncIterator[RabbitControl]:
+    async def broker(self, node: Node) -> AsyncIterator[RabbitControl]:
         def alarm(on: bool) -> None:
-            alarmed_node.eval(
+            node.eval(
                 f"rabbit_alarm:set_alarm({_ALARM})."
                 if on
                 else "rabbit_alarm:clear_alarm({resource_limit, memory, node()})."
             )
 
-        control = RabbitControl(alarmed_node.create_vhost(), alarm=alarm)
+        control = RabbitControl(node.create_vhost(), alarm=alarm)
         await control.start()
         yield control
         await control.close()
-        alarmed_node.delete_vhost(control.address.vhost)
+        node.delete_vhost(control.address.vhost)
 
 
 class TestPikaWire(OnRabbitMQ, NetworkConformance):

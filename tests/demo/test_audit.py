@@ -16,7 +16,7 @@ STATES = {
     job_id(2, "mail"): "succeeded",
     job_id(3, "mail"): "ignored",
 }
-WORLD = World(mails=[2], invoices=[2, 3], parcels=[3, 2])
+WORLD = World(mails=[2], invoices=[2, 3], parcels=[3, 2], ignored=[3])
 HELD = {"shop.q.orders": 0, "shop.ignored": 1}
 
 
@@ -43,10 +43,12 @@ def test_a_follow_up_of_an_order_on_the_desk_is_unexpected() -> None:
 @pytest.mark.parametrize(
     ("world", "held"),
     [
-        (World([], [2, 3], [2, 3]), HELD),
-        (World([2, 3], [2, 3], [2, 3]), HELD),
-        (World([2], [2], [2, 3]), HELD),
-        (World([2], [2, 3], [2, 3, 9]), HELD),
+        (World([], [2, 3], [2, 3], [3]), HELD),
+        (World([2, 3], [2, 3], [2, 3], [3]), HELD),
+        (World([2], [2], [2, 3], [3]), HELD),
+        (World([2], [2, 3], [2, 3, 9], [3]), HELD),
+        (World([2], [2, 3], [2, 3], []), {**HELD, "shop.ignored": 0}),
+        (World([2], [2, 3], [2, 3], [2, 3]), {**HELD, "shop.ignored": 2}),
         (WORLD, {**HELD, "shop.q.orders": 1}),
         (WORLD, {**HELD, "shop.ignored": 0}),
     ],
@@ -56,6 +58,14 @@ def test_a_world_or_a_broker_that_disagrees_fails_the_ledger(
 ) -> None:
     """A missing mail, a mail to a refused mailbox, a message left behind, a record missing."""
     assert not reckon(ORDERS, STATES, world, held).holds
+
+
+def test_a_record_kept_twice_is_shown_and_allowed() -> None:
+    """A worker killed after it told the broker, before its ack, tells it again: at least once."""
+    world = World([2], [2, 3], [2, 3], [3, 3])
+    ledger = reckon(ORDERS, STATES, world, {**HELD, "shop.ignored": 2})
+    assert ledger.holds
+    assert ledger.world[-1].repeated == (3,)
 
 
 def test_an_order_resolved_by_hand_has_no_follow_ups() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.docs.conftest import Reader, end, free_port, wait_for
+from tests.docs.reader import Reader, end, free_port, wait_for
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -60,7 +60,7 @@ def test_flask_sends_from_every_worker_of_a_preforking_gunicorn(reader: Reader) 
         "examples.flask_app:web",
     )
     with serving(reader, *command, port=port) as client:
-        pids = set()
+        pids = set[int]()
         while len(pids) < 2:
             # A fresh connection each time, so that either child may take it.
             started = httpx.post(client.base_url.join("/greetings/flask"), timeout=40)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -38,7 +39,7 @@ class _Any(Mapping[str, str]):
 def blocks(page: Path, mark: str, language: str) -> list[str]:
     """The code blocks of a page that carry a mark."""
     pattern = rf"<!-- {mark} -->\n```{language}\n(.*?)```"
-    return re.findall(pattern, page.read_text(), re.S)
+    return re.findall(pattern, page.read_text(), re.DOTALL)
 
 
 def marked(mark: str, language: str) -> list[object]:
@@ -77,11 +78,11 @@ def test_a_program_of_the_guides_runs(text: str, tmp_path: Path) -> None:
     )
 
 
-def commands() -> list[object]:
+def commands() -> list[Any]:
     """Every `$ rabbitjobs ...` line of every page."""
     found = []
     for page in PAGES:
-        for line in re.findall(r"^\$ (rabbitjobs .*)$", page.read_text(), re.M):
+        for line in re.findall(r"^\$ (rabbitjobs .*)$", page.read_text(), re.MULTILINE):
             for part in line.split("&&"):
                 text = part.split("   #")[0].strip()
                 found.append(pytest.param(text, id=f"{page.stem}: {text}"))
@@ -113,7 +114,8 @@ def test_the_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "rabbitjobs.testing.pytest_plugin"),
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:rabbitjobs"),
+            *("-p", "rabbitjobs.testing.pytest_plugin"),
             *("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"),
         ],
         cwd=tmp_path,

@@ -11,17 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.conftest import ROOT, Reader, end
+from tests.docs.reader import ROOT, Reader, end
 
 
 @pytest.fixture
 def beginner(tmp_path: Path) -> Iterator[Reader]:
     """Somebody with hello.py in a folder, whose private node is not running yet."""
     shutil.copy(ROOT / "examples" / "hello.py", tmp_path)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RABBITJOBS_")}
-    somebody = Reader(
-        tmp_path, kept | {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
-    )
+    paths = {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
+    somebody = Reader(tmp_path, {**os.environ, **paths})
     yield somebody
     somebody.python("-m", "rabbitjobs", "broker", "stop")
 

@@ -10,7 +10,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.docs.conftest import ROOT, Reader, end, free_port
+from tests.docs.reader import ROOT, Reader, end, free_port
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n# (\S+)\n(.*?)```", re.DOTALL)
@@ -70,7 +70,8 @@ def test_the_complete_program_does_what_the_readme_says(
     try:
         ids = re.findall(r"[0-9a-f-]{36}", reader.python("shop.py"))
         for job_id in ids[:2]:
-            assert "sent to ada@shop.example" in reader.python(*command, "result", job_id, "--wait", "30s")
+            told = reader.python(*command, "result", job_id, "--wait", "30s")
+            assert "sent to ada@shop.example" in told
         assert taken.recipients == ["ada@shop.example"] * 2
         case = _case_of(reader, command, ids[2])
         good = '{"args": [3, "ada@shop.example"], "kwargs": {}}'

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.docs.conftest import ROOT, Reader
+from tests.docs.reader import ROOT, Reader
 
 PAGE = ROOT / "docs" / "wire-format.md"
 
@@ -14,7 +14,9 @@ PAGE = ROOT / "docs" / "wire-format.md"
 @pytest.mark.usefixtures("worker")
 def test_a_plain_client_sends_a_job(reader: Reader) -> None:
     """Published as documented, run by a worker, its result read by its id."""
-    found = re.search(r"<!-- test: wire-format -->\n```python\n(.*?)```", PAGE.read_text(), re.S)
+    found = re.search(
+        r"<!-- test: wire-format -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL
+    )
     assert found is not None
     (reader.folder / "plain.py").write_text(found[1])
     # The worker's app declares the topology when it first connects; so does this one.

@@ -11,6 +11,7 @@ def raw_header(size: int, flags: int, fields: bytes) -> bytes:
 
 
 def table(field: bytes) -> bytes:
+    """A table's length and its fields."""
     return len(field).to_bytes(4, "big") + field
 
 

@@ -115,7 +115,7 @@ async def test_a_server_that_is_down_and_comes_back_loses_nothing(
         channels=(mail_to(mailbox),), rate=QUICK, patience=timedelta(milliseconds=50)
     )
     notifier = Notifier(options, channels=build(options))
-    with pytest.raises(NotifyUnavailable, match="127.0.0.1"):
+    with pytest.raises(NotifyUnavailable, match=r"127\.0\.0\.1"):
         await notifier.take(make_note(0))
     notes = [make_note(number) for number in range(500)]
     consuming = asyncio.create_task(consume(notifier, notes, 500))

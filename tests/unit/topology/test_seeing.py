@@ -138,13 +138,20 @@ def test_where_a_queue_s_copies_live_is_the_operators_affair() -> None:
             {"operator_policy": "caps", "effective": {"expires": 60}},
             "expires: 60 -> none",
         ),
+        ({"effective": {}, "caps": {"max-length": 2}}, "max-length: 2 -> 50"),
     ],
 )
 def test_drift_reads_the_policy_in_effect(changes: dict[str, Any], detail: str) -> None:
     """What was set is not what counts."""
     plan = _plan()
     live = _live(plan)
-    if "effective" in changes:
+    if caps := changes.get("caps"):
+        operator = LivePolicy(
+            name="caps", pattern="emails$", definition=caps, priority=0, apply_to="queues"
+        )
+        live = msgspec.structs.replace(live, operator_policies=(operator,))
+        changes = {"effective": {}}
+    elif "effective" in changes:
         ours = live.queues["shop.q.emails"].effective
         changes = {**changes, "effective": {**ours, **changes["effective"]}}
     (finding,) = find_drift(plan, _with_queue(live, "shop.q.emails", **changes))

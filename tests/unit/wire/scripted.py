@@ -1,165 +1,100 @@
-"""A wire that does what a test tells it, for the rooms above the wires."""
+"""A broker that shakes hands like RabbitMQ and then says exactly what a test tells it to."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+from pika import frame, spec
+
 from rabbitjobs.broker.url import Address
-from rabbitjobs.errors import ChannelClosed, ConnectionLost
-from rabbitjobs.message.properties import Properties
-from rabbitjobs.wire.link import Link, LinkListener
-from rabbitjobs.wire.protocol import Delivery, Outcome, Outgoing
+
+_CAPABILITIES = {
+    "publisher_confirms": True,
+    "basic.nack": True,
+    "consumer_cancel_notify": True,
+    "connection.blocked": True,
+}
+_ANSWERS: dict[type, Callable[[], Any]] = {
+    spec.Connection.StartOk: lambda: spec.Connection.Tune(2047, 131_072, 10),
+    spec.Connection.Open: spec.Connection.OpenOk,
+    spec.Connection.Close: spec.Connection.CloseOk,
+    spec.Channel.Open: spec.Channel.OpenOk,
+    spec.Channel.Close: spec.Channel.CloseOk,
+    spec.Confirm.Select: spec.Confirm.SelectOk,
+}
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Let the loop run until ``condition`` holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.001)
+class ScriptedBroker:
+    """``expected`` publishes are taken silently; then the frames of ``script`` are said.
 
+    A script is a list of methods for the channel that published; one for channel 0 is given as
+    ``(0, method)``, a returned message as ``("return", number)``.
+    """
 
-class ScriptedConsumer:
-    """Keeps the acks that it is told."""
+    def __init__(self, expected: int, script: list[Any]) -> None:
+        self._expected = expected
+        self._script = script
+        self._published: list[tuple[Any, Any]] = []
+        self._writers: list[asyncio.StreamWriter] = []
 
-    def __init__(
-        self, deliver: Callable[[Delivery], None], cancelled: Callable[[str], None]
-    ) -> None:
-        self.told: list[tuple[str, int]] = []
-        self.cancelled_by_us = False
-        self.closed = False
-        self.silent = False
-        self._deliver = deliver
-        self.cancelled = cancelled
+    @asynccontextmanager
+    async def running(self, context: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
+        """Listen, with TLS if a context is given, and say where."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
+        try:
+            yield Address(port=server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.transport.abort()
+            await server.wait_closed()
 
-    def deliver(self, tag: int, body: bytes = b"") -> None:
-        """A message comes."""
-        self._deliver(Delivery(tag, "x", "k", False, Properties(), body))
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        await reader.readexactly(8)
+        properties = {"product": "RabbitMQ", "version": "4.3.0", "capabilities": _CAPABILITIES}
+        self._say(writer, 0, spec.Connection.Start(0, 9, properties, "PLAIN", "en_US"))
+        buffer = b""
+        while data := await reader.read(65_536):
+            buffer += data
+            while True:
+                size, found = frame.decode_frame(buffer)
+                if found is None:
+                    break
+                buffer = buffer[size:]
+                self._hear(writer, found)
 
-    def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Keep it."""
-        self.told.append(("upto" if multiple else "ack", tag))
+    def _hear(self, writer: asyncio.StreamWriter, found: Any) -> None:
+        if isinstance(found, frame.Header):
+            method, _ = self._published[-1]
+            self._published[-1] = (method, found.properties)
+            if len(self._published) == self._expected:
+                self._perform(writer, found.channel_number)
+        elif isinstance(found, frame.Method):
+            if isinstance(found.method, spec.Basic.Publish):
+                self._published.append((found.method, None))
+            answer = _ANSWERS.get(type(found.method))
+            if answer is not None:
+                self._say(writer, found.channel_number, answer())
 
-    def nack(self, tag: int, *, requeue: bool = True) -> None:
-        """Keep it."""
-        self.told.append(("nack", tag))
+    def _perform(self, writer: asyncio.StreamWriter, channel: int) -> None:
+        for step in self._script:
+            if isinstance(step, tuple) and step[0] == "return":
+                method, properties = self._published[step[1] - 1]
+                self._say(
+                    writer,
+                    channel,
+                    spec.Basic.Return(312, "NO_ROUTE", method.exchange, method.routing_key),
+                )
+                writer.write(frame.Header(channel, 0, properties).marshal())
+            elif isinstance(step, tuple):
+                self._say(writer, *step)
+            else:
+                self._say(writer, channel, step)
 
-    async def cancel(self) -> None:
-        """Stop."""
-        await self._answer()
-        self.cancelled_by_us = True
-
-    async def sync(self) -> None:
-        """A round trip."""
-        await self._answer()
-        self.told.append(("sync", 0))
-
-    async def close(self) -> None:
-        """Close."""
-        self.closed = True
-
-    async def _answer(self) -> None:
-        if self.silent:
-            await asyncio.sleep(3600)
-
-
-class ScriptedWire:
-    """One connection whose answers the test gives. ``refusing`` fails the opening."""
-
-    frame_max = 131_072
-
-    def __init__(self, world: World) -> None:
-        self.closed: Callable[[str], None] = lambda reason: None
-        self.blocked: Callable[[bool], None] = lambda blocked: None
-        self.server: Mapping[str, Any] = {}
-        self.world = world
-        self.flying: list[tuple[Outgoing, Callable[[Outcome], None]]] = []
-        self.consumers: list[ScriptedConsumer] = []
-        self.refused_consumes = 0
-        self.was_closed = False
-
-    async def open(self, address: Address, *, name: str) -> None:
-        """Open, or fail as the world says."""
-        self.world.opened.append(address)
-        if self.world.failures:
-            raise self.world.failures.pop(0)
-
-    def publish(self, message: Outgoing, done: Callable[[Outcome], None]) -> None:
-        """Keep it until the test answers."""
-        self.flying.append((message, done))
-
-    def answer(self, outcome: Outcome, place: int = 0) -> Outgoing:
-        """Give the outcome of one message in flight."""
-        message, done = self.flying.pop(place)
-        done(outcome)
-        return message
-
-    async def consume(
-        self,
-        queue: str,
-        *,
-        prefetch: int,
-        deliver: Callable[[Delivery], None],
-        cancelled: Callable[[str], None],
-        arguments: Mapping[str, Any] | None = None,
-    ) -> ScriptedConsumer:
-        """Make a consumer, or refuse."""
-        self.world.consumes += 1
-        if self.world.refused_consumes:
-            self.world.refused_consumes -= 1
-            raise ChannelClosed(f"NOT_FOUND - no queue '{queue}'", code=404, queue=queue)
-        consumer = ScriptedConsumer(deliver, cancelled)
-        self.consumers.append(consumer)
-        return consumer
-
-    async def close(self) -> None:
-        """Keep that it was closed."""
-        self.was_closed = True
-
-
-class World:
-    """Every wire that was made, and what the next ones do."""
-
-    def __init__(self) -> None:
-        self.wires: list[ScriptedWire] = []
-        self.opened: list[Address] = []
-        self.failures: list[BaseException] = []
-        self.refused_consumes = 0
-        self.consumes = 0
-
-    def make(self) -> ScriptedWire:
-        """A wire."""
-        self.wires.append(ScriptedWire(self))
-        return self.wires[-1]
-
-    @property
-    def wire(self) -> ScriptedWire:
-        """The newest wire."""
-        return self.wires[-1]
-
-    def link(self, *addresses: Address) -> Link:
-        """A link over wires of this world, with hardly any pause between its tries."""
-        return Link(self.make, addresses or (Address(),), name="t", longest_pause=0.001)  # type: ignore[arg-type]
-
-
-class Heard(LinkListener):
-    """Writes down what a link says."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, Any]] = []
-
-    def link_up(self, wire: Any, generation: int) -> None:
-        """Up."""
-        self.said.append(("up", generation))
-
-    def link_down(self, reason: str) -> None:
-        """Down."""
-        self.said.append(("down", reason))
-
-    def link_blocked(self, blocked: bool) -> None:
-        """Blocked."""
-        self.said.append(("blocked", blocked))
-
-
-LOST = ConnectionLost("no route")
+    def _say(self, writer: asyncio.StreamWriter, channel: int, method: Any) -> None:
+        writer.write(frame.Method(channel, method).marshal())

@@ -52,9 +52,7 @@ def framed(kind: int, payload: bytes) -> bytes:
 
 def raw_table(field: bytes) -> bytes:
     """A header frame whose table holds these bytes."""
-    return (
-        b"\x00\x3c\x00\x00" + bytes(8) + b"\x20\x00" + len(field).to_bytes(4, "big") + field
-    )
+    return b"\x00\x3c\x00\x00" + bytes(8) + b"\x20\x00" + len(field).to_bytes(4, "big") + field
 
 
 def nested(depth: int) -> bytes:
@@ -156,7 +154,7 @@ def test_a_poison_header_is_named_and_its_substitute_is_harmless_and_carries_it(
     damage = inspect(HEADER_FRAME, payload)
     assert damage is not None and damage.reason
     replaced = framed(HEADER_FRAME, substitute(HEADER_FRAME, payload, damage))
-    _, _, decoded = pamqp.frame.unmarshal(replaced)
+    decoded: Any = pamqp.frame.unmarshal(replaced)[2]
     assert decoded.body_size == int.from_bytes(payload[4:12], "big")
     assert read_damage(decoded.properties.headers) == (damage.reason, payload)
     _, decoded = pika_frame.decode_frame(replaced)
@@ -186,7 +184,7 @@ def test_the_header_after_a_damaged_deliver_carries_its_damage_once() -> None:
     healthy = header(message_id="m")
     assert guard.pass_on(HEADER_FRAME, 4, healthy) == healthy
     marked = guard.pass_on(HEADER_FRAME, 3, healthy)
-    _, _, decoded = pamqp.frame.unmarshal(framed(HEADER_FRAME, marked))
+    decoded: Any = pamqp.frame.unmarshal(framed(HEADER_FRAME, marked))[2]
     reason, raw = read_damage(decoded.properties.headers) or ("", b"")
     assert "UTF-8" in reason and raw == healthy
     assert guard.pass_on(HEADER_FRAME, 3, healthy) == healthy
@@ -247,5 +245,5 @@ def test_a_healthy_header_with_any_byte_changed_is_still_safe(data: st.DataObjec
 @given(st.binary(max_size=80))
 def test_decoding_any_bytes_raises_nothing_but_what_is_caught(payload: bytes) -> None:
     for decode in (decode_header, decode_deliver):
-        with suppress(BAD_FRAME):
+        with suppress(*BAD_FRAME):
             decode(payload, 0, len(payload))

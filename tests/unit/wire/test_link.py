@@ -12,7 +12,7 @@ from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.wire import link as module
 from rabbitjobs.wire.link import Link
 
-from tests.unit.wire.scripted import LOST, Heard, World, until
+from tests.unit.wire.scripted_wire import LOST, Heard, World, until
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from rabbitjobs.wire import outbound as module
 from rabbitjobs.wire.outbound import Outbound, fresh_message_id
 from rabbitjobs.wire.protocol import CONFIRMED, Confirmed, Outcome, Outgoing, Rejected, Unknown
 
-from tests.unit.wire.scripted import World, until
+from tests.unit.wire.scripted_wire import World, until
 
 NACKED = Rejected("nacked", "full")
 REFUSED = Rejected("refused", "ACCESS_REFUSED", 403)

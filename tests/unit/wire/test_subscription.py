@@ -11,7 +11,7 @@ from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
 from rabbitjobs.wire.subscription import Handed, Subscription
 
-from tests.unit.wire.scripted import ScriptedConsumer, World, until
+from tests.unit.wire.scripted_wire import ScriptedConsumer, World, until
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ def upgrade() -> None:
     """Make every table; runs inside the transaction that holds the migration lock."""
     op.create_table(
         "rj_jobs",
-        sa.Column("namespace", sa.Text, primary_key=True),
-        sa.Column("job_id", sa.Text, primary_key=True),
+        sa.Column("namespace", sa.Text, nullable=False),
+        sa.Column("job_id", sa.Text, nullable=False),
         sa.Column("job", sa.Text, nullable=False),
         sa.Column("queue", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
@@ -31,17 +31,19 @@ def upgrade() -> None:
         sa.Column("ended", sa.Double),
         sa.Column("worker", sa.Text, nullable=False),
         sa.Column("expires", sa.Double),
+        sa.PrimaryKeyConstraint("job_id", "namespace"),
         sqlite_with_rowid=False,
     )
     op.create_index("rj_jobs_expires", "rj_jobs", ["expires"])
     op.create_table(
         "rj_inbox",
-        sa.Column("namespace", sa.Text, primary_key=True),
-        sa.Column("job_id", sa.Text, primary_key=True),
-        sa.Column("attempt", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("namespace", sa.Text, nullable=False),
+        sa.Column("job_id", sa.Text, nullable=False),
+        sa.Column("attempt", sa.BigInteger, nullable=False),
         sa.Column("decision", sa.LargeBinary, nullable=False),
         sa.Column("release_id", sa.Text),
         sa.Column("ended", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("job_id", "namespace", "attempt"),
         sqlite_with_rowid=False,
     )
     op.create_index("rj_inbox_ended", "rj_inbox", ["ended"])

@@ -1,0 +1,75 @@
+"""The demo itself, in a smaller size: it balances, and clears its stage away when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.shop.processes import ROOT
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "examples.shop.demo", "--keep", str(folder), *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _workers(folder: Path) -> Iterator[int]:
+    """The pids of all worker processes that ever started."""
+    for line in (folder / "workers.log").read_text().splitlines():
+        told = json.loads(line)
+        if told["event"] == "worker started":
+            yield int(told["worker"].rpartition(":")[2])
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_demo_balances_and_leaves_nothing_running(tmp_path: Path) -> None:
+    """Orders with a case of each kind that the desk handles: exit 0, lost 0, no process left."""
+    with _start(tmp_path, "--orders", "460") as demo:
+        told, _ = demo.communicate()
+    assert demo.returncode == 0, told
+    assert told.count("kill -9") == 3, told
+    assert "sold by hand" in told
+    assert "The ledger balances." in told
+    workers = list(_workers(tmp_path))
+    assert len(workers) >= 6 + 2
+    assert not any(map(_lives, workers))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_clears_its_stage_away(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C in the middle of the work: every process that it started is ended."""
+    with _start(tmp_path) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if re.search("order [1-9][0-9]* done", line):
+                break
+        demo.send_signal(number)
+        told = demo.stdout.read()
+    assert demo.returncode == 130, told
+    workers = list(_workers(tmp_path))
+    assert workers
+    assert not any(map(_lives, workers))
