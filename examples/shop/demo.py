@@ -36,17 +36,19 @@ PATIENCE = 150.0
 def publish(records: Sequence[tuple[int, str]], screen: Screen) -> list[int]:
     """Send every record: most in confirmed batches, the last one alone; returns their numbers."""
     # Imported here: the app finds its broker in the environment, which the stage has just set.
-    from examples.shop.jobs import app, place_order
+    from examples.shop.jobs import app, place_order, write_journal
 
     *most, (last, last_record) = records
     for start in range(0, len(most), BATCH):
         calls = [
-            place_order.options(id=job_id(number, "order")).call(number, record)
+            job.options(id=job_id(number, kind)).call(number, record)
             for number, record in most[start : start + BATCH]
+            for kind, job in (("note", write_journal), ("order", place_order))
         ]
         for sent in app.send_many(calls):
             if sent.error is not None:
                 raise sent.error
+    write_journal.options(id=job_id(last, "note")).send(last, last_record)
     place_order.options(id=job_id(last, "order")).send(last, last_record)
     screen.say(f"{len(records)} orders sent, each confirmed by the broker")
     return [number for number, _ in records]

@@ -32,7 +32,7 @@ class Postmaster:
         self._seen_file = seen.open("a", buffering=1)
         self._mails_file = (spool / MAILS).open("a", buffering=1)
 
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd looks the method up by this name
+    async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Answer RCPT TO: 250 to take the recipient, 451 for later, 550 for never."""
@@ -46,9 +46,7 @@ class Postmaster:
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 recipient ok"
 
-    async def handle_DATA(  # noqa: N802
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Answer the end of DATA: 250 once the mail is written down, 554 if it is not wanted."""
         if any(address.endswith(f"@{STRICT}") for address in envelope.rcpt_tos):
             return "554 5.7.1 content refused by policy"

@@ -113,6 +113,7 @@ def environment(folder: Path, node: Node) -> dict[str, str]:
         "RABBITJOBS_URL": node.url,
         "RABBITJOBS_MANAGEMENT_URL": node.management_url,
         "RABBITJOBS_STORE_URL": f"sqlite:///{folder / 'store.db'}",
+        "SHOP_JOURNAL": str(folder / "journal.txt"),
         "SHOP_INVOICES": str(folder / "invoices"),
     }
 
