@@ -72,7 +72,7 @@ class RabbitJobs:
             results=self.parts.results,
             unique=lambda: self.parts.unique,
             outbox=self.parts.put_outbox,
-            deadline=lambda: self.settings.deadline.total_seconds(),
+            deadline=lambda: self.settings.deadline.total_seconds(),  # noqa: PLW0108  # read at use
             app_id=namespace,
             check_on_done=self.parts.check_on_done,
         )

@@ -11,7 +11,8 @@ from rabbitjobs.errors import NodeError
 def main(versions: list[str]) -> int:
     """Provide each version (the machine's best without any) and say which it is."""
     try:
-        for version in versions or [None]:
+        wanted: list[str | None] = [*versions] or [None]
+        for version in wanted:
             print(provide(version, report=_tell))
     except NodeError as error:
         _tell(str(error))

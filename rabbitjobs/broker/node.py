@@ -334,9 +334,8 @@ class Node:
         except OSError as error:
             raise NodeError(f"expected the node to answer, got {error!r}") from error
         if status not in allowed:
-            raise NodeError(
-                f"expected {method} {path} to succeed, got {status}: {answer.decode(errors='replace')}"
-            )
+            said = answer.decode(errors="replace")
+            raise NodeError(f"expected {method} {path} to succeed, got {status}: {said}")
 
     def _request(
         self, method: str, path: str, body: bytes = b"", timeout: float = 30

@@ -140,10 +140,8 @@ def edit(
     """
     desk = desk_from_context(ctx)
     case = desk.get(case_id)
-    if arguments is None:
-        body = _edited(desk, case)
-    else:
-        body = arguments.encode("utf-8", "surrogateescape")
+    given = arguments.encode("utf-8", "surrogateescape") if arguments is not None else None
+    body = given if given is not None else _edited(desk, case)
     if body is None:
         raise click.ClickException("nothing was changed, nothing was sent")
     seen = case.version if version is None else version

@@ -107,7 +107,7 @@ class Executor:
         inside = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         value, error = await loop.run_in_executor(
-            self._threads, inside.run, _carry, function, args, kwargs
+            self._threads, lambda: inside.run(_carry, function, args, kwargs)
         )
         if error is not None:
             raise error

@@ -92,7 +92,9 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
         raise Undecodable(f"expected a job id of at most {SHORT_BYTES} characters", queue=queue)
     attempt = headers.get(h.ATTEMPT, 1)
     if type(attempt) is not int or not 1 <= attempt < _LARGEST_ATTEMPT:
-        raise Undecodable(f"expected an attempt from 1 in {h.ATTEMPT}, got {attempt!r}", queue=queue)
+        raise Undecodable(
+            f"expected an attempt from 1 in {h.ATTEMPT}, got {attempt!r}", queue=queue
+        )
     enqueued = _seconds(headers, h.ENQUEUED)
     return Envelope(
         id=job_id,
@@ -154,4 +156,6 @@ def _history(headers: Mapping[str, Any], queue: str) -> tuple[AttemptRecord, ...
     try:
         return _history_decoder.decode(text)
     except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError) as error:
-        raise Undecodable(f"expected the history as JSON in {h.HISTORY}; {error}", queue=queue) from None
+        raise Undecodable(
+            f"expected the history as JSON in {h.HISTORY}; {error}", queue=queue
+        ) from None

@@ -114,7 +114,8 @@ class AioPikaWire:
         try:
             await undisturbed(connection.connect(), connection)
         except (ConnectionLost, ChannelClosed) as error:
-            raise ConnectionLost(f"no connection to {address}: {error}") from error
+            said = self._transport.goodbye or str(error)
+            raise ConnectionLost(f"no connection to {address}: {said}") from error
         return connection
 
     def _on_blocked(self, blocked: bool) -> None:

@@ -8,6 +8,8 @@ run in tasks of our own, and whatever they raise is translated here.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -38,6 +40,8 @@ def reason_of(error: BaseException | None) -> str:
     """What a library's error says, in one line."""
     if error is None or isinstance(error, asyncio.CancelledError):
         return "the connection ended"
+    if isinstance(error, OSError) and error.errno and error.errno in errno.errorcode:
+        return f"{os.strerror(error.errno)}: {error.strerror}"
     texts = [str(each) for each in error.args if each]
     return ", ".join(texts) or type(error).__name__
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
 _HEAD = 7
+_CONNECTION_CLOSE = b"\x00\x0a\x00\x32"
 
 
 class GuardedTransport(TransportFactory):
@@ -35,6 +36,12 @@ class GuardedTransport(TransportFactory):
         self._context = context
         self._server_name = server_name
         self._writer: asyncio.StreamWriter | None = None
+        self._reader: GuardedReader | None = None
+
+    @property
+    def goodbye(self) -> str | None:
+        """Why the broker closed the connection, if it said so; aiormq drops it in a handshake."""
+        return self._reader.goodbye if self._reader is not None else None
 
     async def create(
         self, url: URL, **kwargs: Any
@@ -46,7 +53,8 @@ class GuardedTransport(TransportFactory):
             ssl=self._context,
             server_hostname=self._server_name if self._context else None,
         )
-        return cast("asyncio.StreamReader", GuardedReader(reader)), self._writer
+        self._reader = GuardedReader(reader)
+        return cast("asyncio.StreamReader", self._reader), self._writer
 
     def abort(self) -> None:
         """Drop the connection at once, without a goodbye."""
@@ -59,6 +67,7 @@ class GuardedReader:
 
     def __init__(self, stream: asyncio.StreamReader) -> None:
         self._stream = stream
+        self.goodbye: str | None = None
         self._guard = Guard()
         self._frame = b""
         self._at = 0
@@ -91,6 +100,8 @@ class GuardedReader:
         if head[0] not in (METHOD_FRAME, HEADER_FRAME):
             return head + rest
         payload = rest[:-1]
+        if payload.startswith(_CONNECTION_CLOSE):
+            self.goodbye = payload[7 : 7 + payload[6]].decode(errors="backslashreplace")
         checked = self._guard.pass_on(head[0], int.from_bytes(head[1:3], "big"), payload)
         if checked is payload:
             return head + rest

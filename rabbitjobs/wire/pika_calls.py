@@ -24,8 +24,19 @@ def resolve(future: asyncio.Future[Any], value: Any) -> None:
 
 
 def reason(error: BaseException | None) -> str:
-    """A text that is never empty."""
-    return str(error) or type(error).__name__
+    """What an error says, in a text that is never empty.
+
+    pika wraps what went wrong while connecting once or twice, and the wrappings say nothing.
+    """
+    while (inner := _inside(error)) is not None:
+        error = inner
+    return str(error) or repr(error)
+
+
+def _inside(error: BaseException | None) -> BaseException | None:
+    several = getattr(error, "exceptions", None)
+    found = several[-1] if several else getattr(error, "exception", None)
+    return found if isinstance(found, BaseException) else None
 
 
 def translate(error: BaseException) -> ConnectionLost | ChannelClosed:

@@ -54,8 +54,9 @@ class PikaPublisher:
             self._on_channel_closed(error)
 
         self._tag, self._ready = 0, False
-        self._channel = self._connection.channel(on_open_callback=opened)
-        self._channel.add_on_close_callback(ended)
+        channel = self._connection.channel(on_open_callback=opened)
+        channel.add_on_close_callback(ended)
+        self._channel = channel
 
     def publish(self, message: Outgoing, done: Callable[[Outcome], None]) -> None:
         """Write the message now, or as soon as the channel is open again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -62,7 +63,7 @@ def test_rows_are_leased_in_order_and_go_when_published(store: Store) -> None:
     relay = Outbox(store)
     sent = [an_envelope() for _ in range(5)]
     for envelope in sent:
-        store.run(lambda c, e=envelope: outbox.put(c, store.namespace, e))
+        store.run(partial(outbox.put, namespace=store.namespace, envelope=envelope))
     first = relay.take(3)
     second = Outbox(store).take(10)
     assert [row.envelope for row in first + second] == sent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -89,7 +90,8 @@ def test_the_store_holds_what_the_model_holds(
     else:
         numbers = list(range(len(calls)))
         futures = [
-            store.write(writes[kind], _as(kind, record)).result(10) for kind, record in calls
+            store.write(writes[kind], _as(kind, record)).result(10)  # type: ignore[arg-type]
+            for kind, record in calls
         ]
     for (kind, job, attempt, status), answer, number in zip(steps, futures, numbers, strict=True):
         if kind == "record":
@@ -131,6 +133,6 @@ def _at_once(store: Store, calls: Sequence[tuple[Callable[..., object], Record]]
 
     store.submit(hold)
     entered.wait(10)
-    futures = [store.write(write, record) for write, record in calls]  # type: ignore[arg-type]
+    futures: list[Any] = [store.write(write, record) for write, record in calls]  # type: ignore[arg-type]
     go.set()
     return [future.result(10) for future in futures]

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pika
 import pytest
-from tests.broker.topology_bench import Bench, bench
 
 from rabbitjobs.errors import TopologyMismatch, TopologyRefused
 from rabbitjobs.topology import names
 from rabbitjobs.topology.apply import apply, plan_changes, verify
 from rabbitjobs.topology.model import default_spec
+from tests.broker.topology_bench import Bench, bench
 
 SHOP = """
 version: 1

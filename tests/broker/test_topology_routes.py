@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pika
 import pytest
-from tests.broker.topology_bench import Bench, bench
 
 from rabbitjobs.topology import names, routes
 from rabbitjobs.topology.config import loads
 from rabbitjobs.topology.model import default_spec
+from tests.broker.topology_bench import Bench, bench
 
 CONFIG = """
 version: 1

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -77,7 +78,7 @@ def test_a_program_of_the_guides_runs(text: str, tmp_path: Path) -> None:
     )
 
 
-def commands() -> list[object]:
+def commands() -> list[Any]:
     """Every `$ rabbitjobs ...` line of every page."""
     found = []
     for page in PAGES:
@@ -113,7 +114,8 @@ def test_the_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "rabbitjobs.testing.pytest_plugin"),
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:rabbitjobs"),
+            *("-p", "rabbitjobs.testing.pytest_plugin"),
             *("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"),
         ],
         cwd=tmp_path,

@@ -35,9 +35,7 @@ class Inbox:
     def __init__(self) -> None:
         self.recipients: list[str] = []
 
-    async def handle_DATA(  # noqa: N802 - aiosmtpd looks the method up by this name
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Take every mail."""
         self.recipients.extend(envelope.rcpt_tos)
         return "250 OK"

@@ -199,22 +199,39 @@ class ConnectionConformance(WireFixtures):
 class NetworkConformance(WireFixtures):
     """What only a wire over a network can meet."""
 
+    async def test_a_connection_that_fell_silent_is_noticed_by_its_heartbeats(
+        self, make_wire: MakeWire, broker: BrokerControl
+    ) -> None:
+        """A black hole: bytes leave, nothing comes back, and no socket says so."""
+        await broker.declare_queue("q")
+        wire = make_wire()
+        ends = Ends(wire)
+        await wire.open(dataclasses.replace(broker.address, heartbeat=1), name="conformance")
+        await broker.hold_answers()
+        waiting = start_publish(wire, message("q"))
+        await ends.until(lambda heard: bool(heard.closed))
+        assert isinstance(await waiting, Unknown)
+        async with asyncio.timeout(PATIENCE):
+            await wire.close()
+        assert len(ends.closed) == 1
+
     async def test_what_cannot_be_connected_raises_connection_lost(
         self, make_wire: MakeWire, broker: BrokerControl
     ) -> None:
         """A closed port, a wrong password, a missing vhost; and close is fine after each."""
         good = broker.address
-        for address in (
-            dataclasses.replace(good, port=1),
-            dataclasses.replace(good, password=Secret("wrong")),
-            dataclasses.replace(good, vhost="no-such-vhost"),
+        for address, said in (
+            (dataclasses.replace(good, port=1), "refused"),
+            (dataclasses.replace(good, password=Secret("wrong")), "ACCESS_REFUSED"),
+            (dataclasses.replace(good, vhost="no-such-vhost"), "no-such-vhost not found"),
         ):
             wire = make_wire()
             ends = Ends(wire)
             with pytest.raises(ConnectionLost) as error:
                 async with asyncio.timeout(PATIENCE):
                     await wire.open(address, name="conformance")
-            assert good.password.reveal() not in str(error.value)
-            assert "wrong" not in str(error.value)
+            text = str(error.value)
+            assert said.lower() in text.lower()
+            assert good.password.reveal() not in text and "wrong" not in text
             await wire.close()
             assert ends.closed == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -41,9 +42,9 @@ class ScriptedBroker:
         self._writers: list[asyncio.StreamWriter] = []
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Address]:
-        """Listen, and say where."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def running(self, context: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
+        """Listen, with TLS if a context is given, and say where."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
         try:
             yield Address(port=server.sockets[0].getsockname()[1])
         finally:
