@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from rabbitjobs import RabbitJobs
 from rabbitjobs.app.roles import ConsumeRole
 
 
 async def test_a_job_that_has_ended_does_not_run_again_under_its_id(
-    broker_url: str, management_url: str, tmp_path: Path
+    broker_url: str,
+    management_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The sender chose the id: a second message of it is looked up before any code runs."""
+    monkeypatch.chdir(tmp_path)
     ran: list[int] = []
     app = RabbitJobs()
 
