@@ -10,6 +10,7 @@ import msgspec
 
 from rabbitjobs.clock import now
 from rabbitjobs.errors import RabbitJobsError, StoreUnavailable
+from rabbitjobs.publisher.completion import completion
 from rabbitjobs.publisher.prepare import outgoing_of
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.protocol import Outgoing
@@ -24,6 +25,8 @@ BATCH = 100
 
 def outgoing_of_row(row: OutboxRow, spec: TopologySpec) -> Outgoing:
     """The message of an outbox row, routed now: the topology may have changed since it was put."""
+    if row.ended_as is not None:
+        return completion(row.envelope, row.ended_as, row.ended or now(), spec)
     due = now() + row.delay if row.delay is not None else row.envelope.due
     envelope = msgspec.structs.replace(row.envelope, queue=row.queue, due=due)
     return outgoing_of(envelope, spec)
