@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rabbitjobs.clock import now
-from rabbitjobs.errors import SendError, StoreUnavailable
+from rabbitjobs.errors import RabbitJobsError, StoreUnavailable
 from rabbitjobs.publisher.prepare import outgoing_of
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.protocol import Outgoing
@@ -72,7 +72,9 @@ class Relay:
     async def _send(self, row: OutboxRow) -> bool:
         try:
             await self._publish(outgoing_of_row(row, self._spec()))
-        except SendError as error:
+        except (
+            RabbitJobsError
+        ) as error:  # one row that cannot be sent must not hold back the others
             self._trouble(str(error))
             await self._outbox.apostpone(row, str(error), POSTPONE_SECONDS)
             return False

@@ -1,0 +1,154 @@
+"""A link keeps one connection: generations, host rotation, backoff, news for its listeners."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rabbitjobs.broker.url import Address
+from rabbitjobs.errors import ChannelClosed
+from rabbitjobs.wire import link as module
+from rabbitjobs.wire.link import Link
+from tests.unit.wire.scripted_wire import LOST, Heard, World, until
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that did not live long is replaced after a short pause."""
+    monkeypatch.setattr(module, "SHORT_LIFE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def world() -> World:
+    """Scripted wires."""
+    return World()
+
+
+@pytest.fixture
+async def link(world: World) -> AsyncIterator[Link]:
+    """A link that has not started yet."""
+    link = world.link(Address(host="a"), Address(host="b"))
+    yield link
+    await link.close()
+
+
+async def test_each_connection_has_the_next_generation(world: World, link: Link) -> None:
+    """Listeners hear of every end and of every beginning."""
+    heard = Heard()
+    link.listen(heard)
+    link.start()
+    await until(lambda: link.generation == 1)
+    world.wire.closed("broken")
+    await until(lambda: link.generation == 2)
+    assert heard.said == [("up", 1), ("down", "broken"), ("up", 2)]
+    assert world.wires[0].was_closed
+    assert link.trouble is None
+
+
+async def test_hosts_take_turns_until_one_answers(world: World, link: Link) -> None:
+    """Whatever a library raises for a host that cannot be reached."""
+    world.failures = [
+        LOST,
+        OSError("refused"),
+        UnicodeError("label too long"),
+        ChannelClosed("406"),
+    ]
+    heard = Heard()
+    link.listen(heard)
+    link.start()
+    await until(lambda: link.generation == 1)
+    assert [address.host for address in world.opened] == ["a", "b", "a", "b", "a"]
+    assert [what for what, _ in heard.said] == ["down"] * 4 + ["up"]
+    assert all(wire.was_closed for wire in world.wires[:-1])
+
+
+async def test_a_host_that_never_answers_is_given_up(
+    world: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deadline of our own stands round opening."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.01)
+    first = world.make
+
+    def silent() -> object:
+        wire = first()
+        if len(world.wires) == 1:
+            wire.open = lambda address, name: asyncio.sleep(3600)  # type: ignore[method-assign]
+        return wire
+
+    link._make_wire = silent  # type: ignore[assignment]
+    link.start()
+    await until(lambda: link.generation == 1)
+    assert len(world.wires) == 2
+
+
+async def test_a_late_listener_hears_how_things_stand(world: World, link: Link) -> None:
+    """Also that publishing is blocked."""
+    link.start()
+    await until(lambda: link.generation == 1)
+    world.wire.blocked(True)
+    heard = Heard()
+    link.listen(heard)
+    assert heard.said == [("up", 1), ("blocked", True)]
+    link.forget(heard)
+    link.forget(heard)
+    world.wire.blocked(False)
+    assert len(heard.said) == 2
+
+
+async def test_an_alarm_ends_with_its_connection(world: World, link: Link) -> None:
+    """And an old connection, still being closed, says nothing about the new one."""
+    link.start()
+    await until(lambda: link.generation == 1)
+    old = world.wire
+    old.blocked(True)
+    assert link.blocked
+    old.closed("gone")
+    await until(lambda: link.generation == 2)
+    assert not link.blocked
+    old.blocked(True)
+    assert not link.blocked
+
+
+async def test_an_alarm_told_while_connecting_is_heard(world: World, link: Link) -> None:
+    """A memory broker and RabbitMQ may say it before the channel is open."""
+    make = world.make
+
+    def blocked_at_once() -> object:
+        wire = make()
+
+        async def open(address: Address, *, name: str) -> None:  # noqa: A001
+            wire.blocked(True)
+
+        wire.open = open  # type: ignore[method-assign]
+        return wire
+
+    link._make_wire = blocked_at_once  # type: ignore[assignment]
+    heard = Heard()
+    link.listen(heard)
+    link.start()
+    await until(lambda: link.generation == 1)
+    assert heard.said == [("blocked", True), ("up", 1), ("blocked", True)]
+
+
+async def test_a_connection_can_be_given_up_by_its_users(world: World, link: Link) -> None:
+    """Open, but silent; twice does no harm."""
+    link.renew("too early")
+    link.start()
+    await until(lambda: link.generation == 1)
+    link.renew("silent")
+    link.renew("silent")
+    await until(lambda: link.generation == 2)
+
+
+async def test_closing_ends_it_for_good(world: World, link: Link) -> None:
+    """The connection too."""
+    link.start()
+    await until(lambda: link.generation == 1)
+    await link.close()
+    assert world.wire.was_closed
+    assert link.wire is None
+    world.wire.closed("late news")
+    await asyncio.sleep(0)
+    assert len(world.wires) == 1
