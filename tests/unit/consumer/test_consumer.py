@@ -160,7 +160,9 @@ class Bench:
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """Not consuming yet."""
     monkeypatch.setattr(link_module, "SHORT_LIFE_SECONDS", 0.01)
-    monkeypatch.setattr(settle_module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01)
+    monkeypatch.setattr(
+        settle_module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01
+    )
     bench = Bench()
     yield bench
     await bench.drain(0)
@@ -182,7 +184,9 @@ async def test_a_job_is_run_recorded_and_then_acked(bench: Bench) -> None:
 async def test_every_failure_has_its_place(bench: Bench) -> None:
     """Ignored by the queue's rule, retried, in review, in quarantine, expired."""
     raises: dict[str, BaseException] = {
-        "ignored": KeyError("x"), "retried": ValueError("x"), "signal": Ignore("x"),
+        "ignored": KeyError("x"),
+        "retried": ValueError("x"),
+        "signal": Ignore("x"),
     }
 
     def job(which: str) -> None:
@@ -203,8 +207,12 @@ async def test_every_failure_has_its_place(bench: Bench) -> None:
     assert len(bench.failed("quarantine")) == 3
     statuses = {job_id: one.status.value for (job_id, _), one in bench.memory.records.items()}
     assert statuses == {
-        "ignored": "ignored", "retried": "retrying", "signal": "ignored",
-        "arguments": "in-review", "expired": "expired", "unknown": "quarantined",
+        "ignored": "ignored",
+        "retried": "retrying",
+        "signal": "ignored",
+        "arguments": "in-review",
+        "expired": "expired",
+        "unknown": "quarantined",
     }
     assert len(bench.heard(events.DeliveryUndecodable)) == 2
     (retrying,) = bench.heard(events.JobRetrying)
@@ -228,7 +236,7 @@ async def test_a_retry_comes_back_as_the_next_attempt(bench: Bench) -> None:
         await bench.settled()
         bench.broker.advance(60)
     await bench.until(lambda: bench.heard(events.JobSucceeded))
-    assert [key for key in bench.memory.records] == [("i", 1), ("i", 2), ("i", 3)]
+    assert list(bench.memory.records) == [("i", 1), ("i", 2), ("i", 3)]
 
 
 async def test_an_attempt_that_was_recorded_before_runs_no_code(bench: Bench) -> None:
@@ -332,7 +340,9 @@ async def test_after_a_reconnect_there_are_never_more_jobs_than_slots(bench: Ben
     for _ in range(3):
         adopted = len(bench.heard(events.DeliveryAdopted))
         bench.broker.drop_connections()
-        await bench.until(lambda adopted=adopted: len(bench.heard(events.DeliveryAdopted)) >= adopted + 2)
+        await bench.until(
+            lambda adopted=adopted: len(bench.heard(events.DeliveryAdopted)) >= adopted + 2
+        )
     assert bench.consumer.busy == 2
     for gate in gates.values():
         gate.set()
@@ -447,7 +457,11 @@ async def test_a_deleted_queue_is_unhealthy_until_it_is_there_again(bench: Bench
 def test_the_rule_book_names_where_each_rule_stands() -> None:
     """For the person on the desk."""
     job = define(
-        lambda: 1, name="job", queue="q", retry="other", rules=(review(on=KeyError),),
+        lambda: 1,
+        name="job",
+        queue="q",
+        retry="other",
+        rules=(review(on=KeyError),),
         ignore_result=False,
     )
     book = rule_book(SPEC, "q", job)
