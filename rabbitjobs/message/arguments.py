@@ -23,9 +23,12 @@ _AS_IS = frozenset({str, int, float, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
-    """What msgspec cannot encode by itself: pydantic's models."""
+    """What msgspec cannot encode by itself: pydantic's models, subclasses of plain types."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
+    for plain in (str, int, float, bytes, dict, list, tuple):
+        if isinstance(value, plain):
+            return plain(value)
     raise TypeError(f"objects of type {type(value).__name__} cannot be sent as JSON")
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from rabbitjobs.message.headers import AGAIN
 from rabbitjobs.wire.link import Link
 from rabbitjobs.wire.protocol import (
     Confirmed,
@@ -65,6 +66,14 @@ class _Entry:
 def _renamed(message: Outgoing) -> Outgoing:
     properties = msgspec.structs.replace(message.properties, message_id=fresh_message_id())
     return msgspec.structs.replace(message, properties=properties)
+
+
+def _repeated(message: Outgoing) -> Outgoing:
+    """The same message once more: its twin may be stored, so the consumer shall look it up."""
+    again = _renamed(message)
+    headers = {**again.properties.headers, AGAIN: True}
+    properties = msgspec.structs.replace(again.properties, headers=headers)
+    return msgspec.structs.replace(again, properties=properties)
 
 
 class Outbound:
@@ -159,7 +168,7 @@ class Outbound:
             self._pump()
 
     def _again(self, entry: _Entry, outcome: Unknown) -> None:
-        entry.message = _renamed(entry.message)
+        entry.message = _repeated(entry.message)
         entry.unsure = True
         entry.lost = entry.lost or not outcome.channel
         (self._suspects if outcome.channel else self._waiting).append(entry)

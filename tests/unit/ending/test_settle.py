@@ -17,8 +17,15 @@ from rabbitjobs.message.properties import Properties
 from rabbitjobs.wire.protocol import Outgoing
 
 RECORD = Record(
-    job_id="i", attempt=1, job="j", queue="q", status=Status.IN_REVIEW,
-    enqueued=1.0, started=1.0, ended=1.0, keep=1.0,
+    job_id="i",
+    attempt=1,
+    job="j",
+    queue="q",
+    status=Status.IN_REVIEW,
+    enqueued=1.0,
+    started=1.0,
+    ended=1.0,
+    keep=1.0,
 )
 
 

@@ -111,7 +111,11 @@ def test_an_ignored_result_is_not_kept() -> None:
         (Decision(do="review", rule="r"), Status.IN_REVIEW, ["review"]),
         (Decision(do="quarantine", rule="r"), Status.QUARANTINED, ["quarantine"]),
         (Decision(do="review", rule="r", notify=True), Status.IN_REVIEW, ["notify", "review"]),
-        (Decision(do="retry", rule="r", delay=3.0, notify=True), Status.RETRYING, ["notify", "retry"]),
+        (
+            Decision(do="retry", rule="r", delay=3.0, notify=True),
+            Status.RETRYING,
+            ["notify", "retry"],
+        ),
         (Decision(do="ignore", rule="r", keep=0, notify=True), Status.IGNORED, ["notify"]),
     ],
 )

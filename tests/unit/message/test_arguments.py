@@ -78,7 +78,10 @@ def there_and_back(function: Callable[..., Any], *args: Any, **kwargs: Any) -> t
 
 JSON_TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | JSON_TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(JSON_TEXT, inner),
     max_leaves=20,
@@ -122,8 +125,13 @@ def test_typed_values_arrive_as_their_types() -> None:
     """Dataclasses, enums, dates, UUIDs, decimals, models."""
 
     def job(
-        point: Point, colour: Colour, day: dt.date, key: uuid.UUID, price: decimal.Decimal,
-        model: Model, many: list[Point],
+        point: Point,
+        colour: Colour,
+        day: dt.date,
+        key: uuid.UUID,
+        price: decimal.Decimal,
+        model: Model,
+        many: list[Point],
     ) -> None: ...
 
     sent = (

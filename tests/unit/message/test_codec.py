@@ -136,7 +136,9 @@ def test_what_is_not_of_our_format_is_undecodable(properties: Properties) -> Non
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.binary(max_size=9)
 HEADERS = st.dictionaries(
-    st.sampled_from([value for name, value in vars(h).items() if name.isupper() and name != "VERSION"])
+    st.sampled_from(
+        [value for name, value in vars(h).items() if name.isupper() and name != "VERSION"]
+    )
     | TEXT,
     st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner)),
 )

@@ -139,9 +139,9 @@ async def test_a_blocking_send_in_a_loop_is_refused(shop: Shop) -> None:
 def test_options_travel_in_the_envelope(shop: Shop) -> None:
     """Priority by name, expiry as a moment, the id as given."""
     until = datetime.now(UTC) + timedelta(hours=1)
-    shop.job.options(
-        id="mine", priority="high", expires=until, on_done="https://a.example/x"
-    ).send(1)
+    shop.job.options(id="mine", priority="high", expires=until, on_done="https://a.example/x").send(
+        1
+    )
     (envelope,) = shop.waiting()
     assert envelope.id == "mine"
     assert envelope.priority == 5
@@ -284,6 +284,7 @@ async def test_a_send_in_a_transaction_goes_to_the_outbox(shop: Shop) -> None:
 
 def test_many_calls_have_one_outcome_each_in_their_order(shop: Shop) -> None:
     """Nothing is raised for one of them."""
+
     def calls() -> Iterator[Call]:
         yield shop.job.call(0)
         yield shop.job.options(queue="nowhere").call(1)

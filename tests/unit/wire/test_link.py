@@ -11,7 +11,6 @@ from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.wire import link as module
 from rabbitjobs.wire.link import Link
-
 from tests.unit.wire.scripted_wire import LOST, Heard, World, until
 
 
@@ -50,7 +49,12 @@ async def test_each_connection_has_the_next_generation(world: World, link: Link)
 
 async def test_hosts_take_turns_until_one_answers(world: World, link: Link) -> None:
     """Whatever a library raises for a host that cannot be reached."""
-    world.failures = [LOST, OSError("refused"), UnicodeError("label too long"), ChannelClosed("406")]
+    world.failures = [
+        LOST,
+        OSError("refused"),
+        UnicodeError("label too long"),
+        ChannelClosed("406"),
+    ]
     heard = Heard()
     link.listen(heard)
     link.start()

@@ -12,7 +12,6 @@ from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import outbound as module
 from rabbitjobs.wire.outbound import Outbound, fresh_message_id
 from rabbitjobs.wire.protocol import CONFIRMED, Confirmed, Outcome, Outgoing, Rejected, Unknown
-
 from tests.unit.wire.scripted_wire import World, until
 
 NACKED = Rejected("nacked", "full")

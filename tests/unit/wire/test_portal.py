@@ -124,8 +124,11 @@ def test_threads_that_publish_while_a_session_closes_all_get_an_answer() -> None
         answers: list[Outcome] = []
         begun = threading.Barrier(5)
 
-        def work(session: Session = session, begun: threading.Barrier = begun,
-                 answers: list[Outcome] = answers) -> None:
+        def work(
+            session: Session = session,
+            begun: threading.Barrier = begun,
+            answers: list[Outcome] = answers,
+        ) -> None:
             begun.wait()
             answers.extend(publish(session) for _ in range(100))
 

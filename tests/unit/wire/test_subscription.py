@@ -10,7 +10,6 @@ import pytest
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
 from rabbitjobs.wire.subscription import Handed, Subscription
-
 from tests.unit.wire.scripted_wire import ScriptedConsumer, World, until
 
 

@@ -93,6 +93,8 @@ def _outbox() -> None:
         sa.Column("error", sa.Text),
         sa.Column("release_id", sa.Text),
         sa.Column("case_id", sa.Text),
+        sa.Column("ended_as", sa.Text),
+        sa.Column("ended", sa.Double),
         sqlite_autoincrement=True,
     )
     op.create_index("rj_outbox_due", "rj_outbox", ["namespace", "leased_until", "id"])
