@@ -13,7 +13,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MOST_SECONDS = 0.120
 SLOW = (
-    "sqlalchemy", "alembic", "pydantic", "rich", "starlette", "click", "httpx", "watchfiles",
+    "sqlalchemy",
+    "alembic",
+    "pydantic",
+    "rich",
+    "starlette",
+    "click",
+    "httpx",
+    "watchfiles",
     "ruamel",
 )
 PROGRAM = """

@@ -35,7 +35,9 @@ def test_without_anything_there_are_defaults(folder: Path) -> None:
     found = load(None, {})
     assert found == Settings()
     assert (found.keep, found.grace, found.deadline) == (
-        timedelta(days=7), timedelta(seconds=30), timedelta(seconds=10),
+        timedelta(days=7),
+        timedelta(seconds=30),
+        timedelta(seconds=10),
     )
 
 
@@ -47,8 +49,12 @@ def test_every_fault_of_every_file_is_told_at_once(folder: Path) -> None:
         read(folder, text, RABBITJOBS_URL_FILE="/nowhere/url")
     said = [str(problem) for problem in wrong.value.problems]
     for part in (
-        "topology.yaml:2: queus", "rabbitjobs.yaml:1: apq", "rabbitjobs.yaml:2: results.keep",
-        "rabbitjobs.yaml:3: worker.grace", "worker.grase", "rabbitjobs.yaml:4: store.url",
+        "topology.yaml:2: queus",
+        "rabbitjobs.yaml:1: apq",
+        "rabbitjobs.yaml:2: results.keep",
+        "rabbitjobs.yaml:3: worker.grace",
+        "worker.grase",
+        "rabbitjobs.yaml:4: store.url",
         "RABBITJOBS_URL_FILE",
     ):
         assert any(part in one for one in said), (part, said)
@@ -86,7 +92,9 @@ def test_the_file_wins_over_the_environment_and_the_url_over_its_file(folder: Pa
     assert broker_url(read(folder, "app: a", **env)) == "amqp://b/"
     only_file = {"RABBITJOBS_URL_FILE": str(secret)}
     assert broker_url(read(folder, "app: a", **only_file)) == "amqp://c/"
-    assert broker_url(read(folder, 'broker: {url: "${RABBITJOBS_URL}"}', **only_file)) == "amqp://c/"
+    assert (
+        broker_url(read(folder, 'broker: {url: "${RABBITJOBS_URL}"}', **only_file)) == "amqp://c/"
+    )
     assert broker_url(read(folder, 'broker: {url: "${RABBITJOBS_URL}"}')) is None
     assert broker_url(load(None, only_file)) == "amqp://c/"
 
@@ -114,7 +122,9 @@ def test_the_store_is_named_by_file_or_environment(
 
 def test_passwords_are_not_shown(folder: Path) -> None:
     """Neither of the broker nor of the store."""
-    found = load(None, {"RABBITJOBS_URL": "amqp://u:pass@h/", "RABBITJOBS_STORE_URL": "x://u:pass@h/"})
+    found = load(
+        None, {"RABBITJOBS_URL": "amqp://u:pass@h/", "RABBITJOBS_STORE_URL": "x://u:pass@h/"}
+    )
     assert "pass" not in repr(found)
 
 
