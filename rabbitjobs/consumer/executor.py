@@ -74,9 +74,9 @@ class Executor:
         )
         args, kwargs = definition.arguments.inject(args, kwargs, lambda _: context)
         try:
-            value, error = await self._call(definition, args, kwargs)
-            if error is not None:
-                return None, failure_of(error)
+            value, raised = await self._call(definition, args, kwargs)
+            if raised is not None:
+                return None, failure_of(raised)
             result = None if definition.ignore_result else encode_result(value)
             failure = None
         except asyncio.CancelledError as error:

@@ -39,12 +39,12 @@ def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
         h.ID: envelope.id,
         h.QUEUE: envelope.queue,
         h.ATTEMPT: envelope.attempt,
-        h.ENQUEUED: int(envelope.enqueued * 1000),
+        h.ENQUEUED: round(envelope.enqueued * 1000),
     }
     if envelope.due is not None:
-        headers[h.DUE] = int(envelope.due * 1000)
+        headers[h.DUE] = round(envelope.due * 1000)
     if envelope.expires is not None:
-        headers[h.EXPIRES] = int(envelope.expires * 1000)
+        headers[h.EXPIRES] = round(envelope.expires * 1000)
     if envelope.history:
         headers[h.HISTORY] = _history_text(envelope.history)
     optional = (

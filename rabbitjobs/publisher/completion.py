@@ -27,7 +27,7 @@ def completion(
     properties = encode(envelope)
     properties.headers[h.REASON] = REASON
     properties.headers[h.STATUS] = status
-    properties.headers[h.ENDED] = int(ended * 1000)
+    properties.headers[h.ENDED] = round(ended * 1000)
     if failure is not None:
         properties.headers[h.FAILURE] = failure
     route = routes.failed(spec, "notify", envelope.queue)

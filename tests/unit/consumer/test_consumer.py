@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -160,7 +161,9 @@ class Bench:
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """Not consuming yet."""
     monkeypatch.setattr(link_module, "SHORT_LIFE_SECONDS", 0.01)
-    monkeypatch.setattr(settle_module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01)
+    monkeypatch.setattr(
+        settle_module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01
+    )
     bench = Bench()
     yield bench
     await bench.drain(0)
@@ -182,7 +185,9 @@ async def test_a_job_is_run_recorded_and_then_acked(bench: Bench) -> None:
 async def test_every_failure_has_its_place(bench: Bench) -> None:
     """Ignored by the queue's rule, retried, in review, in quarantine, expired."""
     raises: dict[str, BaseException] = {
-        "ignored": KeyError("x"), "retried": ValueError("x"), "signal": Ignore("x"),
+        "ignored": KeyError("x"),
+        "retried": ValueError("x"),
+        "signal": Ignore("x"),
     }
 
     def job(which: str) -> None:
@@ -203,8 +208,12 @@ async def test_every_failure_has_its_place(bench: Bench) -> None:
     assert len(bench.failed("quarantine")) == 3
     statuses = {job_id: one.status.value for (job_id, _), one in bench.memory.records.items()}
     assert statuses == {
-        "ignored": "ignored", "retried": "retrying", "signal": "ignored",
-        "arguments": "in-review", "expired": "expired", "unknown": "quarantined",
+        "ignored": "ignored",
+        "retried": "retrying",
+        "signal": "ignored",
+        "arguments": "in-review",
+        "expired": "expired",
+        "unknown": "quarantined",
     }
     assert len(bench.heard(events.DeliveryUndecodable)) == 2
     (retrying,) = bench.heard(events.JobRetrying)
@@ -224,11 +233,11 @@ async def test_a_retry_comes_back_as_the_next_attempt(bench: Bench) -> None:
     bench.put("i")
     await bench.consumer.start()
     for attempt in (1, 2):
-        await bench.until(lambda attempt=attempt: ("i", attempt) in bench.memory.records)
+        await bench.until(partial(bench.memory.records.__contains__, ("i", attempt)))
         await bench.settled()
         bench.broker.advance(60)
     await bench.until(lambda: bench.heard(events.JobSucceeded))
-    assert [key for key in bench.memory.records] == [("i", 1), ("i", 2), ("i", 3)]
+    assert list(bench.memory.records) == [("i", 1), ("i", 2), ("i", 3)]
 
 
 async def test_an_attempt_that_was_recorded_before_runs_no_code(bench: Bench) -> None:
@@ -252,13 +261,15 @@ async def test_an_attempt_that_was_recorded_before_runs_no_code(bench: Bench) ->
 
 async def test_a_twin_that_was_recorded_first_decides(bench: Bench) -> None:
     """An unknown publish that was repeated: two messages of a first attempt."""
-    results = iter([ValueError("x"), 7])
+    outcomes = [7]
 
     async def job() -> int:
-        result = next(results)
-        if isinstance(result, Exception):
-            raise result
-        return result
+        if ran:
+            return outcomes.pop()
+        ran.append(1)
+        raise ValueError("x")
+
+    ran: list[int] = []
 
     bench.register(job, rules=(review(),))
     bench.put("i")
@@ -330,9 +341,9 @@ async def test_after_a_reconnect_there_are_never_more_jobs_than_slots(bench: Ben
     for name in "cd":
         bench.put(name, body=f'{{"args":["{name}"]}}'.encode())
     for _ in range(3):
-        adopted = len(bench.heard(events.DeliveryAdopted))
+        bench.events.clear()
         bench.broker.drop_connections()
-        await bench.until(lambda adopted=adopted: len(bench.heard(events.DeliveryAdopted)) >= adopted + 2)
+        await bench.until(lambda: len(bench.heard(events.DeliveryAdopted)) == 2)
     assert bench.consumer.busy == 2
     for gate in gates.values():
         gate.set()
@@ -447,7 +458,11 @@ async def test_a_deleted_queue_is_unhealthy_until_it_is_there_again(bench: Bench
 def test_the_rule_book_names_where_each_rule_stands() -> None:
     """For the person on the desk."""
     job = define(
-        lambda: 1, name="job", queue="q", retry="other", rules=(review(on=KeyError),),
+        lambda: 1,
+        name="job",
+        queue="q",
+        retry="other",
+        rules=(review(on=KeyError),),
         ignore_result=False,
     )
     book = rule_book(SPEC, "q", job)

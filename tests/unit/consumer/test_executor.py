@@ -36,7 +36,12 @@ class Bench:
         )
 
     async def run(
-        self, function: Callable[..., Any], body: bytes = b"{}", *, ignore: bool = False, **more: Any
+        self,
+        function: Callable[..., Any],
+        body: bytes = b"{}",
+        *,
+        ignore: bool = False,
+        **more: Any,
     ) -> Outcome:
         """Run one attempt of ``function``."""
         definition = define(

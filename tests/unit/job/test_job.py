@@ -105,7 +105,8 @@ def test_a_job_can_be_called_here() -> None:
         return ctx.attempt, order
 
     assert job()[0](7, to="a") == "7a"
-    assert Job(defined(told), Recording())(5) == (1, 5)
+    one: Job[..., Any] = Job(defined(told), Recording())
+    assert one(5) == (1, 5)
 
 
 def test_a_remote_job_cannot_be_called_here() -> None:

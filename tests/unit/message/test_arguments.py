@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
@@ -76,7 +77,7 @@ def there_and_back(function: Callable[..., Any], *args: Any, **kwargs: Any) -> t
     return arguments.decode(arguments.encode(args, kwargs))
 
 
-JSON_TEXT = st.text(st.characters(exclude_categories=("Cs",)))
+JSON_TEXT = st.text(st.characters(codec="utf-8"))
 PLAIN = st.recursive(
     st.none()
     | st.booleans()
@@ -98,10 +99,8 @@ def test_plain_data_survives_the_way_through_json(args: list[Any], kwargs: dict[
 @given(st.binary())
 def test_a_body_of_any_bytes_is_read_or_refused(data: bytes) -> None:
     """Nothing but ``ArgumentsRefused`` comes out of strange bytes."""
-    try:
+    with contextlib.suppress(ArgumentsRefused):
         read_body(data)
-    except ArgumentsRefused:
-        pass
 
 
 @pytest.mark.parametrize(

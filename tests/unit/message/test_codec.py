@@ -18,7 +18,7 @@ from rabbitjobs.wire.frames import header_payload
 from rabbitjobs.wire.guard import decode_header
 from rabbitjobs.wire.protocol import Outgoing
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 MOMENT = st.integers(0, 4_000_000_000_000).map(lambda ms: ms / 1000)
 RECORDS = st.builds(
     AttemptRecord,
