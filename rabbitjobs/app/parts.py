@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.errors import BrokerError, RabbitJobsError, StoreError
 from rabbitjobs.message.envelope import Envelope
-from rabbitjobs.wire.protocol import Wire
-from rabbitjobs.wire.session import Session
 
 if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.store.engine import Store
     from rabbitjobs.topology.plan import Plan
+    from rabbitjobs.wire.protocol import Wire
+    from rabbitjobs.wire.session import Session
 
 log = logging.getLogger("rabbitjobs")
 # A unique key is let go after this long even if its job never ends: a day past any sane retry.
@@ -30,7 +30,7 @@ UNIQUE_SECONDS = 30 * 86400.0
 class Parts:
     """Session, store, backend, desk: each made once per process, under one lock."""
 
-    def __init__(self, app: RabbitJobs, make_wire: Callable[[], Wire]) -> None:
+    def __init__(self, app: RabbitJobs, make_wire: Callable[[], Wire] | None) -> None:
         self._app = app
         self._make_wire = make_wire
         self._orphans: tuple[object, ...] = ()
@@ -76,7 +76,11 @@ class Parts:
         with self._lock:
             if self._session is None:
                 addresses = parse_urls(self._app.url)
-                self._session = Session(self._make_wire, addresses, name=self._app.namespace)
+                from rabbitjobs.wire.session import Session
+
+                self._session = Session(
+                    self._make_wire or _usual_wire(), addresses, name=self._app.namespace
+                )
             return self._session
 
     def management(self) -> Management:
@@ -190,6 +194,13 @@ class Parts:
                 store.close()
             except RabbitJobsError as error:  # closing is best effort; what mattered was awaited
                 log.warning("closing the store failed: %s", error)
+
+
+def _usual_wire() -> Callable[[], Wire]:
+    # Imported with the first connection: a service that defines jobs starts sooner without it.
+    from rabbitjobs.wire.pika import PikaWire
+
+    return PikaWire
 
 
 class StoreKeys:
