@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -62,14 +63,17 @@ def _keep(obj: CliContext, *, reload: bool) -> None:
         def __call__(self, change: Change, path: str) -> bool:
             return path.endswith(SOURCES) and super().__call__(change, path)
 
-    run_process(
-        os.getcwd(),
-        target=shlex.join(command),
-        target_type="command",
-        watch_filter=Sources(),
-        callback=lambda changes: click.echo(f"changed: {_names(changes)}; starting anew", err=True),
-        sigint_timeout=15,
-    )
+    with contextlib.suppress(KeyboardInterrupt):  # how SIGTERM comes out of it, when it is told to
+        run_process(
+            os.getcwd(),
+            target=shlex.join(command),
+            target_type="command",
+            watch_filter=Sources(),
+            callback=lambda changes: click.echo(
+                f"changed: {_names(changes)}; starting anew", err=True
+            ),
+            sigint_timeout=15,
+        )
 
 
 def _names(changes: object) -> str:
