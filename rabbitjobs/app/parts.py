@@ -86,10 +86,7 @@ class Parts:
                 from rabbitjobs.wire.session import Session
 
                 addresses = parse_urls(self._app.url)
-
-                self._session = Session(
-                    self._make_wire or _usual_wire(), addresses, name=self._app.namespace
-                )
+                self._session = Session(self._make_wire, addresses, name=self._app.namespace)
             return self._session
 
     def management(self) -> Management:

@@ -57,6 +57,7 @@ class Lane:
         self._arrival = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._patience = tenacity.stop_before_delay(options.patience)
 
     async def tell(self, note: Note) -> None:
         """Return when ``note`` has left through the channel, alone or in a digest.
@@ -157,10 +158,7 @@ class Lane:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(NotifyUnavailable),
             wait=tenacity.wait_exponential_jitter(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
-            stop=tenacity.stop_any(
-                tenacity.stop_before_delay(self._options.patience),
-                lambda _state: self._closing.is_set(),
-            ),
+            stop=self._over,
             sleep=self._sleep,
             before_sleep=self._say_retry,
             reraise=True,
@@ -168,6 +166,9 @@ class Lane:
         await retrying(self._send_once, message)
         now = self._clock()
         self._sent = [*recent_of(self._options.rate, self._sent, now), now]
+
+    def _over(self, state: tenacity.RetryCallState) -> bool:
+        return self._closing.is_set() or self._patience(state)
 
     async def _sleep(self, seconds: float) -> None:
         """Between two tries; ends early when the lane closes."""
