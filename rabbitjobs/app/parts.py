@@ -37,7 +37,7 @@ def pika_wire() -> Wire:
 class Parts:
     """Session, store, backend, desk: each made once per process, under one lock."""
 
-    def __init__(self, app: RabbitJobs, make_wire: Callable[[], Wire] | None) -> None:
+    def __init__(self, app: RabbitJobs, make_wire: Callable[[], Wire]) -> None:
         self._app = app
         self._make_wire = make_wire
         self._orphans: tuple[object, ...] = ()
