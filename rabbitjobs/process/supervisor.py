@@ -21,9 +21,11 @@ from rabbitjobs.process.state import VARIABLE
 log = structlog.get_logger("rabbitjobs.supervisor")
 # A process that lived this long was fine: its next crash starts the backoff anew.
 FINE_SECONDS = 30.0
-PAUSES = tenacity.wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
+PAUSES = tenacity.wait_exponential_jitter(multiplier=0.5, max=30, jitter=0.5)
 # What a process gets beyond its own grace before it is killed.
 LATE_SECONDS = 10.0
+# For the last lines that a process wrote about itself.
+WATCH_SECONDS = 1.0
 
 
 @dataclass
@@ -161,7 +163,9 @@ class Supervisor:
             self._signal(child, signal.SIGTERM)
         code = await self._wait(child.process)
         child.process = None
-        await child.watching
+        # Not for ever: a process that a job forked holds the pipe open after its parent's end.
+        await asyncio.wait([child.watching], timeout=WATCH_SECONDS)
+        child.watching.cancel()
         return code
 
     async def _wait(self, process: asyncio.subprocess.Process) -> int:
@@ -182,11 +186,13 @@ class Supervisor:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
         )
-        async for line in reader:
-            told = json.loads(line)
-            child.state, child.reason = told["state"], told["reason"]
-            self._tell()
-        transport.close()
+        try:
+            async for line in reader:
+                told = json.loads(line)
+                child.state, child.reason = told["state"], told["reason"]
+                self._tell()
+        finally:
+            transport.close()
 
     def _signal(self, child: Child, number: signal.Signals) -> None:
         if child.process is not None and child.process.returncode is None:
