@@ -15,7 +15,7 @@ from pathlib import Path
 
 from examples.shop import fulfilment_server, mail_server
 from examples.shop.ledger import RESTING, Ledger, Left, Outside, balance, outside
-from examples.shop.orders import KINDS, job_id
+from examples.shop.orders import KINDS, SENT_BY_US, job_id
 
 DONE = "succeeded"
 
@@ -30,6 +30,7 @@ class World:
     mails: list[int]
     invoices: list[int]
     parcels: list[int]
+    journal: list[int]
     ignored: list[int]
 
 
@@ -39,8 +40,15 @@ def look_around(folder: Path, ignored: Iterable[str]) -> World:
         mails=mail_server.received(folder),
         invoices=[int(file.stem) for file in (folder / "invoices").glob("[0-9]*.png")],
         parcels=fulfilment_server.shipped(folder),
+        journal=read_journal(folder / "journal.txt"),
         ignored=[_number(one) for one in ignored],
     )
+
+
+def read_journal(file: Path) -> list[int]:
+    """The order numbers of the journal's lines, from top to bottom."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [int(line.partition(" ")[0]) for line in lines]
 
 
 def read_states(store: Path) -> dict[str, str]:
@@ -65,11 +73,11 @@ def _query(store: Path, text: str) -> list[tuple[str, str]]:
 
 
 def sent_jobs(orders: Iterable[int], states: Mapping[str, str]) -> dict[str, list[str]]:
-    """Every job that was sent, by kind: the orders by us, the rest by each placed order."""
+    """Every job that was sent, by kind: some by us, the rest by each order that was placed."""
     orders = list(orders)
     placed = [number for number in orders if states.get(job_id(number, "order")) == DONE]
     return {
-        kind: [job_id(number, kind) for number in (orders if kind == "order" else placed)]
+        kind: [job_id(number, kind) for number in (orders if kind in SENT_BY_US else placed)]
         for kind in KINDS
     }
 
@@ -102,6 +110,7 @@ def reckon(
     return Ledger(
         jobs={kind: balance(sent[kind], known[kind]) for kind in KINDS},
         world=[
+            _compare("lines of the journal", "note", states, world.journal, ordered=True),
             _compare("mails received", "mail", states, world.mails),
             _compare("invoices on disk", "invoice", states, world.invoices),
             _compare("parcels booked", "parcel", states, world.parcels),
@@ -115,12 +124,18 @@ def reckon(
 
 
 def _compare(
-    what: str, kind: str, states: Mapping[str, str], seen: list[int], done: str = DONE
+    what: str,
+    kind: str,
+    states: Mapping[str, str],
+    seen: list[int],
+    *,
+    done: str = DONE,
+    ordered: bool = False,
 ) -> Outside:
     of_kind = {_number(one): state for one, state in states.items() if _kind(one) == kind}
     numbers = [number for number, state in of_kind.items() if state == done]
     on_desk = [number for number, state in of_kind.items() if state == "in-review"]
-    return outside(what, numbers, seen, on_desk)
+    return outside(what, numbers, seen, on_desk, ordered=ordered)
 
 
 def _kind(one: str) -> str:

@@ -3,9 +3,9 @@
     python -m examples.shop.demo            (about a minute; exit 0 only when the ledger balances)
 
 It starts a private RabbitMQ, a mail server that greylists, refuses and is killed once, a carrier
-that is down for a while, and the shop's workers, two of which are killed with SIGKILL in the
-middle. It publishes every order, waits until each job rests, adds everything up, and then sits down
-at the review desk.
+that is down for a while, and the shop's workers, three of which are killed with SIGKILL in
+the middle. It publishes every order, waits until each job rests, adds everything up, and then sits
+down at the review desk.
 """
 
 from __future__ import annotations
@@ -36,24 +36,26 @@ PATIENCE = 150.0
 def publish(records: Sequence[tuple[int, str]], screen: Screen) -> list[int]:
     """Send every record: most in confirmed batches, the last one alone; returns their numbers."""
     # Imported here: the app finds its broker in the environment, which the stage has just set.
-    from examples.shop.jobs import app, place_order
+    from examples.shop.jobs import app, place_order, write_journal
 
     *most, (last, last_record) = records
     for start in range(0, len(most), BATCH):
         calls = [
-            place_order.options(id=job_id(number, "order")).call(number, record)
+            job.options(id=job_id(number, kind)).call(number, record)
             for number, record in most[start : start + BATCH]
+            for kind, job in (("note", write_journal), ("order", place_order))
         ]
         for sent in app.send_many(calls):
             if sent.error is not None:
                 raise sent.error
+    write_journal.options(id=job_id(last, "note")).send(last, last_record)
     place_order.options(id=job_id(last, "order")).send(last, last_record)
     screen.say(f"{len(records)} orders sent, each confirmed by the broker")
     return [number for number, _ in records]
 
 
 def plan_accidents(stage: Stage, screen: Screen, orders: int) -> Accidents:
-    """A worker dies a quarter of the way, the mail server at a third, another worker at half."""
+    """A worker dies a quarter of the way, the mail server at a third, two workers at half."""
 
     def kill_mail_server() -> None:
         pid = stage.processes.kill(MAIL_SERVER)
@@ -70,6 +72,7 @@ def plan_accidents(stage: Stage, screen: Screen, orders: int) -> Accidents:
     return Accidents(
         Accident("invoice", orders // 4, lambda: kill_worker("invoices")),
         Accident("mail", orders // 3, kill_mail_server, MAIL_OUTAGE, restart_mail_server),
+        Accident("note", orders // 2, lambda: kill_worker("audit")),
         Accident("mail", orders // 2, lambda: kill_worker("confirmations")),
     )
 
@@ -114,6 +117,7 @@ def play(stage: Stage, records: Sequence[tuple[int, str]], screen: Screen) -> bo
     orders = publish(records, screen)
     wait_for_rest(stage, orders, screen, plan_accidents(stage, screen, len(orders)))
     balanced = reckon(stage, orders, screen)
+    screen.say(f"{stage.notices()} failures that no rule knew were told by the notifier")
     if balanced:
         handled = desk_visit.visit(stage, screen)
         wait_for_rest(stage, orders, screen, Accidents())

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
+
 from examples.shop.screen import Screen
 from examples.shop.stage import Stage
 
@@ -60,12 +62,12 @@ def show_results(stage: Stage, screen: Screen, jobs: list[str]) -> None:
     for job_id in jobs:
         # A discarded job has failed, and the command says so by its exit code.
         told = json.loads(stage.rabbitjobs("result", job_id, "--json", allowed=(0, 1)))
-        screen.say(f"result {job_id}: {told['status']}: {told['result'] or told['error']}")
+        screen.say(escape(f"result {job_id}: {told['status']}: {told['result'] or told['error']}"))
 
 
 def _run(stage: Stage, screen: Screen, *command: str, editor: str | None = None) -> None:
     told = stage.rabbitjobs(*command, editor=editor)
-    screen.say(f"rabbitjobs {shlex.join(command)}")
+    screen.say(escape(f"rabbitjobs {shlex.join(command)}"))
     screen.quote(told, lines=3)
 
 

@@ -1,10 +1,10 @@
-"""The shop's jobs: an order is placed, then confirmed, invoiced and shipped.
+"""The shop's jobs: an order is noted and placed, then confirmed, invoiced and shipped.
 
 Which queue and which failure rules hold stands in config/topology.yaml. Every job may run more
 than once (a worker can die after the work and before the ack), so each is written to do no harm
 the second time: the follow-ups of an order have ids of their own, an invoice is replaced by the
 same picture, the carrier books one parcel for each order number. A mail cannot be taken back: it
-carries the same Message-ID both times.
+carries the same Message-ID both times, and so does a line of the journal its number.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ async def place_order(number: int, record: str, approved: bool = False) -> str:
         ship.options(id=job_id(number, "parcel")).asend(number, order.cds),
     )
     return f"accepted for {order.email}"
+
+
+@app.job("write_journal", queue="audit")
+def write_journal(number: int, record: str) -> None:
+    """Enter a record into the journal, as it came: the queue is an ordered one."""
+    with Path(os.environ["SHOP_JOURNAL"]).open("a") as journal:
+        journal.write(f"{number} {record}\n")
 
 
 @app.job("send_confirmation", queue="confirmations")

@@ -74,20 +74,27 @@ class Outside:
     missing: tuple[int, ...]
     unexplained: tuple[int, ...]
     repeated: tuple[int, ...]
+    in_order: bool | None = None  # None: not asked for
 
     @property
     def holds(self) -> bool:
-        """Whether each done job left its trace outside, and nothing else did."""
-        return not self.missing and not self.unexplained
+        """Whether each done job left its trace outside, nothing else did, and order was kept."""
+        return self.in_order is not False and not self.missing and not self.unexplained
 
 
 def outside(
-    what: str, done: Collection[int], seen: Sequence[int], open_: Collection[int]
+    what: str,
+    done: Collection[int],
+    seen: Sequence[int],
+    open_: Collection[int],
+    *,
+    ordered: bool = False,
 ) -> Outside:
     """Compare order numbers: those done by the store's word with those seen outside.
 
     ``open_`` are orders whose job did not succeed but may have left its trace before it failed
-    (it rests on the desk, say): their traces are explained, and not demanded.
+    (it rests on the desk, say): their traces are explained, and not demanded. ``ordered``: the
+    first trace of each must come in the order of the numbers.
     """
     counts = Counter(seen)
     return Outside(
@@ -97,6 +104,8 @@ def outside(
         missing=tuple(sorted(set(done) - counts.keys())),
         unexplained=tuple(sorted(counts.keys() - set(done) - set(open_))),
         repeated=tuple(sorted(number for number, count in counts.items() if count > 1)),
+        # A counter keeps the order of first mention.
+        in_order=list(counts) == sorted(counts) if ordered else None,
     )
 
 

@@ -18,7 +18,8 @@ GONE = "gone.example"
 STRICT = "strict.example"
 ORDINARY = "post.example"
 
-KINDS = ("order", "mail", "invoice", "parcel")
+KINDS = ("order", "note", "mail", "invoice", "parcel")
+SENT_BY_US = ("order", "note")  # the others are sent by an order that was placed
 
 
 class MalformedOrder(ValueError):
@@ -42,7 +43,7 @@ class Order:
 
 
 def job_id(number: int, kind: str) -> str:
-    """The id of one of an order's four jobs: sent twice under it, a job is still one job."""
+    """The id of one of an order's five jobs: sent twice under it, a job is still one job."""
     return f"order-{number:06d}" if kind == "order" else f"order-{number:06d}.{kind}"
 
 

@@ -116,10 +116,11 @@ def _world_table(ledger: Ledger) -> Table:
         "outside", "done in the store", "seen", "more than once", "missing", "unexplained"
     )
     table.title = "The world outside, against the store"
+    table.add_column("in order")
     table.add_column("holds")
     for one in ledger.world:
         numbers = (one.done, one.seen, len(one.repeated), len(one.missing), len(one.unexplained))
-        table.add_row(one.what, *map(str, numbers), _verdict(one.holds))
+        table.add_row(one.what, *map(str, numbers), _verdict(one.in_order), _verdict(one.holds))
     return table
 
 
@@ -133,5 +134,7 @@ def _broker_line(ledger: Ledger) -> str:
     return total + ("" if not wrong else " [red]" + "; ".join(wrong) + "[/red]")
 
 
-def _verdict(holds: bool) -> str:
+def _verdict(holds: bool | None) -> str:
+    if holds is None:
+        return ""
     return "[green]yes[/green]" if holds else "[red]NO[/red]"

@@ -82,6 +82,10 @@ class Stage:
         peek = ("queue", "peek", "shop.ignored", "--count", "1000", "--yes", "--json")
         return [one["id"] for one in json.loads(self.rabbitjobs(*peek))]
 
+    def notices(self) -> int:
+        """How many failures the notifier has told by its log."""
+        return (self.folder / f"{WORKERS}.log").read_text().count('"type": "job.failed"')
+
     @cached_property
     def _queues(self) -> list[str]:
         return self.node.rabbitmqctl("list_queues", "name", "--no-table-headers").split()
@@ -113,6 +117,7 @@ def environment(folder: Path, node: Node) -> dict[str, str]:
         "RABBITJOBS_URL": node.url,
         "RABBITJOBS_MANAGEMENT_URL": node.management_url,
         "RABBITJOBS_STORE_URL": f"sqlite:///{folder / 'store.db'}",
+        "SHOP_JOURNAL": str(folder / "journal.txt"),
         "SHOP_INVOICES": str(folder / "invoices"),
     }
 

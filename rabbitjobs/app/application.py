@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from rabbitjobs import settings as configuration
-from rabbitjobs.app.parts import Parts
+from rabbitjobs.app.parts import Parts, pika_wire
 from rabbitjobs.broker.url import Secret
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call, Options
@@ -24,12 +24,12 @@ from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rules import Rule
 from rabbitjobs.publisher.publisher import Publisher, Sent
-from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.topology.model import TopologySpec
+    from rabbitjobs.wire.protocol import Wire
 
 DEFAULT_NAMESPACE = "rabbitjobs"
 _apps: weakref.WeakSet[RabbitJobs] = weakref.WeakSet()
@@ -54,7 +54,7 @@ class RabbitJobs:
         config: Path | str | None = None,
         url: str | None = None,
         apply: bool = False,
-        wire: Callable[[], Wire] = PikaWire,
+        wire: Callable[[], Wire] = pika_wire,
     ) -> None:
         self._namespace = namespace
         self._config = Path(config) if config is not None else None
@@ -133,7 +133,7 @@ class RabbitJobs:
         url: str,
         store_url: str,
         management_url: str | None = None,
-        wire: Callable[[], Wire] = PikaWire,
+        wire: Callable[[], Wire] = pika_wire,
     ) -> Iterator[None]:
         """Use another broker and store for a while, and then those of the code again: for tests.
 

@@ -23,6 +23,8 @@ def check(registry: Registry, spec: TopologySpec, namespace: str | None) -> list
         problems.extend(_job(definition, spec))
     if problems:
         raise ConfigError(tuple(problems))
+    if not spec.file:
+        return []
     used = set(registry.queues())
     return [
         f"{spec.where(queue.line)}: no job here uses queue {name!r}"

@@ -11,7 +11,6 @@ from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.errors import BrokerError, RabbitJobsError, StoreError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.wire.protocol import Wire
-from rabbitjobs.wire.session import Session
 
 if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
@@ -21,10 +20,18 @@ if TYPE_CHECKING:
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.store.engine import Store
     from rabbitjobs.topology.plan import Plan
+    from rabbitjobs.wire.session import Session
 
 log = logging.getLogger("rabbitjobs")
 # A unique key is let go after this long even if its job never ends: a day past any sane retry.
 UNIQUE_SECONDS = 30 * 86400.0
+
+
+def pika_wire() -> Wire:
+    """The default wire."""
+    from rabbitjobs.wire.pika import PikaWire
+
+    return PikaWire()
 
 
 class Parts:
@@ -75,6 +82,9 @@ class Parts:
             return session
         with self._lock:
             if self._session is None:
+                # Here, because a service that is imported to be looked at pays for no client.
+                from rabbitjobs.wire.session import Session
+
                 addresses = parse_urls(self._app.url)
                 self._session = Session(self._make_wire, addresses, name=self._app.namespace)
             return self._session

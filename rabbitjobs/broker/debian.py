@@ -12,7 +12,9 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from rabbitjobs.errors import NodeError
@@ -20,6 +22,7 @@ from rabbitjobs.errors import NodeError
 RELEASES = {"4.3": "forky", "4.0": "trixie", "3.10": "bookworm"}
 CACHE = Path("/var/cache/rabbitjobs")
 _SCRIPTS = Path("/usr/share/debootstrap/scripts")
+_TRY_AGAIN = timedelta(hours=6).total_seconds()
 _SETTINGS = ("Acquire::http", "Acquire::https", "Acquire::Check-Valid-Until", "Acquire::Check-Date")
 
 
@@ -43,9 +46,29 @@ def provide(version: str, report: Callable[[str], None]) -> Path | None:
         return None
     with _locked():
         if not _is_whole(root):
+            _refuse_if_it_failed_lately(version)
             report(f"installing RabbitMQ {version} into {root} (about a minute, once)")
-            _make(version, root)
+            try:
+                _make(version, root)
+            except NodeError as error:
+                _failure(version).write_text(str(error), encoding="utf-8")
+                raise
     return root
+
+
+def _failure(version: str) -> Path:
+    return CACHE / f"rabbitmq-{version}.failed"
+
+
+def _refuse_if_it_failed_lately(version: str) -> None:
+    # Every node would try again otherwise, half a minute each time.
+    mark = _failure(version)
+    if not mark.exists():
+        return
+    if time.time() - mark.stat().st_mtime < _TRY_AGAIN:
+        reason = mark.read_text(encoding="utf-8")
+        raise NodeError(f"{reason}\n(remove {mark} to try again at once)")
+    mark.unlink(missing_ok=True)
 
 
 def _is_whole(root: Path) -> bool:
@@ -70,7 +93,7 @@ def _make(version: str, root: Path) -> None:
     script = [] if (_SCRIPTS / release).exists() else ["sid"]
     _run("debootstrap", "--variant=minbase", release, str(scratch), mirror(), *script)
     _prepare(scratch)
-    _run("unshare", "--mount", "--propagation", "private", "sh", "-ec", _INSTALL, "-", str(scratch))
+    _run(*UNSHARE, "sh", "-ec", _INSTALL, "-", str(scratch))
     (scratch / "node").mkdir(exist_ok=True)
     if not _is_whole(scratch):
         raise NodeError(f"expected a rabbitmq-server from Debian {release}, got none; see above")
@@ -78,7 +101,13 @@ def _make(version: str, root: Path) -> None:
     scratch.rename(root)
 
 
-_INSTALL = """
+# Mounts live in a namespace of their own and vanish with its last process. In a chroot "/" is
+# no mount, so it cannot be made private, and need not be.
+UNSHARE = ("unshare", "--mount", "--propagation", "unchanged")
+MAKE_PRIVATE = "mount --make-rprivate / 2>/dev/null || true"
+
+_INSTALL = f"""
+{MAKE_PRIVATE}
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
 chroot "$1" apt-get update

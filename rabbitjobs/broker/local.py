@@ -12,13 +12,14 @@ from typing import IO
 
 import msgspec
 
+from rabbitjobs.broker.debian import MAKE_PRIVATE, UNSHARE
 from rabbitjobs.broker.install import Installation
 from rabbitjobs.broker.layout import HOST, Identity, environment
 from rabbitjobs.errors import NodeError
 
-# Mounts live in a namespace of their own: they vanish with the process, and
-# many nodes use the same chroot at a time.
+# Many nodes use the same chroot at a time, each with its own folder as /node.
 _ENTER = (
+    f"{MAKE_PRIVATE}; "
     'mount --bind "$2" "$1/node" && mount --rbind /dev "$1/dev" && mount -t proc proc "$1/proc"'
     ' && root=$1 && shift 2 && exec chroot "$root" "$@"'
 )
@@ -114,7 +115,7 @@ class LocalRunner:
         program = self._program(name)
         if not self._in_chroot:
             return [program, *arguments]
-        enter = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "-"]
+        enter = [*UNSHARE, "sh", "-c", _ENTER, "-"]
         return [*enter, self._installation.where, str(self._folder), program, *arguments]
 
     def _program(self, name: str) -> str:

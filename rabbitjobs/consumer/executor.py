@@ -74,7 +74,9 @@ class Executor:
         )
         args, kwargs = definition.arguments.inject(args, kwargs, lambda _: context)
         try:
-            value = await self._call(definition, args, kwargs)
+            value, raised = await self._call(definition, args, kwargs)
+            if raised is not None:
+                return None, failure_of(raised)
             result = None if definition.ignore_result else encode_result(value)
             failure = None
         except asyncio.CancelledError as error:
@@ -99,26 +101,25 @@ class Executor:
         while task.uncancel():
             pass
 
-    async def _call(self, definition: Definition, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    async def _call(
+        self, definition: Definition, args: list[Any], kwargs: dict[str, Any]
+    ) -> tuple[Any, BaseException | None]:
         function = definition.function
         assert function is not None
         if definition.is_async:
-            return await function(*args, **kwargs)
+            return await function(*args, **kwargs), None
         inside = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        value, error = await loop.run_in_executor(
+        return await loop.run_in_executor(
             self._threads, lambda: inside.run(_carry, function, args, kwargs)
         )
-        if error is not None:
-            raise error
-        return value
 
 
 def _carry(
     function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
 ) -> tuple[Any, BaseException | None]:
-    # StopIteration cannot be raised into a future, and SystemExit would end the thread: both are
-    # user code's, and go over as values.
+    # StopIteration cannot be raised into a future or through a coroutine, and SystemExit would
+    # end the thread: both are user code's, and go over as values.
     try:
         return function(*args, **kwargs), None
     except BaseException as error:

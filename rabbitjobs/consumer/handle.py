@@ -95,9 +95,10 @@ class Handler:
         )
 
     async def _recorded(self, envelope: Envelope, redelivered: bool) -> bytes | None:
-        # A first attempt that was never handed over cannot have ended: the look-up is saved. If
-        # its publish was repeated after an unknown outcome, ``record`` finds the twin.
-        first = envelope.attempt == 1 and envelope.release is None and not redelivered
+        # A first attempt that was sent once and never handed over cannot have ended: the look-up
+        # is saved.
+        sent_once = envelope.release is None and not envelope.again
+        first = envelope.attempt == 1 and sent_once and not redelivered
         if first or self._recorder is None:
             return None
         recorder = self._recorder

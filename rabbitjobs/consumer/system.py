@@ -43,6 +43,7 @@ class SystemConsumer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
         self._stopping = False
+        self._trouble = ""
 
     async def start(self) -> None:
         """Subscribe; returns at once."""
@@ -80,11 +81,7 @@ class SystemConsumer:
         try:
             await self._handle(handed.delivery)
         except RabbitJobsError as error:
-            self._bus.emit(
-                events.ConsumerChanged(
-                    at=now(), queue=self.queue, state="delayed", reason=str(error)
-                )
-            )
+            self._delayed(str(error))
             await self._later(handed)
         except Exception as error:  # a fault of ours: the message stays
             self._loop.call_exception_handler(
@@ -93,6 +90,15 @@ class SystemConsumer:
             await self._later(handed)
         else:
             self._settle(handed, ack=True)
+            self._delayed("")
+
+    def _delayed(self, reason: str) -> None:
+        """Say that handling stands still, or goes on: once, and not for each message that waits."""
+        if reason == self._trouble:
+            return
+        self._trouble = reason
+        state, why = ("delayed", reason) if reason else (self.state, self.reason)
+        self._bus.emit(events.ConsumerChanged(at=now(), queue=self.queue, state=state, reason=why))
 
     async def _later(self, handed: Handed) -> None:
         await asyncio.sleep(PAUSE_SECONDS)

@@ -14,6 +14,7 @@ from rabbitjobs.message.codec import encode
 from rabbitjobs.message.envelope import HISTORY_KEPT, AttemptRecord, Envelope
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.policy.decision import Decision, Failure
+from rabbitjobs.publisher.completion import completion
 from rabbitjobs.topology import routes
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.protocol import Outgoing
@@ -25,7 +26,6 @@ TRACEBACK_SHORT = 3000
 RAW_KEPT = 100_000
 # Straight back to the work queue could deadlock with a full one, and would spin with an empty one.
 SHORTEST_RETRY = 1.0
-COMPLETED = "completed"
 
 _STATUS = {
     "retry": Status.RETRYING,
@@ -239,13 +239,5 @@ def _failure_text(failure: Failure) -> str:
 
 
 def _completion(outcome: Outcome, status: Status, spec: TopologySpec) -> Outgoing:
-    """The note by which the notifier posts the webhook that the caller asked for."""
-    envelope, failure = outcome.envelope, outcome.failure
-    properties = encode(envelope)
-    properties.headers[h.REASON] = COMPLETED
-    properties.headers[h.STATUS] = status.value
-    properties.headers[h.ENDED] = int(outcome.ended * 1000)
-    if failure is not None:
-        properties.headers[h.FAILURE] = _failure_text(failure)
-    route = routes.failed(spec, "notify", envelope.queue)
-    return Outgoing(route.exchange, route.routing_key, properties, b"")
+    failure = _failure_text(outcome.failure) if outcome.failure is not None else None
+    return completion(outcome.envelope, status.value, outcome.ended, spec, failure=failure)

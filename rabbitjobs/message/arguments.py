@@ -19,13 +19,17 @@ from rabbitjobs.errors import ArgumentsRefused, RegistrationError
 from rabbitjobs.message.markers import Injected
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_PLAIN: tuple[type[Any], ...] = (str, int, float, bytes, dict, list, tuple)
 _AS_IS = frozenset({str, int, float, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
-    """What msgspec cannot encode by itself: pydantic's models."""
+    """What msgspec cannot encode by itself: pydantic's models, subclasses of plain types."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
+    for plain in _PLAIN:
+        if isinstance(value, plain):
+            return plain(value)
     raise TypeError(f"objects of type {type(value).__name__} cannot be sent as JSON")
 
 

@@ -39,18 +39,19 @@ def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
         h.ID: envelope.id,
         h.QUEUE: envelope.queue,
         h.ATTEMPT: envelope.attempt,
-        h.ENQUEUED: int(envelope.enqueued * 1000),
+        h.ENQUEUED: round(envelope.enqueued * 1000),
     }
     if envelope.due is not None:
-        headers[h.DUE] = int(envelope.due * 1000)
+        headers[h.DUE] = round(envelope.due * 1000)
     if envelope.expires is not None:
-        headers[h.EXPIRES] = int(envelope.expires * 1000)
+        headers[h.EXPIRES] = round(envelope.expires * 1000)
     if envelope.history:
         headers[h.HISTORY] = _history_text(envelope.history)
     optional = (
         (h.TRACE, envelope.trace),
         (h.ON_DONE, envelope.on_done),
         (h.UNIQUE, envelope.unique),
+        (h.AGAIN, envelope.again or None),
         (h.RELEASE, envelope.release),
         (h.CASE, envelope.case),
     )
@@ -114,6 +115,8 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
         trace=_text(headers, h.TRACE),
         on_done=_text(headers, h.ON_DONE),
         unique=_text(headers, h.UNIQUE),
+        # Other clients choose their ids themselves, and may send again after an unknown outcome.
+        again=h.AGAIN in headers or h.V not in headers,
         release=_text(headers, h.RELEASE),
         case=_text(headers, h.CASE),
         history=_history(headers, queue),

@@ -24,7 +24,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``id`` is the job id: it stays through every retry and release. ``attempt`` counts the tries
     and starts at 1; (id, attempt) is the one key of deduplication. ``queue`` is the queue's name
     in the config. ``body`` holds the encoded arguments and is forwarded untouched. All times are
-    unix seconds. ``release`` names the desk's release that sent it, ``case`` the case it is from.
+    unix seconds. ``again``: its id was chosen by the sender, who may have sent it before.
+    ``release`` names the desk's release that sent it, ``case`` the case it is from.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     trace: str | None = None
     on_done: str | None = None
     unique: str | None = None
+    again: bool = False
     release: str | None = None
     case: str | None = None
     history: tuple[AttemptRecord, ...] = ()

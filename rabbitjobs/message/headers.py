@@ -17,6 +17,7 @@ HISTORY: Final = "x-rj-history"  # JSON text
 TRACE: Final = "x-rj-trace"
 ON_DONE: Final = "x-rj-on-done"
 UNIQUE: Final = "x-rj-unique"
+AGAIN: Final = "x-rj-again"  # a message of this id and attempt may have been sent before
 RELEASE: Final = "x-rj-release"
 CASE: Final = "x-rj-case"
 FAILURE: Final = "x-rj-failure"  # JSON text, on messages to the fail exchange only

@@ -146,6 +146,8 @@ def _install(handler: logging.Handler, level: str | int) -> None:
     for name in CAPPED:
         logger = logging.getLogger(name)
         logger.setLevel(max(logging.WARNING, root.level))
+    # pika writes five errors for each failed try to connect; ours is one, and says more.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 def _clean(logger: object, method: str, event: Event) -> Event:

@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 import tenacity
@@ -37,6 +38,7 @@ class Child:
     restarts: int = 0
     since: float = 0.0
     failures: int = 0
+    renewing: bool = False
     watching: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
@@ -46,11 +48,25 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children running until SIGTERM or SIGINT; ``grace`` is the seconds they may take."""
+    """Keeps children running until SIGTERM or SIGINT; ``grace`` is the seconds they may take.
 
-    def __init__(self, children: Sequence[Child], *, grace: float) -> None:
+    ``alongside`` runs on the loop meanwhile, and may call ``renew``. ``table`` shows the processes
+    in a terminal.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        grace: float,
+        alongside: Callable[[Supervisor], Coroutine[Any, Any, None]] | None = None,
+        table: bool = True,
+    ) -> None:
         self.children = list(children)
         self._grace = grace
+        self._alongside = alongside
+        self._table = table
+        self._renew = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._changed = asyncio.Event()
@@ -69,13 +85,24 @@ class Supervisor:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
-        showing = loop.create_task(self._show())
+        beside = [loop.create_task(self._show())]
+        if self._alongside is not None:
+            beside.append(loop.create_task(self._alongside(self)))
         codes = await asyncio.gather(*(self._keep(child) for child in self.children))
         self._tell()
-        showing.cancel()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         # One that was still starting has no handler yet and ends by the signal itself.
         orderly = (0, -signal.SIGTERM, -signal.SIGINT)
         return 0 if all(code in orderly for code in codes) else 1
+
+    def renew(self) -> None:
+        """End every child in order and start it again at once, the failed ones too."""
+        self._renew.set()
+        for child in self.children:
+            child.renewing = child.process is not None
+            self._signal(child, signal.SIGTERM)
 
     # --- one child ------------------------------------------------------------------------------
 
@@ -86,6 +113,9 @@ class Supervisor:
                 child.state, child.reason = "stopped", f"exit {code}"
                 self._tell()
                 return code
+            if child.renewing:
+                child.renewing, child.failures = False, 0
+                continue
             child.failures = (
                 0 if time.monotonic() - child.since > FINE_SECONDS else child.failures + 1
             )
@@ -102,13 +132,18 @@ class Supervisor:
                 pause=round(pause, 1),
             )
             self._tell()
-            try:
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
-            child.state = "stopped"
-            return 0
+            await self._pause(pause)
+            if self._stopping.is_set():
+                child.state = "stopped"
+                return 0
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless there is something to do before."""
+        self._renew.clear()
+        waits = [asyncio.ensure_future(one.wait()) for one in (self._stopping, self._renew)]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _live(self, child: Child) -> int:
         ours, theirs = os.pipe()
@@ -164,7 +199,7 @@ class Supervisor:
         self._changed.set()
 
     async def _show(self) -> None:
-        if not sys.stderr.isatty():
+        if not self._table or not sys.stderr.isatty():
             return
         from rabbitjobs.process.table import Table
 

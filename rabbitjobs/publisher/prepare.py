@@ -33,6 +33,7 @@ def envelope_of(call: Call, spec: TopologySpec, *, app_id: str | None = None) ->
     at = now()
     return Envelope(
         id=job_id,
+        again=options.id is not None,
         job=definition.name,
         queue=queue,
         body=call.body,

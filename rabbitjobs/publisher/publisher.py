@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,7 +23,9 @@ from rabbitjobs.publisher.unique import UniqueKeys
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.protocol import Outcome, Outgoing, Unknown
-from rabbitjobs.wire.session import Session
+
+if TYPE_CHECKING:
+    from rabbitjobs.wire.session import Session
 
 DEADLINE_SECONDS = 10.0
 # ``send_many`` has at most this many publishes in flight: the broker's confirms pace it.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rabbitjobs.clock import now
-from rabbitjobs.errors import SendError, StoreUnavailable
+from rabbitjobs.errors import RabbitJobsError, StoreUnavailable
+from rabbitjobs.publisher.completion import completion
 from rabbitjobs.publisher.prepare import outgoing_of
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.protocol import Outgoing
@@ -24,6 +25,8 @@ BATCH = 100
 
 def outgoing_of_row(row: OutboxRow, spec: TopologySpec) -> Outgoing:
     """The message of an outbox row, routed now: the topology may have changed since it was put."""
+    if row.ended_as is not None:
+        return completion(row.envelope, row.ended_as, row.ended or now(), spec)
     due = now() + row.delay if row.delay is not None else row.envelope.due
     envelope = msgspec.structs.replace(row.envelope, queue=row.queue, due=due)
     return outgoing_of(envelope, spec)
@@ -72,7 +75,9 @@ class Relay:
     async def _send(self, row: OutboxRow) -> bool:
         try:
             await self._publish(outgoing_of_row(row, self._spec()))
-        except SendError as error:
+        except (
+            RabbitJobsError
+        ) as error:  # one row that cannot be sent must not hold back the others
             self._trouble(str(error))
             await self._outbox.apostpone(row, str(error), POSTPONE_SECONDS)
             return False

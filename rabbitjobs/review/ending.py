@@ -10,7 +10,7 @@ from rabbitjobs.errors import ActionRefused
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Case
-from rabbitjobs.store import inbox
+from rabbitjobs.store import inbox, outbox
 from rabbitjobs.store.schema import jobs
 from rabbitjobs.store.text import storable
 
@@ -33,7 +33,7 @@ def resolve(
         record = _record(
             case, envelope, Status.SUCCEEDED, attempt=attempt, now=now, keep=keep, result=result
         )
-        _end_job(connection, namespace, record)
+        _end_job(connection, namespace, envelope, record)
         entry = inbox.Entry(storable(envelope.id), case.attempt, b"", None, now)
         inbox.enter(connection, namespace, [entry])
     outcome = f"resolved by {who}" + (f": {reason}" if reason else "")
@@ -58,7 +58,7 @@ def discard(
         record = _record(
             case, envelope, Status.FAILED, attempt=attempt, now=now, keep=keep, error=error
         )
-        _end_job(connection, namespace, record)
+        _end_job(connection, namespace, envelope, record)
     outcome = f"discarded by {who}: {reason}"
     return _end(connection, case, "discarded", outcome, reason, who=who, now=now)
 
@@ -133,6 +133,9 @@ def _record(
     )
 
 
-def _end_job(connection: Connection, namespace: str, record: Record) -> None:
+def _end_job(connection: Connection, namespace: str, envelope: Envelope, record: Record) -> None:
     result_rows.put_outcomes(connection, namespace, [record])
     unique_rows.free_ended(connection, namespace, [record])
+    if envelope.on_done is not None:
+        status, at = record.status.value, record.ended
+        outbox.put(connection, namespace, envelope, ended_as=status, ended=at)

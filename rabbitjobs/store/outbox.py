@@ -28,7 +28,11 @@ _decode = msgspec.msgpack.Decoder(Envelope).decode
 
 
 class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One promised message. ``delay`` is seconds from its publishing; ``tries`` counts leases."""
+    """One promised message. ``delay`` is seconds from its publishing; ``tries`` counts leases.
+
+    ``ended_as`` makes it a note that the job has ended so, at ``ended`` (unix seconds), for the
+    caller who asked for it; otherwise it is the job itself.
+    """
 
     id: int
     queue: str
@@ -37,6 +41,8 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 0
     release_id: str | None = None
     case_id: str | None = None
+    ended_as: str | None = None
+    ended: float | None = None
 
 
 def put(
@@ -48,6 +54,8 @@ def put(
     release_id: str | None = None,
     case_id: str | None = None,
     leased_for: float = 0.0,
+    ended_as: str | None = None,
+    ended: float | None = None,
 ) -> OutboxRow:
     """Promise a message inside the caller's transaction.
 
@@ -66,6 +74,8 @@ def put(
         "tries": 0,
         "release_id": release_id,
         "case_id": case_id,
+        "ended_as": ended_as,
+        "ended": ended,
     }
     statement = insert(outbox).values(values).returning(outbox.c.id)
     try:
@@ -235,4 +245,6 @@ def _as_row(row: Row[Any]) -> OutboxRow:
         tries=row.tries,
         release_id=row.release_id,
         case_id=row.case_id,
+        ended_as=row.ended_as,
+        ended=row.ended,
     )

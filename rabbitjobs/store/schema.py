@@ -97,6 +97,8 @@ outbox = Table(
     Column("error", Text),
     Column("release_id", Text),
     Column("case_id", Text),
+    Column("ended_as", Text),
+    Column("ended", Double),
     Index("rj_outbox_due", "namespace", "leased_until", "id"),
     sqlite_autoincrement=True,
 )

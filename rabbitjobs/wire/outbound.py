@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from rabbitjobs.message.headers import AGAIN
 from rabbitjobs.wire.link import Link
 from rabbitjobs.wire.protocol import (
     Confirmed,
@@ -65,6 +66,14 @@ class _Entry:
 def _renamed(message: Outgoing) -> Outgoing:
     properties = msgspec.structs.replace(message.properties, message_id=fresh_message_id())
     return msgspec.structs.replace(message, properties=properties)
+
+
+def _repeated(message: Outgoing) -> Outgoing:
+    """The same message once more: its twin may be stored, so the consumer shall look it up."""
+    again = _renamed(message)
+    headers = {**again.properties.headers, AGAIN: True}
+    properties = msgspec.structs.replace(again.properties, headers=headers)
+    return msgspec.structs.replace(again, properties=properties)
 
 
 class Outbound:
@@ -134,12 +143,15 @@ class Outbound:
             self._pump()
 
     def _write(self, entry: _Entry) -> None:
-        assert self._wire is not None
+        wire = self._wire
+        assert wire is not None
         entry.written = asyncio.get_running_loop().time()
         self._flying.add(entry)
-        self._wire.publish(entry.message, lambda outcome: self._outcome(entry, outcome))
+        wire.publish(entry.message, lambda outcome: self._outcome(wire, entry, outcome))
 
-    def _outcome(self, entry: _Entry, outcome: Outcome) -> None:
+    def _outcome(self, wire: Wire, entry: _Entry, outcome: Outcome) -> None:
+        if wire is self._wire and _connection_ended(outcome):
+            self._wire = None  # it is told before the link is: what waits must not be written to it
         self._flying.discard(entry)
         self._heard = asyncio.get_running_loop().time()
         if entry.done is None or self._closed:
@@ -156,7 +168,7 @@ class Outbound:
             self._pump()
 
     def _again(self, entry: _Entry, outcome: Unknown) -> None:
-        entry.message = _renamed(entry.message)
+        entry.message = _repeated(entry.message)
         entry.unsure = True
         entry.lost = entry.lost or not outcome.channel
         (self._suspects if outcome.channel else self._waiting).append(entry)
@@ -208,6 +220,12 @@ class Outbound:
         if self._blocked:
             return Rejected("blocked", "a memory or disk alarm of the broker blocks publishing")
         return Rejected("unavailable", self._link.trouble or "no connection within the deadline")
+
+
+def _connection_ended(outcome: Outcome) -> bool:
+    if isinstance(outcome, Unknown):
+        return not outcome.channel
+    return isinstance(outcome, Rejected) and outcome.reason == "unavailable"
 
 
 def _rejected(entry: _Entry, outcome: Rejected) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from rabbitjobs.backend.protocol import Record, Status
@@ -497,3 +498,17 @@ def _let_leases_end(connection: object) -> None:
     from rabbitjobs.store.schema import outbox
 
     connection.execute(update(outbox).values(leased_until=0.0))  # type: ignore[attr-defined]
+
+
+def test_ending_a_case_by_hand_promises_the_callers_webhook(
+    store: Store, failed: Failed, desk: Desk
+) -> None:
+    """Who asked for a webhook on completion gets one, whether a person or a worker ended it."""
+    message = failed()
+    assert message.envelope is not None
+    envelope = msgspec.structs.replace(message.envelope, on_done="https://hooks.example/done")
+    take_in(store, msgspec.structs.replace(message, envelope=envelope))
+    (case,) = desk.list().cases
+    desk.resolve(case.id, {"ok": True}, who="ada", version=case.version)
+    (row,) = Outbox(store).take()
+    assert (row.envelope.id, row.ended_as) == (envelope.id, "succeeded")

@@ -56,7 +56,7 @@ def test_a_users_tests_run_on_a_real_broker(
         "RABBITJOBS_TEST_URL": broker_url,
         "RABBITJOBS_TEST_MANAGEMENT_URL": management_url,
     }
-    plugin = ("-p", "rabbitjobs.testing.pytest_plugin")
+    plugin = ("-p", "no:rabbitjobs", "-p", "rabbitjobs.testing.pytest_plugin")
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *plugin, "--rj-broker=real", "test_app.py"],
         cwd=tmp_path,

@@ -9,9 +9,10 @@ from uuid import uuid4
 import pika
 import pytest
 
+from rabbitjobs.broker.management import Management
 from rabbitjobs.broker.url import Secret
 from rabbitjobs.errors import TopologyMismatch, TopologyRefused
-from rabbitjobs.topology.apply import verify
+from rabbitjobs.topology.apply import apply, verify
 from rabbitjobs.topology.config import loads
 from rabbitjobs.topology.drift import Finding, find_drift
 from rabbitjobs.topology.live import read_live
@@ -109,6 +110,26 @@ def test_roles_are_granted_and_refused_elsewhere(shop: Bench) -> None:
     finally:
         for user in users.values():
             shop.management.delete_user(user)
+
+
+def test_the_topology_role_applies_and_reaches_no_other_namespace(shop: Bench) -> None:
+    """With the policymaker tag beside its three patterns; its password stays."""
+    spec = loads(SHOP, "topology.yaml", env={})
+    user = f"topology-{uuid4().hex}"
+    shop.management.put_user(user, password=Secret("secret"), tags=("monitoring",))
+    try:
+        grant(shop.management, shop.vhost, spec, {"topology": user})
+        url = shop.url.replace(shop.url.split("//")[1].split("@")[0], f"{user}:secret")
+        with Management(shop.management.url, user=user, password=Secret("secret")) as management:
+            assert management.whoami() == {"monitoring", "policymaker"}
+            more = SHOP.replace("{retry: quick}", "{retry: quick, max_length: 5}")
+            assert apply(shop.plan(more), amqp_url=url, management=management)
+            assert not apply(shop.plan(more), amqp_url=url, management=management)
+            other = shop.plan(SHOP.replace("namespace: shop", "namespace: other"))
+            with pytest.raises(TopologyRefused, match="403"):
+                apply(other, amqp_url=url, management=management)
+    finally:
+        shop.management.delete_user(user)
 
 
 def _try_roles(shop: Bench, users: dict[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from examples.shop.audit import World, at_rest, reckon, sent_jobs
@@ -13,10 +15,11 @@ STATES = {
     job_id(1, "order"): "in-review",
     **{job_id(number, "order"): "succeeded" for number in (2, 3)},
     **{job_id(number, kind): "succeeded" for number in (2, 3) for kind in ("invoice", "parcel")},
+    **{job_id(number, "note"): "succeeded" for number in ORDERS},
     job_id(2, "mail"): "succeeded",
     job_id(3, "mail"): "ignored",
 }
-WORLD = World(mails=[2], invoices=[2, 3], parcels=[3, 2], ignored=[3])
+WORLD = World(mails=[2], invoices=[2, 3], parcels=[3, 2], journal=[1, 2, 3], ignored=[3])
 HELD = {"shop.q.orders": 0, "shop.ignored": 1}
 
 
@@ -43,12 +46,13 @@ def test_a_follow_up_of_an_order_on_the_desk_is_unexpected() -> None:
 @pytest.mark.parametrize(
     ("world", "held"),
     [
-        (World([], [2, 3], [2, 3], [3]), HELD),
-        (World([2, 3], [2, 3], [2, 3], [3]), HELD),
-        (World([2], [2], [2, 3], [3]), HELD),
-        (World([2], [2, 3], [2, 3, 9], [3]), HELD),
-        (World([2], [2, 3], [2, 3], []), {**HELD, "shop.ignored": 0}),
-        (World([2], [2, 3], [2, 3], [2, 3]), {**HELD, "shop.ignored": 2}),
+        (replace(WORLD, mails=[]), HELD),
+        (replace(WORLD, mails=[2, 3]), HELD),
+        (replace(WORLD, invoices=[2]), HELD),
+        (replace(WORLD, parcels=[2, 3, 9]), HELD),
+        (replace(WORLD, journal=[1, 3, 2]), HELD),
+        (replace(WORLD, ignored=[]), {**HELD, "shop.ignored": 0}),
+        (replace(WORLD, ignored=[2, 3]), {**HELD, "shop.ignored": 2}),
         (WORLD, {**HELD, "shop.q.orders": 1}),
         (WORLD, {**HELD, "shop.ignored": 0}),
     ],
@@ -62,7 +66,7 @@ def test_a_world_or_a_broker_that_disagrees_fails_the_ledger(
 
 def test_a_record_kept_twice_is_shown_and_allowed() -> None:
     """A worker killed after it told the broker, before its ack, tells it again: at least once."""
-    world = World([2], [2, 3], [2, 3], [3, 3])
+    world = replace(WORLD, ignored=[3, 3])
     ledger = reckon(ORDERS, STATES, world, {**HELD, "shop.ignored": 2})
     assert ledger.holds
     assert ledger.world[-1].repeated == (3,)

@@ -51,11 +51,11 @@ def test_the_demo_balances_and_leaves_nothing_running(tmp_path: Path) -> None:
     with _start(tmp_path, "--orders", "460") as demo:
         told, _ = demo.communicate()
     assert demo.returncode == 0, told
-    assert told.count("kill -9") == 3, told
+    assert told.count("kill -9") == 4, told
     assert "sold by hand" in told
     assert "The ledger balances." in told
     workers = list(_workers(tmp_path))
-    assert len(workers) >= 6 + 2
+    assert len(workers) >= 7 + 3
     assert not any(map(_lives, workers))
 
 

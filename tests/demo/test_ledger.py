@@ -79,6 +79,12 @@ def test_a_repeated_effect_is_shown_and_allowed() -> None:
     assert mails.holds
 
 
+def test_an_ordered_effect_that_came_out_of_order_fails() -> None:
+    """A repeat may come late; a first time may not."""
+    assert outside("lines", [1, 2, 3], [1, 2, 1, 3], [], ordered=True).holds
+    assert not outside("lines", [1, 2, 3], [1, 3, 2], [], ordered=True).holds
+
+
 def test_the_trace_of_a_job_on_the_desk_is_explained_but_not_demanded() -> None:
     """A job that failed after its effect rests on the desk with the trace already there."""
     assert outside("parcels", [1], [1, 2], [2, 3]).holds

@@ -114,7 +114,8 @@ def test_the_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "rabbitjobs.testing.pytest_plugin"),
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:rabbitjobs"),
+            *("-p", "rabbitjobs.testing.pytest_plugin"),
             *("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"),
         ],
         cwd=tmp_path,

@@ -2,7 +2,6 @@
 
 A line that carries an ignore comment must be refused, every other line must be accepted.
 """
-# pyright: strict, enableTypeIgnoreComments=false
 
 from __future__ import annotations
 

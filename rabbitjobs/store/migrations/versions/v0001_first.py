@@ -13,6 +13,16 @@ depends_on = None
 
 def upgrade() -> None:
     """Make every table; runs inside the transaction that holds the migration lock."""
+    _jobs()
+    _inbox()
+    _unique()
+    _outbox()
+    _cases()
+    _failures()
+    _audit()
+
+
+def _jobs() -> None:
     op.create_table(
         "rj_jobs",
         sa.Column("namespace", sa.Text, nullable=False),
@@ -35,6 +45,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("rj_jobs_expires", "rj_jobs", ["expires"])
+
+
+def _inbox() -> None:
     op.create_table(
         "rj_inbox",
         sa.Column("namespace", sa.Text, nullable=False),
@@ -47,6 +60,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("rj_inbox_ended", "rj_inbox", ["ended"])
+
+
+def _unique() -> None:
     op.create_table(
         "rj_unique",
         sa.Column("namespace", sa.Text, primary_key=True),
@@ -55,6 +71,9 @@ def upgrade() -> None:
         sa.Column("until", sa.Double, nullable=False),
         sqlite_with_rowid=False,
     )
+
+
+def _outbox() -> None:
     op.create_table(
         "rj_outbox",
         sa.Column(
@@ -74,9 +93,14 @@ def upgrade() -> None:
         sa.Column("error", sa.Text),
         sa.Column("release_id", sa.Text),
         sa.Column("case_id", sa.Text),
+        sa.Column("ended_as", sa.Text),
+        sa.Column("ended", sa.Double),
         sqlite_autoincrement=True,
     )
     op.create_index("rj_outbox_due", "rj_outbox", ["namespace", "leased_until", "id"])
+
+
+def _cases() -> None:
     op.create_table(
         "rj_cases",
         sa.Column("id", sa.Text, primary_key=True),
@@ -123,6 +147,9 @@ def upgrade() -> None:
     op.create_index("rj_cases_job", "rj_cases", ["namespace", "job_id"])
     op.create_index("rj_cases_listed", "rj_cases", ["namespace", "state", "id"])
     op.create_index("rj_cases_release", "rj_cases", ["release_id"])
+
+
+def _failures() -> None:
     op.create_table(
         "rj_failures",
         sa.Column("namespace", sa.Text, primary_key=True),
@@ -131,6 +158,9 @@ def upgrade() -> None:
         sa.Column("taken", sa.Double, nullable=False),
     )
     op.create_index("rj_failures_case", "rj_failures", ["case_id"])
+
+
+def _audit() -> None:
     op.create_table(
         "rj_audit",
         sa.Column(

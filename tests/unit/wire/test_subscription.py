@@ -1,0 +1,230 @@
+"""A subscription outlives its connections; its acks are coalesced, and stale ones are dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rabbitjobs.wire import link as link_module
+from rabbitjobs.wire import subscription as module
+from rabbitjobs.wire.subscription import Handed, Subscription
+from tests.unit.wire.scripted_wire import ScriptedConsumer, World, until
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are short, but for the one that stops a hot loop."""
+    monkeypatch.setattr(link_module, "SHORT_LIFE_SECONDS", 0.01)
+    monkeypatch.setattr(module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.001)
+
+
+class Reader:
+    """Somebody who consumes a queue of prefetch 10."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.link = self.world.link()
+        self.handed: list[Handed] = []
+        self.states: list[tuple[str, str]] = []
+        self.subscription = Subscription(
+            self.link,
+            "shop.q.emails",
+            prefetch=10,
+            deliver=self.handed.append,
+            changed=lambda state, reason: self.states.append((state, reason)),
+        )
+
+    @property
+    def consumer(self) -> ScriptedConsumer:
+        """The newest consumer."""
+        return self.world.wire.consumers[-1]
+
+    def deliver(self, *tags: int) -> list[Handed]:
+        """Messages come."""
+        before = len(self.handed)
+        for tag in tags:
+            self.consumer.deliver(tag)
+        return self.handed[before:]
+
+    async def consuming(self, times: int = 1) -> None:
+        """Wait until it consumes, for the so-manieth time."""
+        await until(lambda: [state for state, _ in self.states].count("consuming") == times)
+
+    async def flushed(self) -> list[tuple[str, int]]:
+        """What was told to the broker after one turn of the loop."""
+        await asyncio.sleep(0)
+        return self.consumer.told
+
+
+@pytest.fixture
+async def reader() -> AsyncIterator[Reader]:
+    """Consuming."""
+    reader = Reader()
+    reader.link.start()
+    await reader.consuming()
+    yield reader
+    await reader.subscription.stop()
+    await reader.link.close()
+
+
+async def test_neighbours_are_acked_as_one(reader: Reader) -> None:
+    """However they came to their end."""
+    for one in reversed(reader.deliver(1, 2, 3)):
+        reader.subscription.ack(one)
+    assert await reader.flushed() == [("upto", 3)]
+
+
+async def test_a_slow_message_does_not_hold_the_others_long(reader: Reader) -> None:
+    """They are acked one by one soon, and the slow one when it ends."""
+    slow, *others = reader.deliver(1, 2, 3)
+    for one in others:
+        reader.subscription.ack(one)
+    assert await reader.flushed() == []
+    await until(lambda: reader.consumer.told, module.HOLD_SECONDS + 1)
+    assert reader.consumer.told == [("ack", 2), ("ack", 3)]
+    reader.subscription.ack(slow)
+    assert await reader.flushed() == [("ack", 2), ("ack", 3), ("upto", 1)]
+
+
+async def test_held_acks_never_starve_the_prefetch(reader: Reader) -> None:
+    """Half of the prefetch held back is let go at once."""
+    _, *others = reader.deliver(*range(1, 7))
+    for one in others:
+        reader.subscription.ack(one)
+    assert await reader.flushed() == [("ack", tag) for tag in range(2, 7)]
+
+
+async def test_a_message_has_one_end(reader: Reader) -> None:
+    """The first word holds."""
+    one, two = reader.deliver(1, 2)
+    reader.subscription.nack(one)
+    reader.subscription.ack(one)
+    reader.subscription.ack(two)
+    reader.subscription.nack(two)
+    reader.subscription.ack(two)
+    assert await reader.flushed() == [("nack", 1), ("upto", 2)]
+
+
+async def test_what_came_on_an_earlier_connection_is_stale(reader: Reader) -> None:
+    """Its ack would mean another message there."""
+    (old,) = reader.deliver(1)
+    reader.world.wire.closed("gone")
+    await reader.consuming(2)
+    (new,) = reader.deliver(1)
+    reader.subscription.ack(old)
+    reader.subscription.nack(old)
+    assert await reader.flushed() == []
+    assert reader.subscription.stale == 2
+    reader.subscription.ack(new)
+    assert await reader.flushed() == [("upto", 1)]
+    assert ("waiting", "gone") in reader.states
+
+
+async def test_a_consumer_that_the_broker_cancels_is_unhealthy_and_comes_back(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the same connection, and without any declare."""
+    monkeypatch.setattr(module, "SHORT_LIFE_SECONDS", 0.01)
+    reader.world.refused_consumes = 3
+    first = reader.consumer
+    first.cancelled("the queue was deleted")
+    await reader.consuming(2)
+    states = [state for state, _ in reader.states]
+    assert states == ["consuming", *["failed"] * 4, "consuming"]
+    assert reader.states[1][1] == "the queue was deleted"
+    assert "NOT_FOUND" in reader.states[2][1]
+    assert len(reader.world.wires) == 1
+    first.cancelled("again")
+    first.deliver(9)
+    assert reader.handed == []
+
+
+async def test_what_a_cancelled_consumer_held_goes_back_to_the_queue(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its channel stays open on RabbitMQ 4.3, and held what was not acked for a consumer timeout.
+
+    What was settled meanwhile is acked before the channel is closed.
+    """
+    monkeypatch.setattr(module, "SHORT_LIFE_SECONDS", 0.0)
+    first = reader.consumer
+    _one, two = reader.deliver(1, 2)
+    reader.subscription.ack(two)
+    first.cancelled("consumer timeout")
+    await reader.consuming(2)
+    assert first.closed
+    assert first.told == [("ack", 2), ("sync", 0)]
+
+
+async def test_a_consumer_that_is_cancelled_at_once_makes_no_hot_loop(reader: Reader) -> None:
+    """The next try waits."""
+    reader.consumer.cancelled("taken away")
+    await asyncio.sleep(0.05)
+    assert reader.world.consumes == 1
+
+
+async def test_what_is_settled_before_the_brokers_answer_is_acked_after_it() -> None:
+    """Deliveries may overtake the answer to the subscription."""
+    reader = Reader()
+    consume = reader.world.make
+    gate = asyncio.Event()
+
+    def eager() -> object:
+        wire = consume()
+        original = wire.consume
+
+        async def slow(*args: object, **kwargs: object) -> object:
+            consumer = await original(*args, **kwargs)  # type: ignore[arg-type]
+            consumer.deliver(1)
+            await gate.wait()
+            return consumer
+
+        wire.consume = slow  # type: ignore[assignment, method-assign]
+        return wire
+
+    reader.link._make_wire = eager  # type: ignore[assignment]
+    reader.link.start()
+    await until(lambda: reader.handed)
+    reader.subscription.ack(reader.handed[0])
+    assert await reader.flushed() == []
+    gate.set()
+    await reader.consuming()
+    assert await reader.flushed() == [("upto", 1)]
+    await reader.link.close()
+
+
+async def test_stopping_and_finishing_lose_no_ack(reader: Reader) -> None:
+    """First nothing more comes, then the rest is acked or given back, then it closes."""
+    one, two, three = reader.deliver(1, 2, 3)
+    await reader.subscription.stop()
+    assert reader.consumer.cancelled_by_us
+    reader.subscription.ack(two)
+    reader.subscription.nack(three)
+    reader.subscription.ack(one)
+    await reader.subscription.finish()
+    assert reader.consumer.told == [("nack", 3), ("upto", 2), ("sync", 0)]
+    assert reader.consumer.closed
+    assert reader.states[-1] == ("stopped", "")
+
+
+async def test_a_broker_that_does_not_answer_holds_up_no_stop(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not acked comes again."""
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.01)
+    reader.consumer.silent = True
+    await reader.subscription.stop()
+    await reader.subscription.finish()
+    assert reader.states[-1] == ("stopped", "")
+
+
+async def test_stopping_while_there_is_no_connection_is_easy(reader: Reader) -> None:
+    """Nothing comes afterwards."""
+    reader.world.failures = [OSError("away")] * 1000
+    reader.world.wire.closed("gone")
+    await until(lambda: ("waiting", "gone") in reader.states)
+    await reader.subscription.stop()
+    await reader.subscription.finish()
+    assert reader.states[-1] == ("stopped", "")
