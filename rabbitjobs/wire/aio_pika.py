@@ -45,13 +45,13 @@ from rabbitjobs.wire.bridge import BridgedWire
 from rabbitjobs.wire.protocol import Delivery, Outcome, Outgoing, Rejected, Unknown, Wire
 
 if TYPE_CHECKING:
-    from aio_pika.abc import AbstractConnection
+    from aio_pika import Connection
 
 _CLOSE_SECONDS = 3.0
 _BLOCKED_LISTENERS = "_rabbitjobs_blocked"
 
 
-def over(connection: AbstractConnection) -> Callable[[], Wire]:
+def over(connection: Connection) -> Callable[[], Wire]:
     """Makes wires on the aio-pika connection of a service: ``RabbitJobs(wire=over(connection))``.
 
     The connection may live on any running loop; it is not closed by us. Jobs published and
@@ -70,7 +70,7 @@ class AioPikaWire:
     For a connection that lives on another loop, as it does for ``RabbitJobs``, see ``over``.
     """
 
-    def __init__(self, connection: AbstractConnection | None = None) -> None:
+    def __init__(self, connection: Connection | None = None) -> None:
         self.closed: Callable[[str], None] = ignore
         self.blocked: Callable[[bool], None] = ignore
         self.server: Mapping[str, Any] = {}

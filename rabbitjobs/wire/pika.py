@@ -31,7 +31,6 @@ from rabbitjobs.wire.protocol import (
     Unknown,
 )
 
-
 _log = logging.getLogger("rabbitjobs")
 
 

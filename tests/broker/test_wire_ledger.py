@@ -6,12 +6,15 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
+import aio_pika
 import pytest
+from yarl import URL
 
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.testing.control import RabbitControl
-from rabbitjobs.wire.aio_pika import AioPikaWire
+from rabbitjobs.wire.aio_pika import AioPikaWire, over
 from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Confirmed, Outcome, Outgoing, Wire
 from rabbitjobs.wire.session import Session
@@ -71,19 +74,45 @@ async def test_every_confirmed_message_is_consumed_whatever_is_cut(
         publishing = asyncio.create_task(publish_all(session, ledger))
         for cut in range(1, CUTS + 1):
             share = COUNT * cut // (CUTS + 1)
-            assert await asyncio.to_thread(
-                ledger.wait, lambda seen, share=share: len(seen.consumed) >= share, 60
-            )
+            assert await asyncio.to_thread(ledger.wait, consumed(share), 60)
             await control.drop_connections()
         await publishing
-        assert await asyncio.to_thread(ledger.wait, lambda seen: len(seen.outcomes) == COUNT, 60)
-        assert await asyncio.to_thread(ledger.wait, lambda seen: len(seen.consumed) == COUNT, 60)
+        assert await asyncio.to_thread(ledger.wait, settled(COUNT), 60)
+        assert await asyncio.to_thread(ledger.wait, consumed(COUNT), 60)
         await session.portal.run(drain(subscription))
     finally:
         await asyncio.to_thread(session.close)
     assert all(isinstance(outcome, Confirmed) for outcome in ledger.outcomes.values())
     assert set(ledger.consumed) == {str(number) for number in range(COUNT)}
     assert "consuming" in ledger.states and ledger.states[-1] == "stopped"
+
+
+async def test_an_app_can_use_the_connection_of_a_service_and_leaves_it_open(
+    vhost: Vhost, control: RabbitControl
+) -> None:
+    await control.declare_queue("q")
+    ledger = Ledger()
+    connection = aio_pika.Connection(URL(vhost.url))
+    await connection.connect()
+    session = Session(over(connection), [control.address], name="ledger")
+    subscription = await asyncio.to_thread(subscribe, session, ledger)
+    await publish_all(session, ledger, 100)
+    assert await asyncio.to_thread(ledger.wait, settled(100), 30)
+    assert await asyncio.to_thread(ledger.wait, consumed(100), 30)
+    await session.portal.run(drain(subscription))
+    await asyncio.to_thread(session.close)
+    assert all(isinstance(outcome, Confirmed) for outcome in ledger.outcomes.values())
+    async with connection.channel() as channel:
+        assert (await channel.get_queue("q")).declaration_result.message_count == 0
+    await connection.close()
+
+
+def consumed(count: int) -> Callable[[Ledger], bool]:
+    return lambda seen: len(seen.consumed) >= count
+
+
+def settled(count: int) -> Callable[[Ledger], bool]:
+    return lambda seen: len(seen.outcomes) >= count
 
 
 def subscribe(session: Session, ledger: Ledger) -> Subscription:
@@ -100,11 +129,11 @@ def subscribe(session: Session, ledger: Ledger) -> Subscription:
     return session.portal.submit(attach()).result(10)
 
 
-async def publish_all(session: Session, ledger: Ledger) -> None:
-    for number in range(COUNT):
+async def publish_all(session: Session, ledger: Ledger, count: int = COUNT) -> None:
+    for number in range(count):
         name = str(number)
         message = Outgoing("", "q", Properties(), name.encode())
-        session.publish(message, 60, lambda outcome, name=name: ledger.settle(name, outcome))
+        session.publish(message, 60, partial(ledger.settle, name))
         if number % 20 == 0:
             await asyncio.sleep(0.01)
 
