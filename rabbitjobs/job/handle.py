@@ -59,6 +59,7 @@ class JobHandle(Generic[R]):
         refuse_in_loop("result", "aresult")
         self._check_readable()
         deadline = None if timeout is None else time.monotonic() + timeout
+        stored: Stored | None = None
         for pause in _pauses():
             stored = self._read()
             if stored is not None and stored.status.final:
@@ -73,6 +74,7 @@ class JobHandle(Generic[R]):
         """The a-twin of ``result``."""
         self._check_readable()
         deadline = None if timeout is None else time.monotonic() + timeout
+        stored: Stored | None = None
         for pause in _pauses():
             stored = await self._aread()
             if stored is not None and stored.status.final:
