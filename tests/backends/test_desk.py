@@ -522,6 +522,6 @@ def test_a_result_given_by_hand_is_checked(store: Store, failed: Failed) -> None
 
     strict = Desk(store, Broker(), lambda _job, _body: None, validate_result=validate_result)
     case = strict.get(take_in(store, failed()))
-    with pytest.raises(ArgumentsRefused, match="as shop.mail returns it"):
+    with pytest.raises(ArgumentsRefused, match="returns it"):
         strict.resolve(case.id, 5, who="ann", version=case.version)
     assert strict.get(case.id) == case
