@@ -8,6 +8,7 @@ parse the text.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 class RabbitJobsError(Exception):
@@ -30,6 +31,15 @@ class RabbitJobsError(Exception):
         self.job = job
         self.job_id = job_id
         super().__init__(text)
+
+    def concerning(
+        self, *, queue: str | None = None, job: str | None = None, job_id: str | None = None
+    ) -> Self:
+        """The same error, with what it did not know yet of what it is about."""
+        self.queue = self.queue or queue
+        self.job = self.job or job
+        self.job_id = self.job_id or job_id
+        return self
 
     def __str__(self) -> str:
         about = [

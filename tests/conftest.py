@@ -6,6 +6,7 @@ that cannot be had fails the tests: nothing is skipped.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import uuid
@@ -29,6 +30,16 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith("RABBITJOBS_") and not name.startswith("RABBITJOBS_TEST_"):
             del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """A command that hushes a library's log in one test does not hush it in the next."""
+    loggers = [logging.getLogger(name) for name in ("", "pika", "aio_pika", "aiormq", "httpx")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

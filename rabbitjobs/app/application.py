@@ -29,6 +29,7 @@ from rabbitjobs.wire.protocol import Wire
 if TYPE_CHECKING:
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.topology.model import TopologySpec
+    from rabbitjobs.wire.protocol import Wire
 
 DEFAULT_NAMESPACE = "rabbitjobs"
 _apps: weakref.WeakSet[RabbitJobs] = weakref.WeakSet()

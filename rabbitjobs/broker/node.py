@@ -138,8 +138,6 @@ class Node:
         """
         deadline = time.monotonic() + timeout
         with self._alone():
-            # Another process may have started it first, or for the first time.
-            self._take(_read_record(self.folder) or self._record)
             if self.running:
                 self._wait_ready(deadline)
             else:
@@ -209,6 +207,9 @@ class Node:
     @property
     def running(self) -> bool:
         """Whether the server's process exists; it may still be starting, or be paused."""
+        found = _read_record(self.folder)
+        if found is not None and found != self._record:
+            self._take(found)  # another process started it since we looked
         return self._runner.alive()
 
     @property

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from rabbitjobs.errors import UrlRefused
+
+if TYPE_CHECKING:
+    import ssl
 
 # The grace of both client libraries is two to three heartbeats: at their default of 60 s a dead
 # broker is noticed after minutes.
@@ -62,6 +65,8 @@ class Address:
         """A context that checks certificate and host name; ``None`` without TLS."""
         if not self.tls:
             return None
+        import ssl
+
         context = ssl.create_default_context(cafile=self.cafile)
         if self.certfile:
             context.load_cert_chain(self.certfile, self.keyfile)

@@ -25,11 +25,9 @@ def broker() -> None:
 def start() -> None:
     """Start the node (its first start on a machine may install RabbitMQ)."""
     node = user_node(report=lambda line: click.echo(line, err=True))
-    if node.running:
-        click.echo(f"runs already: {_description(node)}")
-        return
+    said = "runs already" if node.running else "started"
     node.start()
-    click.echo(f"started: {_description(node)}")
+    click.echo(f"{said}: {_description(node)}")
 
 
 @broker.command()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shlex
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
+from rabbitjobs.app.finding import find_app, named_app
 from rabbitjobs.cli.options import CliContext
+
+if TYPE_CHECKING:
+    from rabbitjobs.process.supervisor import Supervisor
 
 SOURCES = (".py", ".yaml", ".yml", ".toml")
 
@@ -26,6 +29,8 @@ def dev(obj: CliContext, reload: bool, once: bool) -> None:
     obj.log()
     if once:
         sys.exit(_work(obj))
+    if named_app(obj.app_name, obj.settings().app) is None:
+        find_app(None)  # says what is missing, before anything is started
     node = None
     if obj.url is None and obj.settings().broker_url is None:
         from rabbitjobs.broker.state import user_node
@@ -37,43 +42,36 @@ def dev(obj: CliContext, reload: bool, once: bool) -> None:
             click.echo("starting a private RabbitMQ node ...", err=True)
             node.start()
     try:
-        _keep(obj, reload=reload)
+        code = _keep(obj, reload=reload)
     finally:
         if node is not None:
             click.echo(
                 "stopping the private RabbitMQ node (its messages stay on disk) ...", err=True
             )
             node.stop()
+    sys.exit(code)
 
 
-def _keep(obj: CliContext, *, reload: bool) -> None:
-    command = (*obj.command(), "dev", "--once")
-    if not reload:
-        import subprocess
+def _keep(obj: CliContext, *, reload: bool) -> int:
+    """One process with every role: started anew when a file changes, or when it dies."""
+    from rabbitjobs.process.supervisor import Child, Supervisor
 
-        process = subprocess.Popen(command)
-        try:
-            process.wait()
-        except KeyboardInterrupt:
-            process.wait()
-        return
-    from watchfiles import Change, DefaultFilter, run_process
+    child = Child("dev", (*obj.command(), "dev", "--once"))
+    grace = obj.settings().grace.total_seconds()
+    watching = _watch if reload else None
+    return Supervisor([child], grace=grace, alongside=watching, table=False).run()
+
+
+async def _watch(supervisor: Supervisor) -> None:
+    from watchfiles import Change, DefaultFilter, awatch
 
     class Sources(DefaultFilter):
         def __call__(self, change: Change, path: str) -> bool:
             return path.endswith(SOURCES) and super().__call__(change, path)
 
-    with contextlib.suppress(KeyboardInterrupt):  # how SIGTERM comes out of it, when it is told to
-        run_process(
-            os.getcwd(),
-            target=shlex.join(command),
-            target_type="command",
-            watch_filter=Sources(),
-            callback=lambda changes: click.echo(
-                f"changed: {_names(changes)}; starting anew", err=True
-            ),
-            sigint_timeout=15,
-        )
+    async for changes in awatch(os.getcwd(), watch_filter=Sources()):
+        click.echo(f"changed: {_names(changes)}; starting anew", err=True)
+        supervisor.renew()
 
 
 def _names(changes: object) -> str:

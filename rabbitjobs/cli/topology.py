@@ -64,7 +64,15 @@ class _Call:
 
     def spec(self) -> TopologySpec:
         if self._file is None:
-            return self.obj.spec()
+            spec = self.obj.spec()
+            if not spec.file:
+                queues = ", ".join(spec.queues)
+                click.echo(
+                    f"no config/topology.yaml: namespace {spec.namespace}, queue {queues}, as the "
+                    "app's jobs say (or the defaults, without an app)",
+                    err=True,
+                )
+            return spec
         from rabbitjobs.topology.config import load
 
         return load(self._file)

@@ -22,6 +22,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+# What hands that come from Celery type by themselves.
+_CELERY = {
+    "delay": "send(...), or options(delay=...).send(...)",
+    "apply_async": "send(...), or options(...).send(...)",
+    "apply": "the job itself: job(...) runs it here",
+    "si": "call(...)",
+    "s": "call(...)",
+}
+
+
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a job. ``function`` and ``arguments`` are ``None`` for a remote one."""
 
@@ -200,6 +210,11 @@ class Job(Generic[P, R]):
         if fault is not None:
             raise ArgumentsRefused(fault, job=self.name, queue=self.definition.queue)
         return type(self)(self.definition, self._sender, options)
+
+    def __getattr__(self, name: str) -> Any:
+        hint = _CELERY.get(name)
+        text = f"{type(self).__name__} has no attribute {name!r}"
+        raise AttributeError(f"{text}; use {hint}" if hint else text)
 
     def __repr__(self) -> str:
         return f"<Job {self.name} on queue {self.definition.queue}>"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -47,6 +48,7 @@ class Body(msgspec.Struct, frozen=True):
     kwargs: dict[str, Any] = {}
 
 
+_MISMATCH = re.compile(r"Expected `[^`]*`, got `[^`]*`")
 _encoder = msgspec.json.Encoder(enc_hook=to_plain)
 _decoder = msgspec.json.Decoder(Body)
 
@@ -161,7 +163,10 @@ class Arguments:
             plain = msgspec.json.decode(_encoder.encode(value))
             msgspec.convert(plain, kind, strict=True, dec_hook=from_plain)
         except Exception as error:  # encoding and converting run user code
-            return [f"{name}: expected {_show(kind)}, got {type(value).__name__}; {_said(error)}"]
+            plainly = f"{name}: expected {_show(kind)}, got {type(value).__name__}"
+            said = _said(error)
+            # About the value itself msgspec says the same again; about a part of it, it says where.
+            return [plainly if _MISMATCH.fullmatch(said) else f"{plainly}; {said}"]
         return []
 
 

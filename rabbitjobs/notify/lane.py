@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -55,7 +56,8 @@ class Lane:
         self._sent: list[float] = []
         self._arrival = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closing = asyncio.Event()
+        self._patience = tenacity.stop_before_delay(options.patience)
 
     async def tell(self, note: Note) -> None:
         """Return when ``note`` has left through the channel, alone or in a digest.
@@ -67,17 +69,23 @@ class Lane:
         if told is None:
             if await self._seen(note):
                 return
-            if self._closed:
+            if self._closing.is_set():
                 raise NotifyUnavailable("the notifier has stopped; told later")
             told = self._open.get(note.key) or self._enter(note)
         # Shielded: a caller whose delivery is lost must not take the failure out of the digest.
         await asyncio.shield(told)
 
     async def close(self) -> None:
-        """Stop sending; who waits gets ``NotifyUnavailable``, so that the notes stay queued."""
-        self._closed = True
+        """Stop sending; who waits gets ``NotifyUnavailable``, so that the notes stay queued.
+
+        A try that is under way is waited for: a message that the server took while we hung up
+        would be told again after the restart.
+        """
+        self._closing.set()
+        self._arrival.set()
         runner, self._runner = self._runner, None
         if runner is not None:
+            await asyncio.wait([runner], timeout=self._options.timeout.total_seconds() + 1)
             runner.cancel()
             await asyncio.wait([runner])
         await self.channel.close()
@@ -101,7 +109,7 @@ class Lane:
     async def _run(self) -> None:
         batch: list[Waiting] = []
         try:
-            while self._waiting:
+            while self._waiting and not self._closing.is_set():
                 step = self._step()
                 if step.do == "wait":
                     await self._pause(step.until)
@@ -150,13 +158,23 @@ class Lane:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(NotifyUnavailable),
             wait=tenacity.wait_exponential_jitter(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
-            stop=tenacity.stop_before_delay(self._options.patience),
+            stop=self._over,
+            sleep=self._sleep,
             before_sleep=self._say_retry,
             reraise=True,
         )
         await retrying(self._send_once, message)
         now = self._clock()
         self._sent = [*recent_of(self._options.rate, self._sent, now), now]
+
+    def _over(self, state: tenacity.RetryCallState) -> bool:
+        return self._closing.is_set() or self._patience(state)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Between two tries; ends early when the lane closes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
     async def _send_once(self, message: Message) -> None:
         try:

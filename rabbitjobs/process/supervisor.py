@@ -9,20 +9,26 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import tenacity
 
 from rabbitjobs.process.state import VARIABLE
 
+if TYPE_CHECKING:
+    from rabbitjobs.process.table import Table
+
 log = structlog.get_logger("rabbitjobs.supervisor")
 # A process that lived this long was fine: its next crash starts the backoff anew.
 FINE_SECONDS = 30.0
-PAUSES = tenacity.wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
+PAUSES = tenacity.wait_exponential_jitter(multiplier=0.5, max=30, jitter=0.5)
 # What a process gets beyond its own grace before it is killed.
 LATE_SECONDS = 10.0
+# For the last lines that a process wrote about itself.
+WATCH_SECONDS = 1.0
 
 
 @dataclass
@@ -37,7 +43,8 @@ class Child:
     restarts: int = 0
     since: float = 0.0
     failures: int = 0
-    watching: asyncio.Task[None] | None = field(default=None, repr=False)
+    renewing: bool = False
+    watching: list[asyncio.Task[None]] = field(default_factory=list, repr=False)
 
     @property
     def pid(self) -> int | None:
@@ -46,11 +53,27 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children running until SIGTERM or SIGINT; ``grace`` is the seconds they may take."""
+    """Keeps children running until SIGTERM or SIGINT; ``grace`` is the seconds they may take.
 
-    def __init__(self, children: Sequence[Child], *, grace: float) -> None:
+    ``alongside`` runs on the loop meanwhile, and may call ``renew``. ``table`` shows the processes
+    in a terminal.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        grace: float,
+        alongside: Callable[[Supervisor], Coroutine[Any, Any, None]] | None = None,
+        table: bool = True,
+    ) -> None:
         self.children = list(children)
         self._grace = grace
+        self._alongside = alongside
+        # With a live table the children's lines go through it: two writers would tear it apart.
+        self._table = table and sys.stderr.isatty()
+        self._said: list[str] = []
+        self._renew = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._changed = asyncio.Event()
@@ -69,13 +92,24 @@ class Supervisor:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
-        showing = loop.create_task(self._show())
+        beside = [loop.create_task(self._show())]
+        if self._alongside is not None:
+            beside.append(loop.create_task(self._alongside(self)))
         codes = await asyncio.gather(*(self._keep(child) for child in self.children))
         self._tell()
-        showing.cancel()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         # One that was still starting has no handler yet and ends by the signal itself.
         orderly = (0, -signal.SIGTERM, -signal.SIGINT)
         return 0 if all(code in orderly for code in codes) else 1
+
+    def renew(self) -> None:
+        """End every child in order and start it again at once, the failed ones too."""
+        self._renew.set()
+        for child in self.children:
+            child.renewing = child.process is not None
+            self._signal(child, signal.SIGTERM)
 
     # --- one child ------------------------------------------------------------------------------
 
@@ -86,6 +120,9 @@ class Supervisor:
                 child.state, child.reason = "stopped", f"exit {code}"
                 self._tell()
                 return code
+            if child.renewing:
+                child.renewing, child.failures = False, 0
+                continue
             child.failures = (
                 0 if time.monotonic() - child.since > FINE_SECONDS else child.failures + 1
             )
@@ -102,13 +139,18 @@ class Supervisor:
                 pause=round(pause, 1),
             )
             self._tell()
-            try:
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
-            child.state = "stopped"
-            return 0
+            await self._pause(pause)
+            if self._stopping.is_set():
+                child.state = "stopped"
+                return 0
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless there is something to do before."""
+        self._renew.clear()
+        waits = [asyncio.ensure_future(one.wait()) for one in (self._stopping, self._renew)]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _live(self, child: Child) -> int:
         ours, theirs = os.pipe()
@@ -117,17 +159,34 @@ class Supervisor:
         child.since = time.monotonic()
         child.state, child.reason = "starting", ""
         # A session of its own: Ctrl-C in the terminal reaches the children once, through us.
+        pipe = asyncio.subprocess.PIPE if self._table else None
         child.process = await asyncio.create_subprocess_exec(
-            *child.command, env=environment, pass_fds=(theirs,), start_new_session=True
+            *child.command,
+            env=environment,
+            pass_fds=(theirs,),
+            start_new_session=True,
+            stdout=pipe,
+            stderr=asyncio.subprocess.STDOUT if self._table else None,
         )
         os.close(theirs)
-        child.watching = asyncio.get_running_loop().create_task(self._watch(child, ours))
+        loop = asyncio.get_running_loop()
+        child.watching = [loop.create_task(self._watch(child, ours))]
+        if child.process.stdout is not None:
+            child.watching.append(loop.create_task(self._listen(child.process.stdout)))
         if self._stopping.is_set():
             self._signal(child, signal.SIGTERM)
         code = await self._wait(child.process)
         child.process = None
-        await child.watching
+        # Not for ever: a process that a job forked holds the pipe open after its parent's end.
+        await asyncio.wait(child.watching, timeout=WATCH_SECONDS)
+        for task in child.watching:
+            task.cancel()
         return code
+
+    async def _listen(self, output: asyncio.StreamReader) -> None:
+        async for line in output:
+            self._said.append(line.decode(errors="replace").rstrip("\n"))
+            self._tell()
 
     async def _wait(self, process: asyncio.subprocess.Process) -> int:
         ending = asyncio.ensure_future(process.wait())
@@ -147,11 +206,13 @@ class Supervisor:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
         )
-        async for line in reader:
-            told = json.loads(line)
-            child.state, child.reason = told["state"], told["reason"]
-            self._tell()
-        transport.close()
+        try:
+            async for line in reader:
+                told = json.loads(line)
+                child.state, child.reason = told["state"], told["reason"]
+                self._tell()
+        finally:
+            transport.close()
 
     def _signal(self, child: Child, number: signal.Signals) -> None:
         if child.process is not None and child.process.returncode is None:
@@ -164,19 +225,24 @@ class Supervisor:
         self._changed.set()
 
     async def _show(self) -> None:
-        if not sys.stderr.isatty():
+        if not self._table:
             return
         from rabbitjobs.process.table import Table
 
         with Table() as table:
-            while True:
-                table.show(self.children)
-                self._changed.clear()
-                try:
-                    async with asyncio.timeout(1):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
+            try:
+                while True:
+                    self._draw(table)
+                    self._changed.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(1):
+                            await self._changed.wait()
+            finally:
+                self._draw(table)
+
+    def _draw(self, table: Table) -> None:
+        said, self._said = self._said, []
+        table.show(self.children, said)
 
 
 def _pause(failures: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from rabbitjobs.clock import now, uuid7
+from rabbitjobs.clock import now
 from rabbitjobs.errors import TooLarge
 from rabbitjobs.job.call import Call, Options
 from rabbitjobs.message.codec import encode
@@ -17,11 +17,12 @@ from rabbitjobs.wire.protocol import Outgoing
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
-def envelope_of(call: Call, spec: TopologySpec, *, app_id: str | None = None) -> Envelope:
+def envelope_of(
+    call: Call, spec: TopologySpec, *, job_id: str, app_id: str | None = None
+) -> Envelope:
     """The envelope of a call; raises ``ArgumentsRefused``, ``TooLarge`` or ``Unroutable``."""
     definition, options = call.definition, call.options
     queue = options.queue or definition.queue
-    job_id = options.id or uuid7()
     if len(call.body) > MAX_BODY_BYTES:
         raise TooLarge(
             f"expected arguments of at most {MAX_BODY_BYTES} bytes as JSON, got {len(call.body)}; "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rabbitjobs.backend.protocol import Results
+from rabbitjobs.clock import uuid7
 from rabbitjobs.errors import RabbitJobsError, SendError, StoreError
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call
@@ -76,8 +77,7 @@ class Publisher:
     def send(self, call: Call) -> JobHandle[Any]:
         """Publish and wait for the confirm; see ``Job.send`` for what it raises."""
         refuse_in_loop("send", "asend")
-        envelope = self._envelope(call)
-        outgoing = self._outgoing(envelope)
+        envelope, outgoing = self._prepare(call)
         if call.options.tx is not None:
             self._outbox(call.options.tx, envelope)
             return self._handle(call, envelope)
@@ -94,8 +94,7 @@ class Publisher:
 
     async def asend(self, call: Call) -> JobHandle[Any]:
         """The a-twin of ``send``. A transaction (``tx=``) must be a synchronous one."""
-        envelope = self._envelope(call)
-        outgoing = self._outgoing(envelope)
+        envelope, outgoing = self._prepare(call)
         if call.options.tx is not None:
             self._outbox(call.options.tx, envelope)
             return self._handle(call, envelope)
@@ -133,10 +132,9 @@ class Publisher:
         try:
             if call.options.unique is not None or call.options.tx is not None:
                 raise SendError("expected plain calls in send_many, got unique= or tx=; use send")
-            envelope = self._envelope(call)
-            outgoing = self._outgoing(envelope)
+            envelope, outgoing = self._prepare(call)
         except RabbitJobsError as error:
-            return Sent(JobHandle(call.options.id or "", None), error)
+            return Sent(JobHandle(error.job_id or "", None), error)
         gate.acquire()
         future: Future[Outcome] = Future()
 
@@ -186,13 +184,16 @@ class Publisher:
     def _timeout(self, call: Call) -> float:
         return self._deadline() if call.options.timeout is None else call.options.timeout
 
-    def _envelope(self, call: Call) -> Envelope:
-        if call.options.on_done is not None:
-            self._check_on_done(call.options.on_done)
-        return envelope_of(call, self._spec(), app_id=self._app_id)
-
-    def _outgoing(self, envelope: Envelope) -> Outgoing:
-        return outgoing_of(envelope, self._spec())
+    def _prepare(self, call: Call) -> tuple[Envelope, Outgoing]:
+        options, definition, job_id = call.options, call.definition, call.options.id or uuid7()
+        try:
+            if options.on_done is not None:
+                self._check_on_done(options.on_done)
+            envelope = envelope_of(call, self._spec(), job_id=job_id, app_id=self._app_id)
+            return envelope, outgoing_of(envelope, self._spec())
+        except RabbitJobsError as error:
+            queue = options.queue or definition.queue
+            raise error.concerning(queue=queue, job=definition.name, job_id=job_id)  # noqa: B904
 
     def _claim(self, call: Call, envelope: Envelope) -> JobHandle[Any] | None:
         """The handle of the job that holds the unique key; ``None`` if the key is now ours."""

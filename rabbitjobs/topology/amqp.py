@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from rabbitjobs.broker.url import Address, parse_urls
 from rabbitjobs.broker.version import Capabilities, from_properties
@@ -44,9 +45,11 @@ class Amqp:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; it may be gone already."""
-        if self._connection.is_open:
-            self._connection.close()
+        """Close the connection; it may be gone already, or go meanwhile."""
+        # What was asked has been answered by now: how the connection ends changes nothing.
+        with contextlib.suppress(AMQPError):
+            if self._connection.is_open:
+                self._connection.close()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -143,7 +146,7 @@ def connect(url: str) -> Amqp:
     for address in parse_urls(url):
         try:
             return Amqp(pika.BlockingConnection(_parameters(address)), address)
-        except (AMQPConnectionError, OSError) as error:
+        except (AMQPError, OSError, AssertionError) as error:
             faults.append(f"{address}: {_reason(error)}")
     raise ConnectionLost(f"expected a broker that lets us in, got {'; '.join(faults)}")
 

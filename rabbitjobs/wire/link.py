@@ -88,7 +88,7 @@ class Link:
             await asyncio.gather(self._task, return_exceptions=True)
         wire, self.wire = self.wire, None
         if wire is not None:
-            await wire.close()
+            await _close(wire)
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -100,7 +100,7 @@ class Link:
             reason = await self._lost
             self._down(reason)
             # In the background: closing a connection that no longer answers takes its time.
-            closing = loop.create_task(wire.close())
+            closing = loop.create_task(_close(wire))
             if loop.time() - since < SHORT_LIFE_SECONDS:
                 await asyncio.sleep(SHORT_LIFE_SECONDS / 2)
             await asyncio.wait([closing], timeout=1)
@@ -128,9 +128,9 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await wire.open(address, name=self._name)
-        except (TimeoutError, BrokerError, OSError, UnicodeError) as error:
-            await wire.close()
-            text = str(error) or f"no answer from {address} within {CONNECT_SECONDS:.0f} s"
+        except Exception as error:  # client libraries raise all sorts; a link never gives up
+            await _close(wire)
+            text = _reason(error, address)
             self._tell_down(text)
             raise ConnectionLost(text) from error
         self._lost = lost
@@ -140,9 +140,9 @@ class Link:
         self.wire, self.trouble = wire, None
         self.generation += 1
         for listener in tuple(self._listeners):
-            listener.link_up(wire, self.generation)
+            _tell(listener.link_up, wire, self.generation)
             if self.blocked:  # the alarm was told before the connection was complete
-                listener.link_blocked(True)
+                _tell(listener.link_blocked, True)
 
     def _down(self, reason: str) -> None:
         self.wire = None
@@ -151,11 +151,38 @@ class Link:
     def _tell_down(self, reason: str) -> None:
         self.trouble = reason
         for listener in tuple(self._listeners):
-            listener.link_down(reason)
+            _tell(listener.link_down, reason)
 
     def _on_blocked(self, wire: Wire, blocked: bool) -> None:
         if wire is not self._newest:
             return  # an earlier connection that is still being closed
         self.blocked = blocked
         for listener in tuple(self._listeners):
-            listener.link_blocked(blocked)
+            _tell(listener.link_blocked, blocked)
+
+
+def _tell(call: Callable[..., None], *args: object) -> None:
+    """A listener's fault must neither end the link nor keep the news from the others."""
+    try:
+        call(*args)
+    except Exception as error:
+        _report("a listener of a connection failed", error)
+
+
+async def _close(wire: Wire) -> None:
+    try:
+        await wire.close()
+    except Exception as error:
+        _report("closing a connection failed", error)
+
+
+def _report(message: str, error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+
+def _reason(error: Exception, address: Address) -> str:
+    if isinstance(error, TimeoutError):
+        return str(error) or f"no answer from {address} within {CONNECT_SECONDS:.0f} s"
+    if isinstance(error, BrokerError | OSError):
+        return str(error)
+    return f"no connection to {address}: {error!r}"

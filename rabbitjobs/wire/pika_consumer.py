@@ -10,6 +10,7 @@ from typing import Any
 
 from pika.channel import Channel
 
+from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.wire.acks import taken_in
 from rabbitjobs.wire.guard import read_damage
@@ -48,6 +49,8 @@ class PikaConsumer:
             ),
         )
         self._tag = answer.method.consumer_tag
+        if not channel.is_open:  # closed by a frame right behind the answer: nobody else would say
+            raise ChannelClosed("the channel was closed at once")
         channel.add_on_close_callback(lambda _, error: self._over(reason(error)))
 
     def _over(self, reason: str) -> None:

@@ -62,6 +62,7 @@ class Subscription:
         self._epoch = 0
         self._since = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._releasing: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._flush_soon = False
         self._flush_later: asyncio.TimerHandle | None = None
@@ -118,7 +119,9 @@ class Subscription:
         except ChannelClosed as error:
             self._changed("failed", str(error))
             raise
-        if epoch == self._epoch:
+        if epoch != self._epoch:
+            self._release(consumer)  # it was cancelled before we heard that it had begun
+        else:
             self._consumer = consumer
             self._since = asyncio.get_running_loop().time()
             self._changed("consuming", "")
@@ -132,13 +135,27 @@ class Subscription:
     def _on_cancelled(self, wire: Wire, epoch: int, reason: str) -> None:
         if epoch != self._epoch or self._stopping:
             return
+        self._flush()
+        self._flush_rest()
+        consumer = self._consumer
         self._forget()
+        if consumer is not None:
+            self._release(consumer)
         if wire is self._link.wire:
             self._changed("failed", reason)
             loop = asyncio.get_running_loop()
             short = loop.time() - self._since < SHORT_LIFE_SECONDS
             pause = SHORT_LIFE_SECONDS / 2 if short else 0.0
             self._task = loop.create_task(self._attach(wire, after=pause))
+
+    def _release(self, consumer: Consumer) -> None:
+        """The broker took this consumer away, but its channel may still hold what was not acked.
+
+        Until that channel is closed nobody else gets those messages.
+        """
+        task = asyncio.get_running_loop().create_task(_close(consumer))
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
 
     def ack(self, handed: Handed) -> None:
         """The job is settled. An ack from an earlier epoch does nothing: it came back already."""
@@ -191,20 +208,22 @@ class Subscription:
                 self._forget()
 
     async def finish(self) -> None:
-        """Send every held ack, wait until the broker has taken them in, close the channel.
-
-        Acks just before ``channel.close`` can be lost on a quorum queue; a round trip before it
-        makes them count.
-        """
+        """Send every held ack, wait until the broker has taken them in, close the channel."""
         consumer = self._consumer
         if consumer is not None:
             self._flush()
             self._flush_rest()
-            try:
-                async with asyncio.timeout(STOP_SECONDS):
-                    await consumer.sync()
-                    await consumer.close()
-            except (ConnectionLost, ChannelClosed, TimeoutError):
-                pass  # what was not acked comes again
+            await _close(consumer)
         self._forget()
         self._changed("stopped", "")
+
+
+async def _close(consumer: Consumer) -> None:
+    """Acks just before ``channel.close`` can be lost on a quorum queue; a round trip before it
+    makes them count."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await consumer.sync()
+            await consumer.close()
+    except (ConnectionLost, ChannelClosed, TimeoutError):
+        return  # what was not acked comes again

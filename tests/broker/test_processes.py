@@ -143,3 +143,14 @@ def test_dev_starts_anew_when_a_file_changes(team: Reader) -> None:
     after = send(team, "jobs.whoami")
     assert after.startswith("-") and after != f"-{before}"
     assert end(process) == 0, team.log()
+
+
+def test_dev_goes_on_when_its_worker_is_killed(team: Reader) -> None:
+    """It says so and starts anew, without a change."""
+    process = team.start("-m", "rabbitjobs", "dev")
+    until(lambda: team.log().count("healthy: consuming") == 4, team, process)
+    os.kill(int(send(team, "jobs.whoami")), signal.SIGKILL)
+    until(lambda: team.log().count("healthy: consuming") == 8, team, process)
+    assert "signal SIGKILL" in team.log()
+    assert int(send(team, "jobs.whoami")) > 0
+    assert end(process) == 0, team.log()

@@ -317,7 +317,7 @@ async def test_a_cancelled_sender_leaves_the_publish_alone(shop: Shop) -> None:
 
 async def test_endings_publish_confirmed_or_raise(shop: Shop) -> None:
     """With the error of the outcome."""
-    ok = outgoing_of(envelope_of(shop.job.call(1), SPEC), SPEC)
+    ok = outgoing_of(envelope_of(shop.job.call(1), SPEC, job_id="one"), SPEC)
     await shop.publisher.confirmed(ok)
     with pytest.raises(Unroutable):
         await shop.publisher.confirmed(Outgoing("shop.jobs", "typo", Properties(), b""))

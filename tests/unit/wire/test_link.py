@@ -11,6 +11,7 @@ from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.wire import link as module
 from rabbitjobs.wire.link import Link
+from rabbitjobs.wire.pika import PikaWire
 from tests.unit.wire.scripted_wire import LOST, Heard, World, until
 
 
@@ -54,13 +55,14 @@ async def test_hosts_take_turns_until_one_answers(world: World, link: Link) -> N
         OSError("refused"),
         UnicodeError("label too long"),
         ChannelClosed("406"),
+        AssertionError("a library's own"),
     ]
     heard = Heard()
     link.listen(heard)
     link.start()
     await until(lambda: link.generation == 1)
-    assert [address.host for address in world.opened] == ["a", "b", "a", "b", "a"]
-    assert [what for what, _ in heard.said] == ["down"] * 4 + ["up"]
+    assert [address.host for address in world.opened] == ["a", "b", "a", "b", "a", "b"]
+    assert [what for what, _ in heard.said] == ["down"] * 5 + ["up"]
     assert all(wire.was_closed for wire in world.wires[:-1])
 
 
@@ -84,6 +86,54 @@ async def test_a_host_that_never_answers_is_given_up(
     link.start()
     await until(lambda: link.generation == 1)
     assert len(world.wires) == 2
+
+
+async def test_a_port_that_accepts_and_says_nothing_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With pika's own connection, which is given up half-way through its handshake."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.05)
+    tries: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(
+        lambda _reader, writer: tries.append(writer), "127.0.0.1", 0
+    )
+    port: int = server.sockets[0].getsockname()[1]
+    link = Link(PikaWire, [Address(port=port)], name="test", longest_pause=0.01)
+    link.start()
+    await until(lambda: len(tries) >= 3)
+    assert "no answer" in (link.trouble or "")
+    await link.close()
+    server.close()
+    for writer in tries:
+        writer.close()
+
+
+async def test_a_wire_that_breaks_while_closing_does_not_end_the_link(
+    world: World, link: Link
+) -> None:
+    """Nor does a listener that raises; both are told to the loop's handler."""
+    faults: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
+
+    class Broken(Heard):
+        def link_up(self, wire: object, generation: int) -> None:
+            raise RuntimeError("listener")
+
+    async def close() -> None:
+        raise AssertionError("closing")
+
+    heard = Heard()
+    link.listen(Broken())
+    link.listen(heard)
+    link.start()
+    await until(lambda: link.generation == 1)
+    world.wire.close = close  # type: ignore[method-assign]
+    world.wire.closed("broken")
+    await until(lambda: link.generation == 2)
+    assert ("up", 2) in heard.said
+    await until(lambda: len(faults) == 3)
+    loop.set_exception_handler(None)
 
 
 async def test_a_late_listener_hears_how_things_stand(world: World, link: Link) -> None:

@@ -141,6 +141,23 @@ async def test_a_consumer_that_the_broker_cancels_is_unhealthy_and_comes_back(
     assert reader.handed == []
 
 
+async def test_what_a_cancelled_consumer_held_goes_back_to_the_queue(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its channel stays open on RabbitMQ 4.3, and held what was not acked for a consumer timeout.
+
+    What was settled meanwhile is acked before the channel is closed.
+    """
+    monkeypatch.setattr(module, "SHORT_LIFE_SECONDS", 0.0)
+    first = reader.consumer
+    _one, two = reader.deliver(1, 2)
+    reader.subscription.ack(two)
+    first.cancelled("consumer timeout")
+    await reader.consuming(2)
+    assert first.closed
+    assert first.told == [("ack", 2), ("sync", 0)]
+
+
 async def test_a_consumer_that_is_cancelled_at_once_makes_no_hot_loop(reader: Reader) -> None:
     """The next try waits."""
     reader.consumer.cancelled("taken away")
