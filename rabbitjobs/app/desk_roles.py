@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
@@ -91,11 +90,6 @@ class IntakeRole:
             events.ConsumerChanged(at=now(), queue=where, state="delayed", reason=reason)
         )
 
-    @property
-    def health(self) -> tuple[str, str]:
-        """See ``Role``."""
-        return _worst(self._consumers)
-
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         for task in self._tasks:
@@ -145,11 +139,6 @@ class NotifyRole:
         if self._app.bus:
             self._app.bus.emit(events.NoticeHandled(at=now(), queue=note.queue, job=note.job))
 
-    @property
-    def health(self) -> tuple[str, str]:
-        """See ``Role``."""
-        return _worst([self._consumer])
-
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         # First the notifier: whoever waits for a digest gives its note back at once.
@@ -166,10 +155,3 @@ def _review_queues(app: RabbitJobs) -> list[str]:
         if one.review_own
     ]
     return [names.review_queue(spec.namespace), *own]
-
-
-def _worst(consumers: Sequence[SystemConsumer]) -> tuple[str, str]:
-    for consumer in consumers:
-        if consumer.state != "consuming":
-            return consumer.state, consumer.reason
-    return "consuming", ""
