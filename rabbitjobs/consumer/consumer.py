@@ -22,6 +22,9 @@ from rabbitjobs.wire.subscription import Handed, State, Subscription
 # A message whose handling broke in our own code is given back after this pause, so that a fault
 # of ours is a slow loop in the log and not a hot one.
 FAULT_PAUSE_SECONDS = 5.0
+# And not an endless one: RabbitMQ 4.3 counts no message that is given back. After this many faults
+# of one attempt here a person decides.
+FAULTS_BEFORE_REVIEW = 3
 
 
 class Drained(msgspec.Struct, frozen=True):
@@ -68,7 +71,9 @@ class QueueConsumer:
         self._running: set[_Running] = set()
         self._by_key: dict[tuple[str, int], _Running] = {}
         self._subscription: Subscription | None = None
+        self._faults: dict[tuple[str, int], int] = {}
         self._stopping = False
+        self._cancelling = False
         self._settled = 0
         self._returned = 0
         self._idle = asyncio.Event()
@@ -163,19 +168,44 @@ class QueueConsumer:
         process stops with it) leave it to the broker."""
         try:
             await work
-        except asyncio.CancelledError:
-            self._free(running)
-            raise
-        except Exception as error:  # a fault of ours: no ending was reached, so no ack
-            self._loop.call_exception_handler(
-                {"message": "handling a message failed; it is given back", "exception": error}
-            )
-            await asyncio.sleep(FAULT_PAUSE_SECONDS)
-            self._give_back(running.handed)
-        else:
-            self._ack(running.handed)
-            self._settled += 1
+        except (Exception, asyncio.CancelledError) as error:
+            # A fault of ours, or of a job that cancels its task after its end: no ack without an
+            # ending, and no slot that is lost either.
+            if isinstance(error, asyncio.CancelledError):
+                if self._cancelling:
+                    self._free(running)
+                    raise
+                _shake_off_cancel()
+            if not await self._given_up(running, error):
+                await asyncio.sleep(FAULT_PAUSE_SECONDS)
+                self._give_back(running.handed)
+                self._free(running)
+                return
+        self._ack(running.handed)
+        self._settled += 1
+        if running.key is not None:
+            self._faults.pop(running.key, None)
         self._free(running)
+
+    async def _given_up(self, running: _Running, error: BaseException) -> bool:
+        """Whether the attempt has an ending after all, because its handling failed too often."""
+        self._loop.call_exception_handler(
+            {"message": "handling a message failed; it is given back", "exception": error}
+        )
+        if running.key is None:
+            return False
+        faults = self._faults[running.key] = self._faults.get(running.key, 0) + 1
+        envelope, _ = self._read(running.handed)
+        if envelope is None or faults < FAULTS_BEFORE_REVIEW:
+            return False
+        try:
+            await self._handler.give_up(envelope, error)
+        except Exception as again:
+            self._loop.call_exception_handler(
+                {"message": "a message could not be given up either", "exception": again}
+            )
+            return False
+        return True
 
     def _free(self, running: _Running) -> None:
         self._running.discard(running)
@@ -221,6 +251,7 @@ class QueueConsumer:
         await self._finish_running(grace, hurry)
         abandoned = len(self._running)
         self._handler.stop()
+        self._cancelling = True
         for running in tuple(self._running):
             if running.task is not None:
                 running.task.cancel()
@@ -235,3 +266,9 @@ class QueueConsumer:
         await asyncio.wait(waits, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+
+
+def _shake_off_cancel() -> None:
+    task = asyncio.current_task()
+    while task is not None and task.uncancel():
+        pass

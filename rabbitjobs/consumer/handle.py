@@ -10,6 +10,7 @@ from rabbitjobs import events
 from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
+from rabbitjobs.consumer.failure import failure_of
 from rabbitjobs.consumer.rulebook import rule_book
 from rabbitjobs.ending.settle import Publish, settle, until_done
 from rabbitjobs.ending.settlement import (
@@ -78,6 +79,15 @@ class Handler:
         await self._settle(plan, None)
         if self._bus:
             self._bus.emit(events.DeliveryUndecodable(at=now(), queue=self._queue, reason=why))
+
+    async def give_up(self, envelope: Envelope, error: BaseException) -> None:
+        """End an attempt whose handling fails in our own code: to review; returning means: ack."""
+        at = now()
+        failure = failure_of(error, "crash")
+        outcome = Outcome(envelope=envelope, started=at, ended=at, failure=failure)
+        terms = self._terms(envelope)
+        decision = self._decide(outcome)
+        await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
 
     def stop(self) -> None:
         """From now on a cancelled attempt has not ended, and is left to the broker."""
