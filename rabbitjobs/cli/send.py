@@ -42,7 +42,7 @@ class MomentType(click.ParamType[datetime]):
         return moment
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("job")
 @click.argument("arguments", nargs=-1, metavar="[JSON]...")
 @click.option("--kwargs", default="{}", metavar="JSON", help="Keyword arguments, a JSON object.")
