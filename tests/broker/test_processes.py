@@ -159,7 +159,8 @@ def test_dev_goes_on_when_its_worker_is_killed(team: Reader) -> None:
 def test_the_log_says_what_became_of_each_job(team: Reader) -> None:
     """One that is abandoned at a sharp stop is named, with its id; it runs again later."""
     (team.folder / "jobs.py").write_text(
-        JOBS + "\n\n@app.job(queue='one')\ndef slow() -> None:\n    import time\n    time.sleep(60)\n"
+        JOBS
+        + "\n\n@app.job(queue='one')\ndef slow() -> None:\n    import time\n    time.sleep(60)\n"
     )
     team.python("-m", "rabbitjobs", "topology", "apply")
     process = team.start("-m", "rabbitjobs", "--log-level", "debug", "consume", "one")
