@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rabbitjobs.errors import UnknownJob
+import msgspec
+
+from rabbitjobs.errors import ArgumentsRefused, UnknownJob
+from rabbitjobs.message.arguments import decode_result
 from rabbitjobs.publisher.outcomes import error_of
 from rabbitjobs.publisher.relay import outgoing_of_row
 from rabbitjobs.review.desk import Desk
@@ -34,4 +37,15 @@ def make_desk(app: RabbitJobs, store: Store) -> Desk:
             )
         definition.arguments.decode(body)
 
-    return Desk(store, publish, validate, keep=app.settings.keep.total_seconds())
+    def validate_result(job: str, result: bytes) -> None:
+        definition = app.registry.get(job)
+        if definition is None or definition.arguments is None:
+            return  # nobody here can tell; the desk may be far from the code
+        try:
+            decode_result(result, definition.arguments.returns)
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            text = f"expected a result as the job returns it; {error}"
+            raise ArgumentsRefused(text, job=job) from None
+
+    keep = app.settings.keep.total_seconds()
+    return Desk(store, publish, validate, keep=keep, validate_result=validate_result)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
@@ -11,7 +10,7 @@ from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import Drained
 from rabbitjobs.consumer.system import SystemConsumer
 from rabbitjobs.ending.settlement import quarantined
-from rabbitjobs.errors import StoreError, StoreUnavailable, Undecodable
+from rabbitjobs.errors import StoreError, Undecodable
 from rabbitjobs.notify.channels import build
 from rabbitjobs.notify.intake import note_of
 from rabbitjobs.notify.notifier import Notifier
@@ -82,7 +81,7 @@ class IntakeRole:
         while True:
             try:
                 await asyncio.to_thread(self._backend.clean)
-            except StoreUnavailable as error:
+            except Exception as error:  # upkeep that ended in silence would let the store grow
                 self._trouble("store", str(error))
             await asyncio.sleep(SWEEP_SECONDS)
 
@@ -91,16 +90,11 @@ class IntakeRole:
             events.ConsumerChanged(at=now(), queue=where, state="delayed", reason=reason)
         )
 
-    @property
-    def health(self) -> tuple[str, str]:
-        """See ``Role``."""
-        return _worst(self._consumers)
-
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(consumer.drain(grace) for consumer in self._consumers))
+        await asyncio.gather(*(consumer.drain(grace, hurry) for consumer in self._consumers))
         return _NOTHING
 
 
@@ -145,16 +139,11 @@ class NotifyRole:
         if self._app.bus:
             self._app.bus.emit(events.NoticeHandled(at=now(), queue=note.queue, job=note.job))
 
-    @property
-    def health(self) -> tuple[str, str]:
-        """See ``Role``."""
-        return _worst([self._consumer])
-
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         # First the notifier: whoever waits for a digest gives its note back at once.
         await self._notifier.close()
-        await self._consumer.drain(grace)
+        await self._consumer.drain(grace, hurry)
         return _NOTHING
 
 
@@ -166,10 +155,3 @@ def _review_queues(app: RabbitJobs) -> list[str]:
         if one.review_own
     ]
     return [names.review_queue(spec.namespace), *own]
-
-
-def _worst(consumers: Sequence[SystemConsumer]) -> tuple[str, str]:
-    for consumer in consumers:
-        if consumer.state != "consuming":
-            return consumer.state, consumer.reason
-    return "consuming", ""

@@ -23,11 +23,6 @@ class Role(Protocol):
         """Begin; returns at once."""
         ...
 
-    @property
-    def health(self) -> tuple[str, str]:
-        """The state (``consuming`` is healthy) and the reason."""
-        ...
-
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """Stop taking and finish within ``grace`` seconds, or at once when ``hurry`` is set."""
         ...
@@ -80,11 +75,6 @@ class ConsumeRole:
     async def start(self) -> None:
         """See ``Role``."""
         await self._consumer.start()
-
-    @property
-    def health(self) -> tuple[str, str]:
-        """See ``Role``."""
-        return self._consumer.state, self._consumer.reason
 
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""

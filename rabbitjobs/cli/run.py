@@ -62,6 +62,8 @@ def run(
     if apply:
         app.apply()
     counts = _counts(processes, known)
+    if obj.log_format == "auto" and sys.stderr.isatty():
+        obj.log_format = "console"  # for the children, who write into the table's pipe
     command = obj.command()
     children = [
         Child(

@@ -59,6 +59,7 @@ class JobHandle(Generic[R]):
         refuse_in_loop("result", "aresult")
         self._check_readable()
         deadline = None if timeout is None else time.monotonic() + timeout
+        stored: Stored | None = None
         for pause in _pauses():
             stored = self._read()
             if stored is not None and stored.status.final:
@@ -67,12 +68,13 @@ class JobHandle(Generic[R]):
             if left <= 0:
                 break
             time.sleep(left)
-        raise self._too_late(timeout)
+        raise self._too_late(timeout, stored)
 
     async def aresult(self, timeout: float | None = None) -> R:
         """The a-twin of ``result``."""
         self._check_readable()
         deadline = None if timeout is None else time.monotonic() + timeout
+        stored: Stored | None = None
         for pause in _pauses():
             stored = await self._aread()
             if stored is not None and stored.status.final:
@@ -81,7 +83,7 @@ class JobHandle(Generic[R]):
             if left <= 0:
                 break
             await asyncio.sleep(left)
-        raise self._too_late(timeout)
+        raise self._too_late(timeout, stored)
 
     def info(self) -> Stored | None:
         """All that is recorded of the job: times, attempt, error, progress; ``None`` if nothing."""
@@ -137,10 +139,13 @@ class JobHandle(Generic[R]):
                 job_id=self.id,
             ) from error
 
-    def _too_late(self, timeout: float | None) -> ResultTimeout:
-        return ResultTimeout(
-            f"no end within {timeout} s", job=self.job, queue=self.queue, job_id=self.id
-        )
+    def _too_late(self, timeout: float | None, stored: Stored | None) -> ResultTimeout:
+        text = f"expected the job to end within {timeout} s, it is {self._status(stored).value}"
+        if stored is not None and stored.status is Status.IN_REVIEW:
+            text += (
+                f" ({stored.error_type}: {stored.error}); a person decides: rabbitjobs review list"
+            )
+        return ResultTimeout(text, job=self.job, queue=self.queue, job_id=self.id)
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id}>"

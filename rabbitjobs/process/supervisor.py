@@ -11,19 +11,24 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import tenacity
 
 from rabbitjobs.process.state import VARIABLE
 
+if TYPE_CHECKING:
+    from rabbitjobs.process.table import Table
+
 log = structlog.get_logger("rabbitjobs.supervisor")
 # A process that lived this long was fine: its next crash starts the backoff anew.
 FINE_SECONDS = 30.0
-PAUSES = tenacity.wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
+PAUSES = tenacity.wait_exponential_jitter(multiplier=0.5, max=30, jitter=0.5)
 # What a process gets beyond its own grace before it is killed.
 LATE_SECONDS = 10.0
+# For the last lines that a process wrote about itself.
+WATCH_SECONDS = 1.0
 
 
 @dataclass
@@ -39,7 +44,7 @@ class Child:
     since: float = 0.0
     failures: int = 0
     renewing: bool = False
-    watching: asyncio.Task[None] | None = field(default=None, repr=False)
+    watching: list[asyncio.Task[None]] = field(default_factory=list, repr=False)
 
     @property
     def pid(self) -> int | None:
@@ -65,7 +70,9 @@ class Supervisor:
         self.children = list(children)
         self._grace = grace
         self._alongside = alongside
-        self._table = table
+        # With a live table the children's lines go through it: two writers would tear it apart.
+        self._table = table and sys.stderr.isatty()
+        self._said: list[str] = []
         self._renew = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -152,17 +159,34 @@ class Supervisor:
         child.since = time.monotonic()
         child.state, child.reason = "starting", ""
         # A session of its own: Ctrl-C in the terminal reaches the children once, through us.
+        pipe = asyncio.subprocess.PIPE if self._table else None
         child.process = await asyncio.create_subprocess_exec(
-            *child.command, env=environment, pass_fds=(theirs,), start_new_session=True
+            *child.command,
+            env=environment,
+            pass_fds=(theirs,),
+            start_new_session=True,
+            stdout=pipe,
+            stderr=asyncio.subprocess.STDOUT if self._table else None,
         )
         os.close(theirs)
-        child.watching = asyncio.get_running_loop().create_task(self._watch(child, ours))
+        loop = asyncio.get_running_loop()
+        child.watching = [loop.create_task(self._watch(child, ours))]
+        if child.process.stdout is not None:
+            child.watching.append(loop.create_task(self._listen(child.process.stdout)))
         if self._stopping.is_set():
             self._signal(child, signal.SIGTERM)
         code = await self._wait(child.process)
         child.process = None
-        await child.watching
+        # Not for ever: a process that a job forked holds the pipe open after its parent's end.
+        await asyncio.wait(child.watching, timeout=WATCH_SECONDS)
+        for task in child.watching:
+            task.cancel()
         return code
+
+    async def _listen(self, output: asyncio.StreamReader) -> None:
+        async for line in output:
+            self._said.append(line.decode(errors="replace").rstrip("\n"))
+            self._tell()
 
     async def _wait(self, process: asyncio.subprocess.Process) -> int:
         ending = asyncio.ensure_future(process.wait())
@@ -182,11 +206,13 @@ class Supervisor:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
         )
-        async for line in reader:
-            told = json.loads(line)
-            child.state, child.reason = told["state"], told["reason"]
-            self._tell()
-        transport.close()
+        try:
+            async for line in reader:
+                told = json.loads(line)
+                child.state, child.reason = told["state"], told["reason"]
+                self._tell()
+        finally:
+            transport.close()
 
     def _signal(self, child: Child, number: signal.Signals) -> None:
         if child.process is not None and child.process.returncode is None:
@@ -199,19 +225,24 @@ class Supervisor:
         self._changed.set()
 
     async def _show(self) -> None:
-        if not self._table or not sys.stderr.isatty():
+        if not self._table:
             return
         from rabbitjobs.process.table import Table
 
         with Table() as table:
-            while True:
-                table.show(self.children)
-                self._changed.clear()
-                try:
-                    async with asyncio.timeout(1):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
+            try:
+                while True:
+                    self._draw(table)
+                    self._changed.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(1):
+                            await self._changed.wait()
+            finally:
+                self._draw(table)
+
+    def _draw(self, table: Table) -> None:
+        said, self._said = self._said, []
+        table.show(self.children, said)
 
 
 def _pause(failures: int) -> float:

@@ -36,8 +36,10 @@ class Table:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def show(self, children: Sequence[Child]) -> None:
-        """Draw where each process stands now."""
+    def show(self, children: Sequence[Child], said: Sequence[str] = ()) -> None:
+        """Print what the processes said above the table, and draw where each stands now."""
+        for line in said:
+            self._live.console.print(Text.from_ansi(line))
         table = RichTable("process", "pid", "state", "up", "restarts", "why", box=None)
         for child in children:
             up = f"{time.monotonic() - child.since:.0f} s" if child.pid else ""

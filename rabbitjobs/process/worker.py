@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -20,6 +17,7 @@ from rabbitjobs.consumer.consumer import Drained
 from rabbitjobs.errors import ConnectionLost, StoreUnavailable
 from rabbitjobs.monitor.report import report_events
 from rabbitjobs.monitor.tail import Broadcaster
+from rabbitjobs.process.signals import Signals, leave
 from rabbitjobs.process.state import report_state
 
 log = structlog.get_logger("rabbitjobs.worker")
@@ -94,31 +92,28 @@ class Worker:
 
     def run(self) -> int:
         """Work until told to stop; the exit code: 0 when everything was finished or handed back."""
+        signals = Signals(grace=self._grace)
         try:
-            abandoned = asyncio.run(self._main())
+            asyncio.run(self._main(signals))
         finally:
             self._app.close()
-        if abandoned:
-            # They run on threads that nobody can stop, and the interpreter would wait for them.
-            # They are not acked, so the broker delivers them again.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+            signals.remove()
         return 0
 
-    async def _main(self) -> int:
+    async def _main(self, signals: Signals) -> None:
         stop, hurry = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
-
-        def on_signal() -> None:
-            (hurry if stop.is_set() else stop).set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
+        signals.install(
+            lambda: loop.call_soon_threadsafe(stop.set),
+            lambda: loop.call_soon_threadsafe(hurry.set),
+        )
         if self._supervisor is not None:
             # The write end of a pipe becomes readable when its reader is gone: a supervisor that
             # was killed must not leave workers behind, a second one would double them.
-            loop.add_reader(self._supervisor, self._orphaned, stop)
+            loop.add_reader(self._supervisor, self._orphaned, signals)
+        await self._work(stop, hurry)
+
+    async def _work(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         name = worker_name()
         for role in self._roles:
             await role.start()
@@ -144,10 +139,14 @@ class Worker:
                 abandoned=total.abandoned,
             )
         )
-        return total.abandoned
+        if total.abandoned:
+            # They may run on threads that nobody can stop, and both the event loop and the
+            # interpreter would wait for those. They are not acked: the broker delivers them again.
+            self._app.close()
+            leave(0)
 
-    def _orphaned(self, stop: asyncio.Event) -> None:
+    def _orphaned(self, signals: Signals) -> None:
         assert self._supervisor is not None
         asyncio.get_running_loop().remove_reader(self._supervisor)
         log.error("the supervisor is gone: stopping")
-        stop.set()
+        signals.stop()

@@ -42,7 +42,8 @@ class Desk:
 
     ``publish`` sends an outbox row and returns once the broker has confirmed it, or raises a
     ``SendError``. ``validate`` gets a job's name and a body, and raises ``ArgumentsRefused`` if
-    they do not fit (``UnknownJob`` if it cannot tell). ``keep`` is the seconds that results live.
+    they do not fit (``UnknownJob`` if it cannot tell). ``validate_result`` does the same for a
+    result given by hand. ``keep`` is the seconds that results live.
 
     Every action takes ``who`` acts and the ``version`` of the case that he saw, is one transaction
     with an audit row, and raises ``CaseChanged`` if the case is a newer one by now,
@@ -58,12 +59,14 @@ class Desk:
         clock: Callable[[], float] = clock.now,
         *,
         keep: float = KEEP_SECONDS,
+        validate_result: Validate = lambda _job, _result: None,
     ) -> None:
         self._store = store
         self._publish = publish
         self._validate = validate
         self._clock = clock
         self._keep = keep
+        self._validate_result = validate_result
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -163,6 +166,8 @@ class Desk:
 
         def act(connection: Connection) -> Case:
             case = self._open(connection, case_id, version, "resolve")
+            if case.job is not None:
+                self._validate_result(case.job, encoded)
             return ending.resolve(
                 connection, self._store.namespace, case, result=encoded, reason=reason, who=who,
                 now=self._clock(), keep=self._keep,

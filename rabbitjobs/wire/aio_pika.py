@@ -41,19 +41,23 @@ from rabbitjobs.wire.aio_pika_channel import (
 from rabbitjobs.wire.aio_pika_consumer import AioPikaConsumer
 from rabbitjobs.wire.aio_pika_guard import GuardedTransport
 from rabbitjobs.wire.aio_pika_publisher import AioPikaPublisher
-from rabbitjobs.wire.protocol import (
-    Delivery,
-    Outcome,
-    Outgoing,
-    Rejected,
-    Unknown,
-)
+from rabbitjobs.wire.bridge import BridgedWire
+from rabbitjobs.wire.protocol import Delivery, Outcome, Outgoing, Rejected, Unknown, Wire
 
 if TYPE_CHECKING:
-    from aio_pika.abc import AbstractConnection
+    from aio_pika import Connection
 
 _CLOSE_SECONDS = 3.0
 _BLOCKED_LISTENERS = "_rabbitjobs_blocked"
+
+
+def over(connection: Connection) -> Callable[[], Wire]:
+    """Makes wires on the aio-pika connection of a service: ``RabbitJobs(wire=over(connection))``.
+
+    The connection may live on any running loop; it is not closed by us. Jobs published and
+    consumed by this app then share it, and an alarm blocks both.
+    """
+    return lambda: BridgedWire(AioPikaWire(connection), connection.loop)
 
 
 class AioPikaWire:
@@ -63,10 +67,10 @@ class AioPikaWire:
     the address is ignored, and ``close`` closes our channels only. Two things are then in the
     hands of the service: publishing and consuming share one connection, which an alarm blocks as
     a whole; and poison messages end it, unless it was made with ``GuardedTransport``.
-    For a connection that lives on another loop see ``rabbitjobs.wire.bridge``.
+    For a connection that lives on another loop, as it does for ``RabbitJobs``, see ``over``.
     """
 
-    def __init__(self, connection: AbstractConnection | None = None) -> None:
+    def __init__(self, connection: Connection | None = None) -> None:
         self.closed: Callable[[str], None] = ignore
         self.blocked: Callable[[bool], None] = ignore
         self.server: Mapping[str, Any] = {}

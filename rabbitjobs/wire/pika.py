@@ -150,13 +150,11 @@ class PikaWire:
             return
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         connection.add_on_close_callback(lambda *_: resolve(gone, None))
+        # One that is still in its handshake is aborted, and says so by this callback.
+        connection.add_on_open_error_callback(lambda *_: resolve(gone, None))
         try:
-            if connection.is_open:
+            if not connection.is_closing:
                 connection.close()
-            elif not connection.is_closing:
-                # Still in the handshake: pika cannot close politely, so the transport goes.
-                connection._terminate_stream(pika.exceptions.ConnectionOpenAborted("given up"))
-                return
             await asyncio.wait_for(gone, 2)
         except (pika.exceptions.AMQPError, TimeoutError):
             return

@@ -512,3 +512,16 @@ def test_ending_a_case_by_hand_promises_the_callers_webhook(
     desk.resolve(case.id, {"ok": True}, who="ada", version=case.version)
     (row,) = Outbox(store).take()
     assert (row.envelope.id, row.ended_as) == (envelope.id, "succeeded")
+
+
+def test_a_result_given_by_hand_is_checked(store: Store, failed: Failed) -> None:
+    """What does not fit is refused before anything is written: the caller could not read it."""
+
+    def validate_result(job: str, result: bytes) -> None:
+        raise ArgumentsRefused(f"expected a result as {job} returns it")
+
+    strict = Desk(store, Broker(), lambda _job, _body: None, validate_result=validate_result)
+    case = strict.get(take_in(store, failed()))
+    with pytest.raises(ArgumentsRefused, match="returns it"):
+        strict.resolve(case.id, 5, who="ann", version=case.version)
+    assert strict.get(case.id) == case
