@@ -34,6 +34,7 @@ _SECOND, _DAY, _YEARS = timedelta(seconds=1), timedelta(days=1), timedelta(days=
 class Settings:
     """What one app is configured to do. ``None``: not configured, the default is derived later.
 
+    ``note_queued`` records each send in the store, so that others can read its status.
     ``topology`` is ``None`` without a topology file: then it follows from the registered jobs.
     ``keep`` is how long results are kept, ``grace`` how long a stopping worker waits for running
     jobs, ``deadline`` how long a publish may take.
@@ -48,6 +49,7 @@ class Settings:
     keep: timedelta = _KEEP
     grace: timedelta = _GRACE
     deadline: timedelta = _DEADLINE
+    note_queued: bool = False
     notify: NotifyOptions | None = None
     topology: TopologySpec | None = None
     folder: Path | None = None
@@ -121,7 +123,7 @@ def _of_file(
     )
     broker = top.child("broker").keys("url", "management_url")
     store = top.child("store").keys("url")
-    results = top.child("results").keys("url", "keep")
+    results = top.child("results").keys("url", "keep", "queued")
     results.child("url").choice(("store",), "store")
     store_url = store.child("url").text()
     settings = replace(
@@ -137,6 +139,7 @@ def _of_file(
         deadline=_part(top, "publisher", "deadline").duration(
             _DEADLINE, least=_SECOND / 10, most=_DAY
         ),
+        note_queued=results.child("queued").flag(),
         notify=_notify(top.child("notify")),
     )
     problems.extend(document.problems)

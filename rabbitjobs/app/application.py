@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, overload
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts, pika_wire
 from rabbitjobs.broker.url import Secret
+from rabbitjobs.errors import ConfigError, Problem
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call, Options
 from rabbitjobs.job.decorator import I, P, R, Registers
@@ -75,6 +76,7 @@ class RabbitJobs:
             deadline=lambda: self.settings.deadline.total_seconds(),  # noqa: PLW0108  # read at use
             app_id=namespace,
             check_on_done=self.parts.check_on_done,
+            note_sent=self.parts.note_sent,
         )
         _apps.add(self)
 
@@ -97,6 +99,13 @@ class RabbitJobs:
 
         configured = self.settings.topology
         if configured is not None:
+            if self._namespace not in (None, configured.namespace):
+                # Sending into another app's namespace would fill its quarantine.
+                expected = f"{self._namespace!r}, as the app says"
+                problem = Problem(
+                    configured.file, 0, "namespace", expected, repr(configured.namespace)
+                )
+                raise ConfigError((problem,))
             return configured
         size = len(self.registry) + len(self._queues)
         if self._spec is None or self._spec[0] != size:
@@ -116,7 +125,7 @@ class RabbitJobs:
         """
         from rabbitjobs.app.checking import check
 
-        return check(self.registry, self.spec, self._namespace)
+        return check(self.registry, self.settings.topology or self.spec, self._namespace)
 
     def override(self, *, config: Path | None = None, url: str | None = None) -> None:
         """Use another configuration or broker than the code says: for command lines and tests."""

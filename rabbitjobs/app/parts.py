@@ -162,6 +162,18 @@ class Parts:
         backend = self.backend
         return StoreKeys(backend) if backend is not None else None
 
+    def note_sent(self, envelope: Envelope) -> None:
+        """Record a confirmed send, behind the sender's back, if ``results: {queued: true}``."""
+        if not self._app.settings.note_queued or self.backend is None:
+            return
+        self.backend.mark_queued(
+            envelope.id,
+            job=envelope.job,
+            queue=envelope.queue,
+            enqueued=envelope.enqueued,
+            due=envelope.due,
+        )
+
     def check_on_done(self, url: str) -> None:
         """Refuse a completion webhook that the notifier would refuse, before anything is sent."""
         from rabbitjobs.notify.on_done import check_url

@@ -86,35 +86,49 @@ def _empty() -> tuple[Address, ...]:
     raise UrlRefused("expected a broker URL such as amqp://user:password@host/vhost, got nothing")
 
 
+# No part of a URL that does not parse is ever quoted: a password with an unescaped / ? or # in
+# it turns up as port, path or option.
+_ESCAPE = "a / ? # @ or % in the password must be percent-encoded"
+
+
 def _parse(url: str) -> Address:
-    parts = urlsplit(url)
-    if parts.scheme not in ("amqp", "amqps"):
-        raise UrlRefused(f"expected an amqp:// or amqps:// URL, got scheme {parts.scheme!r}")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise UrlRefused(
-            f"expected only the URL options {', '.join(sorted(_OPTIONS))}, got "
-            f"{', '.join(unknown)}; certificate checks cannot be switched off"
-        )
-    tls = parts.scheme == "amqps"
     try:
-        port = parts.port or (5671 if tls else 5672)
-        heartbeat = int(options.get("heartbeat", HEARTBEAT_SECONDS))
-    except ValueError as error:
-        raise UrlRefused(f"expected numbers for port and heartbeat; {error}") from None
-    if not 1 <= heartbeat <= 600:
-        raise UrlRefused(f"expected a heartbeat of 1 to 600 seconds, got {heartbeat}")
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise UrlRefused(
+            f"expected a URL with a number as port, got another one; {_ESCAPE}"
+        ) from None
+    if parts.scheme not in ("amqp", "amqps") or not parts.netloc or parts.fragment:
+        raise UrlRefused(
+            f"expected a URL such as amqp://user:password@host/vhost, got another form; {_ESCAPE}"
+        )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    _check_options(options)
+    tls = parts.scheme == "amqps"
     return Address(
         host=parts.hostname or "127.0.0.1",
-        port=port,
+        port=port or (5671 if tls else 5672),
         user=unquote(parts.username or "guest"),
         password=Secret(unquote(parts.password or "guest")),
         vhost=unquote(parts.path[1:]) if len(parts.path) > 1 else "/",
         tls=tls,
-        heartbeat=heartbeat,
+        heartbeat=int(options.get("heartbeat", HEARTBEAT_SECONDS)),
         cafile=options.get("cafile"),
         certfile=options.get("certfile"),
         keyfile=options.get("keyfile"),
         server_name=options.get("server_name"),
     )
+
+
+def _check_options(options: dict[str, str]) -> None:
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        shown = [name if name.replace("_", "").isalpha() else "something else" for name in unknown]
+        raise UrlRefused(
+            f"expected only the URL options {', '.join(sorted(_OPTIONS))}, got {', '.join(shown)}; "
+            f"certificate checks cannot be switched off, and {_ESCAPE}"
+        )
+    heartbeat = options.get("heartbeat", str(HEARTBEAT_SECONDS))
+    if not (heartbeat.isdecimal() and len(heartbeat) < 4 and 1 <= int(heartbeat) <= 600):
+        raise UrlRefused("expected a heartbeat of 1 to 600 seconds, got another value")

@@ -42,7 +42,8 @@ def result(obj: CliContext, job_id: str, wait: timedelta | None, as_json: bool) 
 
 def _plain(job_id: str, stored: Stored | None) -> dict[str, Any]:
     if stored is None:
-        return {"id": job_id, "status": Status.UNKNOWN.value}
+        why = "nothing is recorded: it has not started yet, or there is no such id, or it expired"
+        return {"id": job_id, "status": Status.UNKNOWN.value, "why": why}
     return {
         "id": job_id,
         "job": stored.job,

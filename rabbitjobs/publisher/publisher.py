@@ -59,6 +59,7 @@ class Publisher:
         deadline: Callable[[], float] = lambda: DEADLINE_SECONDS,
         app_id: str | None = None,
         check_on_done: Callable[[str], None] = lambda _url: None,
+        note_sent: Callable[[Envelope], None] = lambda _envelope: None,
     ) -> None:
         self._spec = spec
         self._session = session
@@ -68,6 +69,7 @@ class Publisher:
         self._deadline = deadline
         self._app_id = app_id
         self._check_on_done = check_on_done
+        self._note_sent = note_sent
         self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
             weakref.WeakKeyDictionary()
         )
@@ -90,6 +92,7 @@ class Publisher:
             if _certain(outcome):
                 self._let_go(call, envelope)
             raise error
+        self._note_sent(envelope)
         return self._handle(call, envelope)
 
     async def asend(self, call: Call) -> JobHandle[Any]:
@@ -108,6 +111,7 @@ class Publisher:
             if call.options.unique is not None and _certain(outcome):
                 await asyncio.to_thread(self._let_go, call, envelope)
             raise error
+        self._note_sent(envelope)
         return self._handle(call, envelope)
 
     # --- many -----------------------------------------------------------------------------------
@@ -147,6 +151,8 @@ class Publisher:
 
     def _finish(self, call: Call, envelope: Envelope, waiting: Future[Outcome]) -> Sent:
         error = self._error(envelope, waiting.result())
+        if error is None:
+            self._note_sent(envelope)
         return Sent(self._handle(call, envelope), error)
 
     # --- raw ------------------------------------------------------------------------------------

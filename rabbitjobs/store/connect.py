@@ -48,7 +48,7 @@ def parse_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the texts of both quote the URL
         raise StoreError(
             "expected a store URL such as sqlite:///path or postgresql://host/database, got "
             "something that is no URL; correct store.url"
