@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rabbitjobs.broker.url import parse_urls
+from rabbitjobs.clock import now
 from rabbitjobs.errors import BrokerError, RabbitJobsError, StoreError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.wire.protocol import Wire
@@ -220,11 +221,15 @@ class StoreKeys:
     def __init__(self, backend: SqlBackend) -> None:
         self._backend = backend
 
-    def claim(self, key: str, envelope: Envelope) -> str | None:
+    def claim(self, envelope: Envelope, seconds: float) -> str | None:
         """See ``UniqueKeys.claim``."""
-        start = max(envelope.enqueued, envelope.due or 0.0)
-        return self._backend.claim_unique(key, envelope.id, start + UNIQUE_SECONDS)
+        return self._backend.claim_unique(str(envelope.unique), envelope.id, now() + seconds)
 
-    def release(self, key: str, envelope: Envelope) -> None:
+    def keep(self, envelope: Envelope) -> None:
+        """See ``UniqueKeys.keep``."""
+        until = max(envelope.enqueued, envelope.due or 0.0) + UNIQUE_SECONDS
+        self._backend.keep_unique(str(envelope.unique), envelope.id, until)
+
+    def release(self, envelope: Envelope) -> None:
         """See ``UniqueKeys.release``."""
-        self._backend.free_unique(key, envelope.id)
+        self._backend.free_unique(str(envelope.unique), envelope.id)

@@ -110,6 +110,20 @@ class SqlBackend:
         """The a-twin of ``claim_unique``."""
         return await self._store.arun(self._claim(key, job_id, until))
 
+    def keep_unique(self, key: str, job_id: str, until: float) -> None:
+        """Hold a claimed key longer, until ``until`` (unix seconds) at most.
+
+        Does nothing if the job holds it no more: it has ended meanwhile.
+        """
+        keep = partial(
+            unique_rows.keep,
+            namespace=self._store.namespace,
+            key=storable(key),
+            job_id=storable(job_id),
+            until=until,
+        )
+        self._store.run(keep)
+
     def free_unique(self, key: str, job_id: str) -> None:
         """Give a key back at once, when the job that claimed it could not be sent."""
         self._store.run(self._free(key, job_id))

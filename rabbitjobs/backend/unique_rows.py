@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, delete, or_, select
+from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from rabbitjobs.backend.protocol import Record
 from rabbitjobs.store.bulk import Columns, insert
@@ -31,6 +31,19 @@ def claim(
     )
     holder = connection.execute(query).scalar_one()
     return None if holder == job_id else str(holder)
+
+
+def keep(connection: Connection, *, namespace: str, key: str, job_id: str, until: float) -> None:
+    """Hold a key longer. An update only: a job that has ended meanwhile must not get it back."""
+    connection.execute(
+        update(unique_keys)
+        .where(
+            unique_keys.c.namespace == namespace,
+            unique_keys.c.key == key,
+            unique_keys.c.job_id == job_id,
+        )
+        .values(until=until)
+    )
 
 
 def free(connection: Connection, *, namespace: str, holders: Sequence[tuple[str, str]]) -> None:

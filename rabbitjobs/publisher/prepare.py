@@ -44,7 +44,8 @@ def envelope_of(
         expires=_expires(options, at),
         app_id=app_id,
         on_done=options.on_done,
-        unique=options.unique,
+        # Keys of different jobs are different keys.
+        unique=f"{definition.name}:{options.unique}" if options.unique is not None else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ import msgspec
 
 from rabbitjobs.backend.protocol import Results
 from rabbitjobs.clock import uuid7
-from rabbitjobs.errors import RabbitJobsError, SendError, StoreError
+from rabbitjobs.errors import RabbitJobsError, SendError, StoreError, StoreUnavailable
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call
 from rabbitjobs.job.handle import JobHandle
@@ -23,12 +24,14 @@ from rabbitjobs.publisher.prepare import envelope_of, outgoing_of
 from rabbitjobs.publisher.unique import UniqueKeys
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.mailbox import Mailbox
-from rabbitjobs.wire.protocol import Outcome, Outgoing, Unknown
+from rabbitjobs.wire.protocol import Confirmed, Outcome, Outgoing, Unknown
 
 if TYPE_CHECKING:
     from rabbitjobs.wire.session import Session
 
 DEADLINE_SECONDS = 10.0
+# A claimed key waits this much longer than the publish for the word that the job is stored.
+CLAIM_SECONDS = 60.0
 # ``send_many`` has at most this many publishes in flight: the broker's confirms pace it.
 WINDOW = 2000
 
@@ -86,14 +89,13 @@ class Publisher:
         taken = self._claim(call, envelope)
         if taken is not None:
             return taken
-        outcome = self.publish(outgoing, self._timeout(call))
-        error = self._error(envelope, outcome)
-        if error is not None:
-            if _certain(outcome):
-                self._let_go(call, envelope)
-            raise error
-        self._note_sent(envelope)
-        return self._handle(call, envelope)
+        try:
+            outcome = self.publish(outgoing, self._timeout(call))
+        except RabbitJobsError:  # there is no broker to ask: nothing was sent
+            self._let_go(envelope)
+            raise
+        self._settle_key(envelope, outcome)
+        return self._confirmed(call, envelope, outcome)
 
     async def asend(self, call: Call) -> JobHandle[Any]:
         """The a-twin of ``send``. A transaction (``tx=``) must be a synchronous one."""
@@ -105,14 +107,14 @@ class Publisher:
             taken = await asyncio.to_thread(self._claim, call, envelope)
             if taken is not None:
                 return taken
-        outcome = await self.apublish(outgoing, self._timeout(call))
-        error = self._error(envelope, outcome)
-        if error is not None:
-            if call.options.unique is not None and _certain(outcome):
-                await asyncio.to_thread(self._let_go, call, envelope)
-            raise error
-        self._note_sent(envelope)
-        return self._handle(call, envelope)
+        try:
+            outcome = await self.apublish(outgoing, self._timeout(call))
+        except RabbitJobsError:
+            await asyncio.to_thread(self._let_go, envelope)
+            raise
+        if envelope.unique is not None:
+            await asyncio.to_thread(self._settle_key, envelope, outcome)
+        return self._confirmed(call, envelope, outcome)
 
     # --- many -----------------------------------------------------------------------------------
 
@@ -203,24 +205,42 @@ class Publisher:
 
     def _claim(self, call: Call, envelope: Envelope) -> JobHandle[Any] | None:
         """The handle of the job that holds the unique key; ``None`` if the key is now ours."""
-        key = call.options.unique
-        if key is None:
+        if envelope.unique is None:
             return None
         keys = self._unique()
         if keys is None:
             raise StoreError(
                 "expected a store for unique=, got none; set store.url", job=envelope.job
             )
-        holder = keys.claim(key, envelope)
+        holder = keys.claim(envelope, self._timeout(call) + CLAIM_SECONDS)
         if holder is None or holder == envelope.id:
             return None
         return self._handle(call, msgspec.structs.replace(envelope, id=holder))
 
-    def _let_go(self, call: Call, envelope: Envelope) -> None:
-        """Free the unique key of a job that was certainly not sent."""
-        keys = self._unique() if call.options.unique is not None else None
+    def _settle_key(self, envelope: Envelope, outcome: Outcome) -> None:
+        """Keep the key of a stored job, free that of one that is not; else the claim runs out."""
+        keys = self._unique() if envelope.unique is not None else None
+        if keys is None:
+            return
+        if isinstance(outcome, Confirmed):
+            with contextlib.suppress(StoreUnavailable):  # the job is sent; its key is free sooner
+                keys.keep(envelope)
+        elif _certain(outcome):
+            self._let_go(envelope)
+
+    def _let_go(self, envelope: Envelope) -> None:
+        """Free the unique key of a job that was certainly not sent; else the claim runs out."""
+        keys = self._unique() if envelope.unique is not None else None
         if keys is not None:
-            keys.release(call.options.unique or "", envelope)
+            with contextlib.suppress(StoreUnavailable):
+                keys.release(envelope)
+
+    def _confirmed(self, call: Call, envelope: Envelope, outcome: Outcome) -> JobHandle[Any]:
+        error = self._error(envelope, outcome)
+        if error is not None:
+            raise error
+        self._note_sent(envelope)
+        return self._handle(call, envelope)
 
     def _error(self, envelope: Envelope, outcome: Outcome) -> SendError | None:
         return error_of(outcome, queue=envelope.queue, job=envelope.job, job_id=envelope.id)

@@ -8,12 +8,20 @@ from rabbitjobs.message.envelope import Envelope
 
 
 class UniqueKeys(Protocol):
-    """Claims and releases keys; two senders of one key at the same time: exactly one wins."""
+    """Claims, keeps and releases the key in ``envelope.unique``.
 
-    def claim(self, key: str, envelope: Envelope) -> str | None:
-        """The id of the job that holds the key; ``None`` if it is now held by ``envelope``."""
+    Of two senders of one key at the same time exactly one wins. A claim is short: a sender that
+    dies between claim and publish must not keep a key for a job that was never sent.
+    """
+
+    def claim(self, envelope: Envelope, seconds: float) -> str | None:
+        """The id of the job that holds the key; ``None`` if ``envelope`` holds it now, for so long."""
         ...
 
-    def release(self, key: str, envelope: Envelope) -> None:
+    def keep(self, envelope: Envelope) -> None:
+        """The job is stored: hold the key until it has ended."""
+        ...
+
+    def release(self, envelope: Envelope) -> None:
         """Let the key go again: the job was certainly not sent."""
         ...

@@ -184,12 +184,14 @@ async def test_what_is_in_review_does_not_expire(backend: SqlBackend, outcome: O
 async def test_a_unique_key_has_one_holder(backend: SqlBackend, outcome: Outcome) -> None:
     """Until its job has ended, its time is over, or it is given back."""
     key, first, second = uuid7(), uuid7(), uuid7()
-    assert backend.claim_unique(key, first, now() + 60) is None
+    assert backend.claim_unique(key, first, now() + 0.001) is None
+    backend.keep_unique(key, first, now() + 60)
     assert backend.claim_unique(key, first, now() + 60) is None
     assert await backend.aclaim_unique(key, second, now() + 60) == first
     await backend.record(outcome(first, 1, status=Status.RETRYING, unique=key))
     assert backend.claim_unique(key, second, now() + 60) == first
     await backend.record(outcome(first, 2, unique=key))
+    backend.keep_unique(key, first, now() + 60)  # too late: its job has ended
     assert backend.claim_unique(key, second, now() - 1) is None
     assert backend.claim_unique(key, first, now() + 60) is None
     await backend.afree_unique(key, second)

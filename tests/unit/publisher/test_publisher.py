@@ -15,6 +15,7 @@ from rabbitjobs.clock import now
 from rabbitjobs.errors import (
     ArgumentsRefused,
     BrokerBlocked,
+    BrokerError,
     BrokerUnavailable,
     QueueFull,
     SendError,
@@ -55,16 +56,23 @@ class Keys:
 
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
+        self.kept: set[str] = set()
+        self.seconds = 0.0
 
-    def claim(self, key: str, envelope: Envelope) -> str | None:
+    def claim(self, envelope: Envelope, seconds: float) -> str | None:
         """See ``UniqueKeys``."""
-        holder = self.held.setdefault(key, envelope.id)
+        self.seconds = seconds
+        holder = self.held.setdefault(str(envelope.unique), envelope.id)
         return None if holder == envelope.id else holder
 
-    def release(self, key: str, envelope: Envelope) -> None:
+    def keep(self, envelope: Envelope) -> None:
         """See ``UniqueKeys``."""
-        if self.held.get(key) == envelope.id:
-            del self.held[key]
+        self.kept.add(str(envelope.unique))
+
+    def release(self, envelope: Envelope) -> None:
+        """See ``UniqueKeys``."""
+        if self.held.get(str(envelope.unique)) == envelope.id:
+            del self.held[str(envelope.unique)]
 
 
 class Shop:
@@ -232,14 +240,16 @@ def test_a_broker_that_is_away_is_its_own_error(shop: Shop) -> None:
     assert len(shop.waiting()) == 1
 
 
-def test_no_confirm_in_time_is_unknown_and_keeps_the_unique_key(shop: Shop) -> None:
-    """It may be stored: the same id may be sent again."""
+def test_no_confirm_in_time_is_unknown_and_the_claimed_key_runs_out(shop: Shop) -> None:
+    """It may be stored: the same id may be sent again; and if it is not, the key frees itself."""
     shop.job.send(0)
     shop.broker.confirming = False
     error = expect(SendUnknown, shop.job.options(unique="k", id="mine", timeout=0.2), 1)
     assert error.job_id == "mine"
     assert shop.keys is not None
-    assert shop.keys.held == {"k": "mine"}
+    assert shop.keys.held == {"mail:k": "mine"}
+    assert shop.keys.kept == set()
+    assert 0 < shop.keys.seconds < 120
 
 
 async def test_the_async_twin_says_the_same(shop: Shop) -> None:
@@ -251,9 +261,26 @@ async def test_the_async_twin_says_the_same(shop: Shop) -> None:
     assert shop.keys.held == {}
 
 
+def test_a_send_that_never_happened_holds_no_key(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no broker to be found: the next send must not get the handle of nothing."""
+
+    def nowhere() -> Session:
+        raise BrokerError("expected a broker URL, got none")
+
+    monkeypatch.setattr(shop.publisher, "_session", nowhere)
+    with pytest.raises(BrokerError):
+        shop.job.options(unique="k").send(1)
+    assert shop.keys is not None
+    assert shop.keys.held == {}
+
+
 async def test_a_unique_key_gives_the_handle_of_its_holder(shop: Shop) -> None:
     """While that job has not ended; sending with the same id goes on."""
     first = await shop.job.options(unique="k").asend(1)
+    assert shop.keys is not None
+    assert shop.keys.kept == {"mail:k"}
     second = await shop.job.options(unique="k").asend(2)
     third = await asyncio.to_thread(shop.job.options(unique="k").send, 3)
     assert first.id == second.id == third.id
