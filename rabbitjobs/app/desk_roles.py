@@ -10,7 +10,7 @@ from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import Drained
 from rabbitjobs.consumer.system import SystemConsumer
 from rabbitjobs.ending.settlement import quarantined
-from rabbitjobs.errors import StoreError, StoreUnavailable, Undecodable
+from rabbitjobs.errors import StoreError, Undecodable
 from rabbitjobs.notify.channels import build
 from rabbitjobs.notify.intake import note_of
 from rabbitjobs.notify.notifier import Notifier
@@ -81,7 +81,7 @@ class IntakeRole:
         while True:
             try:
                 await asyncio.to_thread(self._backend.clean)
-            except StoreUnavailable as error:
+            except Exception as error:  # upkeep that ended in silence would let the store grow
                 self._trouble("store", str(error))
             await asyncio.sleep(SWEEP_SECONDS)
 
@@ -94,7 +94,7 @@ class IntakeRole:
         """See ``Role``."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(consumer.drain(grace) for consumer in self._consumers))
+        await asyncio.gather(*(consumer.drain(grace, hurry) for consumer in self._consumers))
         return _NOTHING
 
 
@@ -143,7 +143,7 @@ class NotifyRole:
         """See ``Role``."""
         # First the notifier: whoever waits for a digest gives its note back at once.
         await self._notifier.close()
-        await self._consumer.drain(grace)
+        await self._consumer.drain(grace, hurry)
         return _NOTHING
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
-from rabbitjobs.consumer.handle import Handler
+from rabbitjobs.consumer.handle import Handler, about
 from rabbitjobs.errors import Undecodable
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
@@ -22,6 +22,9 @@ from rabbitjobs.wire.subscription import Handed, State, Subscription
 # A message whose handling broke in our own code is given back after this pause, so that a fault
 # of ours is a slow loop in the log and not a hot one.
 FAULT_PAUSE_SECONDS = 5.0
+# And not an endless one: RabbitMQ 4.3 counts no message that is given back. After this many faults
+# of one attempt here a person decides.
+FAULTS_BEFORE_REVIEW = 3
 
 
 class Drained(msgspec.Struct, frozen=True):
@@ -35,10 +38,12 @@ class Drained(msgspec.Struct, frozen=True):
 class _Running:
     """One attempt that runs here; ``handed`` changes when the broker delivers it anew."""
 
-    __slots__ = ("handed", "key", "task")
+    __slots__ = ("envelope", "handed", "key", "since", "task")
 
-    def __init__(self, key: tuple[str, int] | None, handed: Handed) -> None:
-        self.key = key
+    def __init__(self, envelope: Envelope | None, handed: Handed) -> None:
+        self.envelope = envelope
+        self.key = (envelope.id, envelope.attempt) if envelope is not None else None
+        self.since = now()
         self.handed = handed
         self.task: asyncio.Task[None] | None = None
 
@@ -68,7 +73,9 @@ class QueueConsumer:
         self._running: set[_Running] = set()
         self._by_key: dict[tuple[str, int], _Running] = {}
         self._subscription: Subscription | None = None
+        self._faults: dict[tuple[str, int], int] = {}
         self._stopping = False
+        self._cancelling = False
         self._settled = 0
         self._returned = 0
         self._idle = asyncio.Event()
@@ -106,7 +113,7 @@ class QueueConsumer:
 
     def _take(self, handed: Handed) -> None:
         if self._stopping:
-            self._give_back(handed)
+            self._hand_back(self._read(handed)[0], handed)
             return
         if self._waiting and self._waiting[0][2].epoch != handed.epoch:
             self._waiting.clear()  # they came on an earlier connection, and come again
@@ -136,20 +143,11 @@ class QueueConsumer:
             self._waiting.append((envelope, "", handed))
             return True
         running.handed = handed
-        self._bus.emit(
-            events.DeliveryAdopted(
-                at=now(),
-                job_id=envelope.id,
-                job=envelope.job,
-                queue=self.queue,
-                attempt=envelope.attempt,
-            )
-        )
+        self._bus.emit(events.DeliveryAdopted(at=now(), **about(envelope)))
         return True
 
     def _start(self, envelope: Envelope | None, why: str, handed: Handed) -> None:
-        key = (envelope.id, envelope.attempt) if envelope is not None else None
-        running = _Running(key, handed)
+        running = _Running(envelope, handed)
         self._running.add(running)
         if envelope is None:
             work = self._handler.quarantine(handed.delivery, why)
@@ -163,19 +161,44 @@ class QueueConsumer:
         process stops with it) leave it to the broker."""
         try:
             await work
-        except asyncio.CancelledError:
-            self._free(running)
-            raise
-        except Exception as error:  # a fault of ours: no ending was reached, so no ack
-            self._loop.call_exception_handler(
-                {"message": "handling a message failed; it is given back", "exception": error}
-            )
-            await asyncio.sleep(FAULT_PAUSE_SECONDS)
-            self._give_back(running.handed)
-        else:
-            self._ack(running.handed)
-            self._settled += 1
+        except (Exception, asyncio.CancelledError) as error:
+            # A fault of ours, or of a job that cancels its task after its end: no ack without an
+            # ending, and no slot that is lost either.
+            if isinstance(error, asyncio.CancelledError):
+                if self._cancelling:
+                    self._free(running)
+                    raise
+                _shake_off_cancel()
+            if not await self._given_up(running, error):
+                await asyncio.sleep(FAULT_PAUSE_SECONDS)
+                self._give_back(running.handed)
+                self._free(running)
+                return
+        self._ack(running.handed)
+        self._settled += 1
+        if running.key is not None:
+            self._faults.pop(running.key, None)
         self._free(running)
+
+    async def _given_up(self, running: _Running, error: BaseException) -> bool:
+        """Whether the attempt has an ending after all, because its handling failed too often."""
+        self._loop.call_exception_handler(
+            {"message": "handling a message failed; it is given back", "exception": error}
+        )
+        if running.key is None:
+            return False
+        faults = self._faults[running.key] = self._faults.get(running.key, 0) + 1
+        envelope, _ = self._read(running.handed)
+        if envelope is None or faults < FAULTS_BEFORE_REVIEW:
+            return False
+        try:
+            await self._handler.give_up(envelope, error)
+        except Exception as again:
+            self._loop.call_exception_handler(
+                {"message": "a message could not be given up either", "exception": again}
+            )
+            return False
+        return True
 
     def _free(self, running: _Running) -> None:
         self._running.discard(running)
@@ -199,6 +222,22 @@ class QueueConsumer:
         self._returned += 1
         self._session.portal.post(self._subscription.nack, handed)
 
+    def _hand_back(self, envelope: Envelope | None, handed: Handed) -> None:
+        """Give back what never started, and say so."""
+        self._give_back(handed)
+        if envelope is not None and self._bus:
+            self._bus.emit(events.JobHandedBack(at=now(), **about(envelope)))
+
+    def _abandon(self, running: _Running) -> None:
+        """Leave what still runs to the broker, and say so."""
+        if running.envelope is not None and self._bus:
+            seconds = max(now() - running.since, 0.0)
+            self._bus.emit(
+                events.JobAbandoned(at=now(), seconds=seconds, **about(running.envelope))
+            )
+        if running.task is not None:
+            running.task.cancel()
+
     # --- the end --------------------------------------------------------------------------------
 
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
@@ -215,15 +254,15 @@ class QueueConsumer:
         await self._session.portal.run(subscription.stop())
         # One turn of the loop: what the I/O thread posted before the cancel is given back too.
         await asyncio.sleep(0)
-        for _, _, handed in self._waiting:
-            self._give_back(handed)
+        for envelope, _, handed in self._waiting:
+            self._hand_back(envelope, handed)
         self._waiting.clear()
         await self._finish_running(grace, hurry)
         abandoned = len(self._running)
         self._handler.stop()
+        self._cancelling = True
         for running in tuple(self._running):
-            if running.task is not None:
-                running.task.cancel()
+            self._abandon(running)
         await self._session.portal.run(subscription.finish())
         return Drained(self._settled - settled, self._returned - returned, abandoned)
 
@@ -235,3 +274,9 @@ class QueueConsumer:
         await asyncio.wait(waits, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+
+
+def _shake_off_cancel() -> None:
+    task = asyncio.current_task()
+    while task is not None and task.uncancel():
+        pass

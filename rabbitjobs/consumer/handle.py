@@ -10,6 +10,7 @@ from rabbitjobs import events
 from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
+from rabbitjobs.consumer.failure import failure_of
 from rabbitjobs.consumer.rulebook import rule_book
 from rabbitjobs.ending.settle import Publish, settle, until_done
 from rabbitjobs.ending.settlement import (
@@ -79,6 +80,15 @@ class Handler:
         if self._bus:
             self._bus.emit(events.DeliveryUndecodable(at=now(), queue=self._queue, reason=why))
 
+    async def give_up(self, envelope: Envelope, error: BaseException) -> None:
+        """End an attempt whose handling fails in our own code: to review; returning means: ack."""
+        at = now()
+        failure = failure_of(error, "crash")
+        outcome = Outcome(envelope=envelope, started=at, ended=at, failure=failure)
+        terms = self._terms(envelope)
+        decision = self._decide(outcome)
+        await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+
     def stop(self) -> None:
         """From now on a cancelled attempt has not ended, and is left to the broker."""
         self._executor.stop()
@@ -109,13 +119,13 @@ class Handler:
     async def _repeat(self, envelope: Envelope, recorded: bytes, terms: Terms) -> None:
         await self._settle(repeated(envelope, recorded, terms), envelope)
         if self._bus:
-            self._bus.emit(events.DuplicateDropped(at=now(), **_about(envelope)))
+            self._bus.emit(events.DuplicateDropped(at=now(), **about(envelope)))
 
     def _begin(self, envelope: Envelope, redelivered: bool, terms: Terms) -> None:
         if self._recorder is not None and not terms.ignore_result:
             self._recorder.running(running(envelope, terms))
         if self._bus:
-            self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **_about(envelope)))
+            self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **about(envelope)))
 
     def _decide(self, outcome: Outcome) -> Decision | None:
         if outcome.failure is None:
@@ -160,19 +170,22 @@ class Handler:
                     )
                 )
             else:
-                self._bus.emit(events.EndingDelayed(at=now(), reason=reason, **_about(envelope)))
+                self._bus.emit(events.EndingDelayed(at=now(), reason=reason, **about(envelope)))
 
         return delayed
 
 
-class _About(TypedDict):
+class About(TypedDict):
+    """What every event of a job says."""
+
     job_id: str
     job: str
     queue: str
     attempt: int
 
 
-def _about(envelope: Envelope) -> _About:
+def about(envelope: Envelope) -> About:
+    """The attempt that an event is about."""
     return {
         "job_id": envelope.id,
         "job": envelope.job,
@@ -182,10 +195,10 @@ def _about(envelope: Envelope) -> _About:
 
 
 def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> events.Event:
-    about = _about(outcome.envelope)
+    shared = about(outcome.envelope)
     failure = outcome.failure
     if failure is None or decision is None:
-        return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **about)
+        return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **shared)
     if decision.do == "retry":
         return events.JobRetrying(
             at=outcome.ended,
@@ -194,7 +207,7 @@ def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> event
             error_type=failure.error_type,
             error=failure.error,
             rule=decision.rule,
-            **about,
+            **shared,
         )
     return events.JobEnded(
         at=outcome.ended,
@@ -203,5 +216,5 @@ def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> event
         error_type=failure.error_type,
         error=failure.error,
         rule=decision.rule,
-        **about,
+        **shared,
     )

@@ -109,14 +109,20 @@ class SystemConsumer:
         settle = self._subscription.ack if ack else self._subscription.nack
         self._session.portal.post(settle, handed)
 
-    async def drain(self, grace: float) -> None:
-        """Stop taking and finish what runs, for at most ``grace`` seconds."""
+    async def drain(self, grace: float, hurry: asyncio.Event) -> None:
+        """Stop taking and finish what runs, for at most ``grace`` seconds or until ``hurry``."""
         self._stopping = True
         if self._subscription is None:
             return
         await self._session.portal.run(self._subscription.stop())
         if self._tasks:
-            await asyncio.wait(tuple(self._tasks), timeout=grace)
+            finished = asyncio.ensure_future(asyncio.wait(tuple(self._tasks)))
+            hurried = asyncio.ensure_future(hurry.wait())
+            await asyncio.wait(
+                [finished, hurried], timeout=grace, return_when=asyncio.FIRST_COMPLETED
+            )
+            finished.cancel()
+            hurried.cancel()
         for task in tuple(self._tasks):
             task.cancel()
         await self._session.portal.run(self._subscription.finish())

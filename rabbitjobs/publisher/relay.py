@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rabbitjobs.clock import now
-from rabbitjobs.errors import RabbitJobsError, StoreUnavailable
+from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.publisher.completion import completion
 from rabbitjobs.publisher.prepare import outgoing_of
 from rabbitjobs.topology.model import TopologySpec
@@ -57,8 +57,8 @@ class Relay:
         while True:
             try:
                 busy = await self.once()
-            except StoreUnavailable as error:
-                self._trouble(str(error))
+            except Exception as error:  # it runs for as long as the process: nothing may end it
+                self._trouble(str(error) if isinstance(error, RabbitJobsError) else repr(error))
                 busy = False
             if not busy:
                 await asyncio.sleep(IDLE_SECONDS)

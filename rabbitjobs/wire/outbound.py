@@ -49,7 +49,7 @@ def fresh_message_id() -> str:
 
 
 class _Entry:
-    __slots__ = ("deadline", "done", "lost", "message", "unsure", "written")
+    __slots__ = ("deadline", "done", "lost", "message", "unsure")
 
     def __init__(
         self, message: Outgoing, deadline: float, done: Callable[[Outcome], None] | None
@@ -57,7 +57,6 @@ class _Entry:
         self.message = message
         self.deadline = deadline
         self.done = done
-        self.written = 0.0
         # An earlier try of it may be stored: with the channel that closed, or with the connection.
         self.unsure = False
         self.lost = False
@@ -88,7 +87,7 @@ class Outbound:
         self._sweeping = False
         self._blocked = False
         self._closed = False
-        self._heard = 0.0
+        self._silent_since: float | None = None
         link.listen(self)
 
     def publish(self, message: Outgoing, timeout: float, done: Callable[[Outcome], None]) -> None:
@@ -129,7 +128,7 @@ class Outbound:
 
     def link_up(self, wire: Wire, generation: int) -> None:
         """Write all that waited."""
-        self._wire, self._blocked = wire, False
+        self._wire, self._blocked, self._silent_since = wire, False, None
         self._pump()
 
     def link_down(self, reason: str) -> None:
@@ -138,14 +137,15 @@ class Outbound:
 
     def link_blocked(self, blocked: bool) -> None:
         """Hold what comes while an alarm is on: the broker would not read it."""
-        self._blocked = blocked
+        self._blocked, self._silent_since = blocked, None
         if not blocked:
             self._pump()
 
     def _write(self, entry: _Entry) -> None:
         wire = self._wire
         assert wire is not None
-        entry.written = asyncio.get_running_loop().time()
+        if self._silent_since is None:
+            self._silent_since = asyncio.get_running_loop().time()
         self._flying.add(entry)
         wire.publish(entry.message, lambda outcome: self._outcome(wire, entry, outcome))
 
@@ -153,7 +153,7 @@ class Outbound:
         if wire is self._wire and _connection_ended(outcome):
             self._wire = None  # it is told before the link is: what waits must not be written to it
         self._flying.discard(entry)
-        self._heard = asyncio.get_running_loop().time()
+        self._silent_since = asyncio.get_running_loop().time() if self._flying else None
         if entry.done is None or self._closed:
             return  # its deadline has passed, the caller has been told
         if isinstance(outcome, Confirmed):
@@ -201,14 +201,14 @@ class Outbound:
             self._finish(entry, self._too_late(entry))
             self._flying.discard(entry)
         if silent:
-            self._on_silence(silent, now)
+            self._on_silence(now)
         if self.idle:
             self._sweeping = False
         else:
             loop.call_later(SWEEP_SECONDS, self._sweep)
 
-    def _on_silence(self, silent: list[_Entry], now: float) -> None:
-        waited = max(now - max(entry.written, self._heard) for entry in silent)
+    def _on_silence(self, now: float) -> None:
+        waited = 0.0 if self._silent_since is None else now - self._silent_since
         if waited >= SILENT_SECONDS and not self._blocked:
             self._link.renew(f"nothing was confirmed for {waited:.0f} s")
         else:

@@ -15,6 +15,7 @@ from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.broker.url import Address
 from rabbitjobs.broker.version import from_version
 from rabbitjobs.clock import now
+from rabbitjobs.consumer import consumer as module
 from rabbitjobs.consumer.consumer import Drained, QueueConsumer
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
@@ -370,8 +371,6 @@ async def test_a_fault_of_ours_gives_the_message_back_and_leaks_no_slot(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No ending was reached: no ack."""
-    from rabbitjobs.consumer import consumer as module
-
     monkeypatch.setattr(module, "FAULT_PAUSE_SECONDS", 0.01)
     reported: list[str] = []
     asyncio.get_running_loop().set_exception_handler(
@@ -379,7 +378,7 @@ async def test_a_fault_of_ours_gives_the_message_back_and_leaks_no_slot(
     )
     bench.register(lambda: 1)
     decide = bench.handler._executor.execute
-    faults = iter([True] * 3)
+    faults = iter([True] * 2)
 
     async def faulty(envelope: Envelope) -> Any:
         if next(faults, False):
@@ -390,8 +389,60 @@ async def test_a_fault_of_ours_gives_the_message_back_and_leaks_no_slot(
     bench.put("i")
     await bench.consumer.start()
     await bench.settled()
-    assert reported == ["ours"] * 3
-    assert ("i", 1) in bench.memory.records
+    assert reported == ["ours"] * 2
+    assert bench.memory.records["i", 1].status is Status.SUCCEEDED
+
+
+async def test_a_message_whose_handling_fails_for_good_comes_before_a_person(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ 4.3 counts no message that is given back: its limit would never end the loop."""
+    monkeypatch.setattr(module, "FAULT_PAUSE_SECONDS", 0.01)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    runs: list[int] = []
+    record = bench.memory.record
+
+    async def broken(one: Record) -> bool:
+        if one.status is Status.SUCCEEDED:
+            raise RuntimeError("a result that the store cannot take")
+        return await record(one)
+
+    monkeypatch.setattr(bench.memory, "record", broken)
+    bench.register(lambda: runs.append(1))
+    bench.put("i")
+    await bench.consumer.start()
+    await bench.settled()
+    assert len(runs) == module.FAULTS_BEFORE_REVIEW
+    assert [one.status for one in bench.memory.records.values()] == [Status.IN_REVIEW]
+    (message,) = bench.failed("review")
+    assert "a result that the store cannot take" in message.properties.headers[h.FAILURE]
+
+
+async def test_a_job_that_cancels_its_task_after_its_end_costs_no_slot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ending is cut off, so the message comes again, and then it ends."""
+    monkeypatch.setattr(module, "FAULT_PAUSE_SECONDS", 0.01)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    record, runs = bench.memory.record, []
+
+    async def slow(one: Record) -> bool:
+        await asyncio.sleep(0.05)
+        return await record(one)
+
+    async def job() -> None:
+        runs.append(1)
+        task = asyncio.current_task()
+        if len(runs) == 1 and task is not None:
+            asyncio.get_running_loop().call_later(0.02, task.cancel)
+
+    monkeypatch.setattr(bench.memory, "record", slow)
+    bench.register(job)
+    bench.put("i")
+    await bench.consumer.start()
+    await bench.settled()
+    assert len(runs) == 2
+    assert bench.consumer.busy == 0
 
 
 async def test_draining_finishes_what_runs_and_hands_back_the_rest(bench: Bench) -> None:

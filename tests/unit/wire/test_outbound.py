@@ -230,6 +230,19 @@ async def test_a_connection_that_confirms_nothing_is_given_up(
     assert await desk.outcome("b") == CONFIRMED
 
 
+async def test_short_deadlines_alone_find_a_dead_connection_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The silence counts from the first publish that got no answer, not from the newest."""
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.3)
+    for turn in range(100):
+        desk.publish(f"hasty {turn}", timeout=0.01)
+        assert isinstance(await desk.outcome(f"hasty {turn}"), Unknown)
+        if desk.link.generation == 2:
+            break
+    assert desk.link.generation == 2
+
+
 async def test_suspects_go_on_when_the_last_in_flight_runs_out_of_time(desk: Desk) -> None:
     """Nobody waits for a message that nobody waits for."""
     desk.publish("slow", timeout=0.03)
