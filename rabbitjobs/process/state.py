@@ -9,6 +9,8 @@ import os
 from rabbitjobs.events import Bus, ConsumerChanged, Event, WorkerStopping
 
 VARIABLE = "RABBITJOBS_STATUS_FD"
+# A line on a pipe is written whole up to 4096 bytes.
+REASON_KEPT = 500
 
 
 def report_state(bus: Bus) -> int | None:
@@ -24,7 +26,7 @@ def report_state(bus: Bus) -> int | None:
 
     def tell(event: Event) -> None:
         if isinstance(event, ConsumerChanged):
-            line = {"state": event.state, "reason": event.reason}
+            line = {"state": event.state, "reason": event.reason[:REASON_KEPT]}
         elif isinstance(event, WorkerStopping):
             line = {"state": "stopping", "reason": ""}
         else:

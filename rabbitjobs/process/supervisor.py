@@ -27,6 +27,7 @@ FINE_SECONDS = 30.0
 PAUSES = tenacity.wait_exponential_jitter(multiplier=0.5, max=30, jitter=0.5)
 # What a process gets beyond its own grace before it is killed.
 LATE_SECONDS = 10.0
+LINE_BYTES = 65_536
 # For the last lines that a process wrote about itself.
 WATCH_SECONDS = 1.0
 
@@ -184,8 +185,13 @@ class Supervisor:
         return code
 
     async def _listen(self, output: asyncio.StreamReader) -> None:
-        async for line in output:
-            self._said.append(line.decode(errors="replace").rstrip("\n"))
+        # By pieces: a line may be longer than any limit, and a pipe that nobody reads any more
+        # would stop the worker that writes to it.
+        rest = b""
+        while piece := await output.read(LINE_BYTES):
+            *lines, rest = (rest + piece).split(b"\n")
+            rest = rest[-LINE_BYTES:]
+            self._said.extend(line.decode(errors="replace") for line in lines)
             self._tell()
 
     async def _wait(self, process: asyncio.subprocess.Process) -> int:

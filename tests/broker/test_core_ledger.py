@@ -14,6 +14,7 @@ from rabbitjobs.broker.node import Node
 from rabbitjobs.clock import uuid7
 from rabbitjobs.errors import SendError
 from tests.broker.crew import Crew, crew, until
+from tests.brokers import wanted_version
 
 SHOP = """
 import os
@@ -46,7 +47,7 @@ def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
 @pytest.fixture
 def own_shop(tmp_path: Path) -> Iterator[Crew]:
     """On a node of its own, to be restarted."""
-    with Node() as node, crew(node, tmp_path, SHOP, TOPOLOGY) as found:
+    with Node(version=wanted_version()) as node, crew(node, tmp_path, SHOP, TOPOLOGY) as found:
         yield found
 
 

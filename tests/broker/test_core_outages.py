@@ -16,6 +16,7 @@ from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import Secret, parse_urls
 from rabbitjobs.clock import uuid7
 from tests.broker.crew import Crew, crew, until
+from tests.brokers import wanted_version
 
 SHOP = """
 from rabbitjobs import RabbitJobs
@@ -93,7 +94,7 @@ def test_a_revoked_permission_is_waited_out_without_a_hot_loop(
 
 def test_a_broker_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
     """The process says so, and begins when it can."""
-    with Node() as node, crew(node, tmp_path, SHOP, TOPOLOGY) as shop:
+    with Node(version=wanted_version()) as node, crew(node, tmp_path, SHOP, TOPOLOGY) as shop:
         job_id = shop.app.remote("echo", queue="work").send(1).id
         node.stop()
         worker = shop.consume("work")

@@ -22,6 +22,7 @@ from rabbitjobs.errors import (
     Unroutable,
 )
 from tests.broker.crew import Crew, crew, until
+from tests.brokers import wanted_version
 
 SHOP = """
 from rabbitjobs import RabbitJobs
@@ -53,7 +54,7 @@ def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
 @pytest.fixture
 def own_shop(tmp_path: Path) -> Iterator[Crew]:
     """On a node of its own, for alarms and outages."""
-    with Node() as node, crew(node, tmp_path, SHOP, TOPOLOGY) as found:
+    with Node(version=wanted_version()) as node, crew(node, tmp_path, SHOP, TOPOLOGY) as found:
         yield found
 
 
@@ -202,7 +203,7 @@ def test_closing_in_the_middle_of_connecting_is_quick_and_leaves_nothing(
         time.sleep(turn / 2000)
         started = time.monotonic()
         app.close()
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 4
     gc.collect()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
