@@ -32,6 +32,8 @@ from rabbitjobs.wire.protocol import (
 )
 
 _log = logging.getLogger("rabbitjobs")
+# What a broker gets to answer our goodbye.
+CLOSE_SECONDS = 2.0
 
 
 def _bind(
@@ -151,15 +153,17 @@ class PikaWire:
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         connection.add_on_close_callback(lambda *_: resolve(gone, None))
         try:
-            if connection.is_open:
-                connection.close()
-            elif not connection.is_closing:
-                # Still in the handshake: pika cannot close politely, so the transport goes.
-                connection._terminate_stream(pika.exceptions.ConnectionOpenAborted("given up"))
+            if connection.is_open or connection.is_closing:
+                if not connection.is_closing:
+                    connection.close()
+                await asyncio.wait_for(asyncio.shield(gone), CLOSE_SECONDS)
                 return
-            await asyncio.wait_for(gone, 2)
         except (pika.exceptions.AMQPError, TimeoutError):
-            return
+            _log.debug("the broker says no goodbye; the connection is dropped")
+        # Still in the handshake, or a peer that no longer answers: the socket goes at once.
+        try:
+            connection._terminate_stream(pika.exceptions.ConnectionOpenAborted("given up"))
+            await asyncio.wait([gone], timeout=0.1)
         except Exception as error:
             # A peer that resets at the wrong moment leaves pika's connecting half done, and its
             # own assertions then fail: nothing is left to close.
