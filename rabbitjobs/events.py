@@ -81,11 +81,14 @@ class EndingDelayed(JobEvent, frozen=True, kw_only=True):
     reason: str
 
 
-class HandedBack(Event, frozen=True, kw_only=True):
-    """Messages went back to the queue unstarted, because the consumer stops."""
+class JobHandedBack(JobEvent, frozen=True, kw_only=True):
+    """An attempt was never started, because the consumer stops: its message is back in the queue."""
 
-    queue: str
-    count: int
+
+class JobAbandoned(JobEvent, frozen=True, kw_only=True):
+    """An attempt still ran after ``seconds`` when the grace was over: it will be delivered again."""
+
+    seconds: float
 
 
 class ConsumerChanged(Event, frozen=True, kw_only=True):
@@ -144,7 +147,8 @@ AnyEvent = (
     | DeliveryAdopted
     | DeliveryUndecodable
     | EndingDelayed
-    | HandedBack
+    | JobHandedBack
+    | JobAbandoned
     | ConsumerChanged
     | WorkerStarted
     | WorkerStopping

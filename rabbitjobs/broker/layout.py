@@ -160,7 +160,7 @@ def environment(identity: Identity, inside: str) -> dict[str, str]:
         "RABBITMQ_ADVANCED_CONFIG_FILE": f"{inside}/advanced.config",
         "RABBITMQ_GENERATED_CONFIG_DIR": f"{inside}/generated",
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
-        "ERL_CRASH_DUMP": f"{inside}/log/erl_crash.dump",
+        "ERL_CRASH_DUMP": f"{inside}/erl_crash.dump",
         # Then the start script becomes the server itself instead of waiting for it.
         "RUNNING_UNDER_SYSTEMD": "true",
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import IO
 
@@ -61,6 +62,8 @@ class LocalRunner:
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, number)
+            if number == signal.SIGSTOP:
+                _wait_stopped(process.pid)
 
     def clear(self) -> None:
         """Kill the server's and epmd's process groups."""
@@ -151,6 +154,20 @@ def _reap(pid: int, *, block: bool = False) -> None:
     """Take note of the end of a process if it was our child."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0 if block else os.WNOHANG)
+
+
+def _wait_stopped(pid: int) -> None:
+    """Return once the kernel has stopped every thread; at once where the system does not say."""
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        try:
+            threads = list(Path(f"/proc/{pid}/task").iterdir())
+            states = {(thread / "stat").read_text().rpartition(")")[2][1] for thread in threads}
+        except OSError:
+            return
+        if states <= {"T", "t", "Z", "X"}:
+            return
+        time.sleep(0.005)
 
 
 def _born(pid: int) -> str:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import fcntl
 import http.client
+import secrets
 import shutil
 import signal
 import socket
@@ -73,7 +74,9 @@ class Node:
         report: Report = lambda _line: None,
     ) -> None:
         self._temporary = folder is None
-        self.folder = Path(folder or tempfile.mkdtemp(prefix="rabbitjobs-node-")).resolve()
+        # Made at the first start: a node that never runs leaves nothing behind.
+        temporary = f"{tempfile.gettempdir()}/rabbitjobs-node-{secrets.token_hex(6)}"
+        self.folder = Path(folder or temporary).resolve()
         self._outlive = outlive
         self._report = report
         self._settings = dict(settings or {})
@@ -157,6 +160,8 @@ class Node:
                 self._end_now()
                 fresh = not any((self.folder / "data").iterdir()) or self._temporary
                 if attempt == 3 or "eaddrinuse" not in str(error) or not fresh:
+                    if self._temporary:
+                        shutil.rmtree(self.folder, ignore_errors=True)
                     raise
                 self._take(Record(identity=new_identity(), installation=self._record.installation))
             else:

@@ -42,7 +42,7 @@ class MomentType(click.ParamType[datetime]):
         return moment
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("job")
 @click.argument("arguments", nargs=-1, metavar="[JSON]...")
 @click.option("--kwargs", default="{}", metavar="JSON", help="Keyword arguments, a JSON object.")
@@ -69,6 +69,7 @@ def send(
 ) -> None:
     """Send JOB with JSON arguments, checked as the function's types say; prints the job id."""
     app = obj.app()
+    job = _whole_name(job, [one.name for one in app.registry])
     definition = app.registry.get(job)
     if definition is None and queue is None:
         known = ", ".join(sorted(one.name for one in app.registry)) or "none"
@@ -85,6 +86,12 @@ def send(
     if wait is not None:
         value = handle.result(wait.total_seconds())
         click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def _whole_name(job: str, known: list[str]) -> str:
+    """A job of the app by its function's name alone, if only one is called so."""
+    found = [name for name in known if name.endswith(f".{job}")]
+    return found[0] if job not in known and len(found) == 1 else job
 
 
 def _json(text: str) -> Any:

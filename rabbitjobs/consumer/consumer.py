@@ -10,7 +10,7 @@ import msgspec
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
-from rabbitjobs.consumer.handle import Handler
+from rabbitjobs.consumer.handle import Handler, about
 from rabbitjobs.errors import Undecodable
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
@@ -38,10 +38,12 @@ class Drained(msgspec.Struct, frozen=True):
 class _Running:
     """One attempt that runs here; ``handed`` changes when the broker delivers it anew."""
 
-    __slots__ = ("handed", "key", "task")
+    __slots__ = ("envelope", "handed", "key", "since", "task")
 
-    def __init__(self, key: tuple[str, int] | None, handed: Handed) -> None:
-        self.key = key
+    def __init__(self, envelope: Envelope | None, handed: Handed) -> None:
+        self.envelope = envelope
+        self.key = (envelope.id, envelope.attempt) if envelope is not None else None
+        self.since = now()
         self.handed = handed
         self.task: asyncio.Task[None] | None = None
 
@@ -111,7 +113,7 @@ class QueueConsumer:
 
     def _take(self, handed: Handed) -> None:
         if self._stopping:
-            self._give_back(handed)
+            self._hand_back(self._read(handed)[0], handed)
             return
         if self._waiting and self._waiting[0][2].epoch != handed.epoch:
             self._waiting.clear()  # they came on an earlier connection, and come again
@@ -141,20 +143,11 @@ class QueueConsumer:
             self._waiting.append((envelope, "", handed))
             return True
         running.handed = handed
-        self._bus.emit(
-            events.DeliveryAdopted(
-                at=now(),
-                job_id=envelope.id,
-                job=envelope.job,
-                queue=self.queue,
-                attempt=envelope.attempt,
-            )
-        )
+        self._bus.emit(events.DeliveryAdopted(at=now(), **about(envelope)))
         return True
 
     def _start(self, envelope: Envelope | None, why: str, handed: Handed) -> None:
-        key = (envelope.id, envelope.attempt) if envelope is not None else None
-        running = _Running(key, handed)
+        running = _Running(envelope, handed)
         self._running.add(running)
         if envelope is None:
             work = self._handler.quarantine(handed.delivery, why)
@@ -229,6 +222,22 @@ class QueueConsumer:
         self._returned += 1
         self._session.portal.post(self._subscription.nack, handed)
 
+    def _hand_back(self, envelope: Envelope | None, handed: Handed) -> None:
+        """Give back what never started, and say so."""
+        self._give_back(handed)
+        if envelope is not None and self._bus:
+            self._bus.emit(events.JobHandedBack(at=now(), **about(envelope)))
+
+    def _abandon(self, running: _Running) -> None:
+        """Leave what still runs to the broker, and say so."""
+        if running.envelope is not None and self._bus:
+            seconds = max(now() - running.since, 0.0)
+            self._bus.emit(
+                events.JobAbandoned(at=now(), seconds=seconds, **about(running.envelope))
+            )
+        if running.task is not None:
+            running.task.cancel()
+
     # --- the end --------------------------------------------------------------------------------
 
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
@@ -245,16 +254,15 @@ class QueueConsumer:
         await self._session.portal.run(subscription.stop())
         # One turn of the loop: what the I/O thread posted before the cancel is given back too.
         await asyncio.sleep(0)
-        for _, _, handed in self._waiting:
-            self._give_back(handed)
+        for envelope, _, handed in self._waiting:
+            self._hand_back(envelope, handed)
         self._waiting.clear()
         await self._finish_running(grace, hurry)
         abandoned = len(self._running)
         self._handler.stop()
         self._cancelling = True
         for running in tuple(self._running):
-            if running.task is not None:
-                running.task.cancel()
+            self._abandon(running)
         await self._session.portal.run(subscription.finish())
         return Drained(self._settled - settled, self._returned - returned, abandoned)
 

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -45,7 +46,9 @@ class Executor:
         failure: Failure | None = None
         definition = self._registry.get(envelope.job)
         if envelope.expires is not None and envelope.expires <= started:
-            failure = plain_failure("expired", f"it was due until {envelope.expires:.3f}")
+            failure = plain_failure(
+                "expired", f"it was worth running until {_moment(envelope.expires)}"
+            )
         elif definition is None or definition.function is None:
             failure = plain_failure("unknown-job", f"no job {envelope.job!r} is registered here")
         else:
@@ -113,6 +116,10 @@ class Executor:
         return await loop.run_in_executor(
             self._threads, lambda: inside.run(_carry, function, args, kwargs)
         )
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
 def _carry(

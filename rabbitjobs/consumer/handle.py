@@ -119,13 +119,13 @@ class Handler:
     async def _repeat(self, envelope: Envelope, recorded: bytes, terms: Terms) -> None:
         await self._settle(repeated(envelope, recorded, terms), envelope)
         if self._bus:
-            self._bus.emit(events.DuplicateDropped(at=now(), **_about(envelope)))
+            self._bus.emit(events.DuplicateDropped(at=now(), **about(envelope)))
 
     def _begin(self, envelope: Envelope, redelivered: bool, terms: Terms) -> None:
         if self._recorder is not None and not terms.ignore_result:
             self._recorder.running(running(envelope, terms))
         if self._bus:
-            self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **_about(envelope)))
+            self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **about(envelope)))
 
     def _decide(self, outcome: Outcome) -> Decision | None:
         if outcome.failure is None:
@@ -170,19 +170,22 @@ class Handler:
                     )
                 )
             else:
-                self._bus.emit(events.EndingDelayed(at=now(), reason=reason, **_about(envelope)))
+                self._bus.emit(events.EndingDelayed(at=now(), reason=reason, **about(envelope)))
 
         return delayed
 
 
-class _About(TypedDict):
+class About(TypedDict):
+    """What every event of a job says."""
+
     job_id: str
     job: str
     queue: str
     attempt: int
 
 
-def _about(envelope: Envelope) -> _About:
+def about(envelope: Envelope) -> About:
+    """The attempt that an event is about."""
     return {
         "job_id": envelope.id,
         "job": envelope.job,
@@ -192,10 +195,10 @@ def _about(envelope: Envelope) -> _About:
 
 
 def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> events.Event:
-    about = _about(outcome.envelope)
+    shared = about(outcome.envelope)
     failure = outcome.failure
     if failure is None or decision is None:
-        return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **about)
+        return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **shared)
     if decision.do == "retry":
         return events.JobRetrying(
             at=outcome.ended,
@@ -204,7 +207,7 @@ def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> event
             error_type=failure.error_type,
             error=failure.error,
             rule=decision.rule,
-            **about,
+            **shared,
         )
     return events.JobEnded(
         at=outcome.ended,
@@ -213,5 +216,5 @@ def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> event
         error_type=failure.error_type,
         error=failure.error,
         rule=decision.rule,
-        **about,
+        **shared,
     )

@@ -9,7 +9,13 @@ import structlog
 
 from rabbitjobs import events
 
-_WARNING = (events.JobRetrying, events.JobEnded, events.EndingDelayed, events.DeliveryUndecodable)
+_WARNING = (
+    events.JobAbandoned,
+    events.JobRetrying,
+    events.JobEnded,
+    events.EndingDelayed,
+    events.DeliveryUndecodable,
+)
 _QUIET = (events.JobStarted, events.JobSucceeded, events.NoticeHandled)
 _TEXT: dict[type[events.Event], str] = {
     events.JobRetrying: "job failed, it will be tried again",
@@ -20,7 +26,8 @@ _TEXT: dict[type[events.Event], str] = {
     events.DeliveryAdopted: "message delivered again while its job runs here: adopted",
     events.DeliveryUndecodable: "message that cannot be read went to quarantine",
     events.EndingDelayed: "ending waits for the store or the broker; nothing is acked",
-    events.HandedBack: "unstarted messages handed back",
+    events.JobHandedBack: "job handed back to its queue, it had not started",
+    events.JobAbandoned: "job abandoned, it will be delivered again",
     events.WorkerStarted: "worker started",
     events.WorkerStopping: "worker stopping: takes no more, finishes what runs",
     events.WorkerStopped: "worker stopped",
@@ -30,11 +37,18 @@ _TEXT: dict[type[events.Event], str] = {
 
 
 def report_events(bus: events.Bus, *, every: bool) -> None:
-    """Log events from now on; starts and successes of jobs only if ``every`` (debug level)."""
+    """Log events from now on; starts and successes of jobs only if ``every`` (debug level).
+
+    Once the worker stops, successes are logged too: the log says what became of each job that ran.
+    """
     log = structlog.get_logger("rabbitjobs")
+    stopping = False
 
     def tell(event: events.Event) -> None:
-        if not every and isinstance(event, _QUIET):
+        nonlocal stopping
+        if isinstance(event, events.WorkerStopping):
+            stopping = True
+        if isinstance(event, _QUIET) and not every and not stopping:
             return
         if isinstance(event, events.ConsumerChanged):
             _consumer(log, event)
@@ -45,7 +59,7 @@ def report_events(bus: events.Bus, *, every: bool) -> None:
         text = _TEXT.get(type(event), type(event).__name__)
         if isinstance(event, _WARNING):
             log.warning(text, **fields)
-        elif isinstance(event, _QUIET):
+        elif isinstance(event, _QUIET) and not stopping:
             log.debug(text, **fields)
         else:
             log.info(text, **fields)

@@ -83,13 +83,16 @@ class GuardedReader:
 
     async def readexactly(self, size: int) -> bytes:
         """The next ``size`` bytes; raises ``asyncio.IncompleteReadError`` at the end."""
-        if self._at >= len(self._frame):
-            self._frame, self._at = await self._next_frame(), 0
+        while len(self._frame) - self._at < size:
+            rest = self._frame[self._at :]
+            self._frame, self._at = rest, 0
+            try:
+                self._frame = rest + await self._next_frame()
+            except asyncio.IncompleteReadError as error:
+                raise asyncio.IncompleteReadError(rest + error.partial, size) from error
         stop = self._at + size
         piece = self._frame[self._at : stop]
         self._at = stop
-        if len(piece) < size:
-            piece += await self._stream.readexactly(size - len(piece))
         return piece
 
     async def _next_frame(self) -> bytes:

@@ -152,21 +152,25 @@ class PikaWire:
             return
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         connection.add_on_close_callback(lambda *_: resolve(gone, None))
+        # One that is still in its handshake is aborted, and says so by this callback.
+        connection.add_on_open_error_callback(lambda *_: resolve(gone, None))
         try:
-            if connection.is_open or connection.is_closing:
-                if not connection.is_closing:
-                    connection.close()
-                await asyncio.wait_for(asyncio.shield(gone), CLOSE_SECONDS)
-                return
-        except (pika.exceptions.AMQPError, TimeoutError):
-            _log.debug("the broker says no goodbye; the connection is dropped")
-        # Still in the handshake, or a peer that no longer answers: the socket goes at once.
-        try:
-            connection._terminate_stream(pika.exceptions.ConnectionOpenAborted("given up"))
-            await asyncio.wait([gone], timeout=0.1)
+            if not connection.is_closing:
+                connection.close()
+            await asyncio.wait_for(asyncio.shield(gone), CLOSE_SECONDS)
+        except TimeoutError:
+            # A peer that no longer answers: the socket must not stay behind.
+            self._drop(connection)
+            await asyncio.wait([gone], timeout=CLOSE_SECONDS / 10)
         except Exception as error:
             # A peer that resets at the wrong moment leaves pika's connecting half done, and its
             # own assertions then fail: nothing is left to close.
+            _log.debug("pika could not give a connection up: %r", error)
+
+    def _drop(self, connection: GuardedAsyncioConnection) -> None:
+        try:
+            connection._terminate_stream(pika.exceptions.ConnectionOpenAborted("given up"))
+        except Exception as error:
             _log.debug("pika could not give a connection up: %r", error)
 
     async def _channel(self) -> Channel:

@@ -71,6 +71,13 @@ class GuardedAsyncioConnection(_Connection):  # type: ignore[misc]
         super()._init_connection_state()
         self._guard = Guard()
 
+    def _on_connection_workflow_done(self, conn_or_exc: Any) -> None:
+        # pika 1.4 hands over the class of the error when a connection is closed in its handshake,
+        # trips over it itself, and leaves the socket open.
+        if isinstance(conn_or_exc, type):
+            conn_or_exc = conn_or_exc()
+        super()._on_connection_workflow_done(conn_or_exc)
+
     def _on_data_available(self, data_in: bytes) -> None:
         buffer = self._frame_buffer + data_in if self._frame_buffer else data_in
         if buffer[:4] == b"AMQP":

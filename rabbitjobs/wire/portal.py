@@ -9,12 +9,13 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from rabbitjobs.wire.mailbox import Mailbox
 
 T = TypeVar("T")
+TURNS = 5
 
 
 class Portal:
@@ -60,7 +61,14 @@ class Portal:
             tasks = asyncio.all_tasks(self.loop)
             for task in tasks:
                 task.cancel()
-            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            self.loop.run_until_complete(_finish(tasks))
         finally:
             self.loop.close()
             self._mailbox.close()
+
+
+async def _finish(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+    # Transports that were aborted just now close their sockets in the next turns of the loop.
+    for _ in range(TURNS):
+        await asyncio.sleep(0)

@@ -148,15 +148,15 @@ def crew(node: Node, folder: Path, code: str, topology: str) -> Iterator[Crew]:
     url = node.create_vhost()
     store_url = f"sqlite:///{folder / 'store.db'}"
     app = RabbitJobs(config=folder / "config")
-    with app.overridden(url=url, store_url=store_url, management_url=node.management_url):
-        found = Crew(folder, node, url, store_url, app)
-        app.apply()
-        try:
+    found = Crew(folder, node, url, store_url, app)
+    try:
+        with app.overridden(url=url, store_url=store_url, management_url=node.management_url):
+            app.apply()
             yield found
-        finally:
-            for worker in found.workers:
-                if worker.process.poll() is None:
-                    worker.process.kill()
-                    worker.process.wait()
-            if node.ready:
-                node.delete_vhost(found.vhost)
+    finally:
+        for worker in found.workers:
+            if worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait()
+        if node.ready:
+            node.delete_vhost(found.vhost)

@@ -154,3 +154,21 @@ def test_dev_goes_on_when_its_worker_is_killed(team: Reader) -> None:
     assert "signal SIGKILL" in team.log()
     assert int(send(team, "jobs.whoami")) > 0
     assert end(process) == 0, team.log()
+
+
+def test_the_log_says_what_became_of_each_job(team: Reader) -> None:
+    """One that is abandoned at a sharp stop is named, with its id; it runs again later."""
+    (team.folder / "jobs.py").write_text(
+        JOBS
+        + "\n\n@app.job(queue='one')\ndef slow() -> None:\n    import time\n    time.sleep(60)\n"
+    )
+    team.python("-m", "rabbitjobs", "topology", "apply")
+    process = team.start("-m", "rabbitjobs", "--log-level", "debug", "consume", "one")
+    until(lambda: "healthy: consuming" in team.log(), team, process)
+    job_id = team.python("-m", "rabbitjobs", "send", "slow").strip()
+    until(lambda: "job started" in team.log(), team, process)
+    process.terminate()
+    until(lambda: "worker stopping" in team.log(), team, process)
+    assert end(process) == 0, team.log()
+    (line,) = [line for line in team.log().splitlines() if "job abandoned" in line]
+    assert job_id in line

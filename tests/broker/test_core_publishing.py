@@ -1,0 +1,216 @@
+"""Sending on a real broker: threads, forks, and each refusal its own error."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rabbitjobs import RabbitJobs
+from rabbitjobs.broker.node import Node
+from rabbitjobs.errors import (
+    BrokerBlocked,
+    BrokerUnavailable,
+    QueueFull,
+    SendError,
+    SendUnknown,
+    TooLarge,
+    Unroutable,
+)
+from tests.broker.crew import Crew, crew, until
+
+SHOP = """
+from rabbitjobs import RabbitJobs
+
+app = RabbitJobs()
+
+
+@app.job("echo", queue="work")
+def echo(number: int) -> int:
+    return number
+"""
+TOPOLOGY = """
+version: 1
+namespace: shop
+queues:
+  work: {}
+  short: {max_length: 1}
+"""
+ALARM = "{resource_limit, memory, node()}"
+
+
+@pytest.fixture
+def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
+    """On the run's node; nobody consumes."""
+    with crew(node, tmp_path, SHOP, TOPOLOGY) as found:
+        yield found
+
+
+@pytest.fixture
+def own_shop(tmp_path: Path) -> Iterator[Crew]:
+    """On a node of its own, for alarms and outages."""
+    with Node() as node, crew(node, tmp_path, SHOP, TOPOLOGY) as found:
+        yield found
+
+
+def test_threads_share_an_app(shop: Crew) -> None:
+    """Eight at once: every send is confirmed to the thread that sent it."""
+    echo = shop.app.remote("echo", queue="work")
+    ids: list[str] = []
+
+    def send() -> None:
+        ids.extend(echo.send(number).id for number in range(50))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(ids)) == 400
+    assert shop.total("q.work") == 400
+
+
+FORKING = """
+import os, threading
+from shop import app, echo
+
+echo.send(0)                      # the parent is connected before it forks, as under gunicorn
+stop = threading.Event()
+
+def chatter():
+    while not stop.is_set():
+        echo.send(1)
+
+thread = threading.Thread(target=chatter)
+thread.start()                    # and another thread is in the middle of a send
+children = []
+for _ in range(4):
+    pid = os.fork()
+    if pid == 0:
+        ids = [echo.send(2).id for _ in range(5)]
+        threads = [threading.Thread(target=echo.send, args=(3,)) for _ in range(5)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        app.close()
+        os._exit(0 if len(set(ids)) == 5 else 1)
+    children.append(pid)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+stop.set()
+thread.join()
+echo.send(4)                      # the parent's connection is still its own
+print(codes)
+"""
+
+
+def test_parent_and_children_send_after_a_fork(shop: Crew) -> None:
+    """Each over its own connection; nobody hangs, nothing is lost."""
+    assert shop.python(FORKING).strip() == "[0, 0, 0, 0]"
+    bodies = shop.total("q.work")
+    assert bodies >= 2 + 4 * 10
+
+
+def test_a_program_that_ends_at_once_has_sent_its_job(shop: Crew) -> None:
+    """The confirm was awaited; the end is quick and clean."""
+    said = shop.python("from shop import echo; print(echo.send(1).id)")
+    assert len(said.strip()) == 36
+    assert shop.total("q.work") == 1
+
+
+def refusal(
+    shop: Crew, kind: type[SendError], queue: str, body: object, timeout: float = 10
+) -> None:
+    """Send; expect this very error, with job, queue and id in it."""
+    with pytest.raises(kind) as refused:
+        shop.app.remote("echo", queue=queue).options(timeout=timeout).send(body)
+    assert type(refused.value) is kind
+    assert (refused.value.job, refused.value.queue) == ("echo", queue)
+    assert refused.value.job_id
+
+
+def fill(shop: Crew, queue: str) -> None:
+    """Send until the queue says that it is full: its limit is a soft one."""
+    calls = [shop.app.remote("echo", queue=queue).call(number) for number in range(5)]
+    until(lambda: isinstance(shop.app.send_many(calls)[-1].error, QueueFull))
+
+
+def test_refusals_are_told_apart(shop: Crew) -> None:
+    """Too large, full, no queue, no exchange; and what can be sent, is sent."""
+    refusal(shop, TooLarge, "work", "x" * (16 * 1024 * 1024))
+    fill(shop, "short")
+    refusal(shop, QueueFull, "short", 2)
+    shop.node.eval(deleted(shop, "queue", "shop.q.work"))
+    refusal(shop, Unroutable, "work", 3)
+    shop.node.eval(deleted(shop, "exchange", "shop.jobs"))
+    refusal(shop, Unroutable, "work", 4)
+    shop.app.apply()
+    shop.app.remote("echo", queue="work").send(5)
+    assert shop.total("q.work") == 1
+
+
+def deleted(shop: Crew, kind: str, name: str) -> str:
+    """Erlang that deletes an object behind everybody's back."""
+    code = f'R = rabbit_misc:r(<<"{shop.vhost}">>, {kind}, <<"{name}">>), '
+    if kind == "queue":
+        return (
+            code
+            + '{ok, Q} = rabbit_amqqueue:lookup(R), rabbit_amqqueue:delete(Q, false, false, <<"t">>).'
+        )
+    return code + 'rabbit_exchange:delete(R, false, <<"t">>).'
+
+
+@pytest.mark.timeout(180)
+def test_alarms_and_outages_are_told_apart(own_shop: Crew) -> None:
+    """Blocked, unavailable, unknown: each its own error, and all of them pass."""
+    node, echo = own_shop.node, own_shop.app.remote("echo", queue="work")
+    echo.send(1)
+    node.eval(f"rabbit_alarm:set_alarm({{{ALARM}, []}}).")
+    # The alarm is told when something is published: that first one may or may not be stored.
+    with pytest.raises((BrokerBlocked, SendUnknown)):
+        echo.options(timeout=1).send(2)
+    refusal(own_shop, BrokerBlocked, "work", 3, timeout=1)
+    node.eval(f"rabbit_alarm:clear_alarm({ALARM}).")
+    echo.send(4)
+    node.pause()
+    refusal(own_shop, SendUnknown, "work", 5, timeout=1)
+    node.resume()
+    echo.send(6)
+    node.stop()
+    refusal(own_shop, BrokerUnavailable, "work", 7, timeout=1)
+    node.start()
+    echo.send(8)
+    until(lambda: own_shop.total("q.work") in (4, 5, 6))
+
+
+# pika may drop a socket that is just being handed to its transport; it is closed all the same.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("there", [True, False])
+def test_closing_in_the_middle_of_connecting_is_quick_and_leaves_nothing(
+    shop: Crew, there: bool
+) -> None:
+    """At whatever point of the handshake, with a broker that welcomes and one that refuses."""
+    url = shop.url if there else f"{shop.url}-is-not-there"
+    app = RabbitJobs(config=shop.folder / "config", url=url)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for turn in range(40):
+        app.parts.session()
+        time.sleep(turn / 2000)
+        started = time.monotonic()
+        app.close()
+        assert time.monotonic() - started < 1.5
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_one_bad_message_among_many_harms_no_other(shop: Crew) -> None:
+    """Its neighbours on the channel are sent again, and nothing is stored twice under two ids."""
+    echo = shop.app.remote("echo", queue="work")
+    bad = shop.app.remote("echo", queue="work").options(id="i" * 255)
+    sent = shop.app.send_many((bad if number == 50 else echo).call(number) for number in range(100))
+    assert all(one.ok for one in sent)
+    assert shop.total("q.work") == 100
