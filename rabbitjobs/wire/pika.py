@@ -32,6 +32,8 @@ from rabbitjobs.wire.protocol import (
 )
 
 _log = logging.getLogger("rabbitjobs")
+# What a broker gets to answer our goodbye.
+CLOSE_SECONDS = 2.0
 
 
 def _bind(
@@ -155,12 +157,20 @@ class PikaWire:
         try:
             if not connection.is_closing:
                 connection.close()
-            await asyncio.wait_for(gone, 2)
-        except (pika.exceptions.AMQPError, TimeoutError):
-            return
+            await asyncio.wait_for(asyncio.shield(gone), CLOSE_SECONDS)
+        except TimeoutError:
+            # A peer that no longer answers: the socket must not stay behind.
+            self._drop(connection)
+            await asyncio.wait([gone], timeout=CLOSE_SECONDS / 10)
         except Exception as error:
             # A peer that resets at the wrong moment leaves pika's connecting half done, and its
             # own assertions then fail: nothing is left to close.
+            _log.debug("pika could not give a connection up: %r", error)
+
+    def _drop(self, connection: GuardedAsyncioConnection) -> None:
+        try:
+            connection._terminate_stream(pika.exceptions.ConnectionOpenAborted("given up"))
+        except Exception as error:
             _log.debug("pika could not give a connection up: %r", error)
 
     async def _channel(self) -> Channel:
