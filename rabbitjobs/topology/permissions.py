@@ -61,10 +61,11 @@ def roles(spec: TopologySpec) -> tuple[Role, ...]:
         ),
         Role(
             name="reviewer",
-            purpose="the review desk and its intake",
+            purpose="the review desk, its intake with the outbox, and the notifier",
             configure=_NOTHING,
-            write=rf"^{ns}\.jobs$",
-            read=rf"^{ns}\.review",
+            # Releases may be delayed; what the notifier cannot read goes to quarantine.
+            write=rf"^{ns}\.(jobs|delay|fail|events)$",
+            read=rf"^{ns}\.(review|notify)",
         ),
     )
 
