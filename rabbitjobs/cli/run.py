@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import click
 
 from rabbitjobs.cli.options import CliContext
-from rabbitjobs.errors import WorkerError
+from rabbitjobs.errors import ConnectionLost, WorkerError
 
 
 def _counts(texts: tuple[str, ...], queues: tuple[str, ...]) -> dict[str, int]:
@@ -61,6 +62,9 @@ def run(
         )
     if apply:
         app.apply()
+    # Once, here: a topology that differs would end every process again and again.
+    with contextlib.suppress(ConnectionLost):  # a broker that is away is waited for, by each
+        app.parts.verify()
     counts = _counts(processes, known)
     if obj.log_format == "auto" and sys.stderr.isatty():
         obj.log_format = "console"  # for the children, who write into the table's pipe

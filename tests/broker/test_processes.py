@@ -172,3 +172,14 @@ def test_the_log_says_what_became_of_each_job(team: Reader) -> None:
     assert end(process) == 0, team.log()
     (line,) = [line for line in team.log().splitlines() if "job abandoned" in line]
     assert job_id in line
+
+
+def test_a_topology_that_is_not_applied_is_said_once(team: Reader) -> None:
+    """Before any process is started: each would end by it again and again."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "rabbitjobs", "run"],
+        cwd=team.folder, env=team.environment, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert ran.stderr.count("run `rabbitjobs topology plan`, then `apply`") == 1
