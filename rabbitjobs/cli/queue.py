@@ -93,6 +93,35 @@ def purge(obj: CliContext, name: str, yes: bool) -> None:
     click.echo(f"purged {found.name}: {ready:,} messages were ready before")
 
 
+@queue.command(name="put-back")
+@click.argument("name", metavar="quarantine|undeliverable")
+@click.option("--to", metavar="QUEUE", help="The work queue; else the one each job was for.")
+@click.pass_obj
+def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
+    """Send the jobs of quarantine or undeliverable again: after a renamed job, a deleted queue.
+
+    What cannot be read stays. A job out of quarantine comes back as its next attempt.
+    """
+    from rabbitjobs.app.putting_back import PutBack, put_back, sources
+
+    app = obj.app()
+    known = sources(app.namespace)
+    source = known.get(name) or (name if name in known.values() else None)
+    if source is None:
+        raise click.UsageError(f"expected one of {', '.join(known)}, got {name!r}")
+
+    async def work() -> PutBack:
+        wire = await reaching.opened(obj)
+        try:
+            return await put_back(app, wire, source, to=to)
+        finally:
+            await wire.close()
+
+    done = asyncio.run(work())
+    app.close()
+    click.echo(f"{done.sent:,} jobs of {source} sent again, {done.unreadable:,} left: unreadable")
+
+
 def _agreed(found: Queue) -> bool:
     if not sys.stdin.isatty():
         return False

@@ -18,7 +18,7 @@ _COMMANDS = {
     "events": ("events:events", "Watch live what the workers do."),
     "intake": ("intake:intake", "Take review items into the store."),
     "notify": ("notify:notify", "Tell people about failures."),
-    "queue": ("queue:queue", "Look into queues: list, peek, purge."),
+    "queue": ("queue:queue", "Look into queues: list, peek, purge, put-back."),
     "result": ("result:result", "Show where a job stands and what it returned."),
     "review": ("review:review", "Handle what waits for a person."),
     "run": ("run:run", "Supervise a process for every queue, and the other roles."),
