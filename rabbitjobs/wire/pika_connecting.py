@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import weakref
 from typing import Any
 
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -27,6 +28,8 @@ from pika.exceptions import ConnectionOpenAborted
 from rabbitjobs.wire.pika_calls import resolve
 
 _Connection: Any = AsyncioConnection
+# The sockets of this process's connections; for a fork.
+_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 # Where an address is: family, type, protocol, canonical name, socket address.
 _Place = tuple[int, int, int, str, Any]
 
@@ -76,6 +79,7 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
     async def _reach(self, place: _Place) -> socket.socket:
         family, kind, protocol, _, address = place
         sock = socket.socket(family, kind, protocol)
+        _sockets.add(sock)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -94,7 +98,9 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
         linked: asyncio.Future[Any] = self.ioloop.create_future()
 
         def done(result: Any) -> None:
-            if isinstance(result, BaseException):
+            if not isinstance(result, BaseException):
+                _sockets.add(result[0]._sock)  # another one after TLS
+            else:
                 self._transport = None  # if it was there already: its socket is closed now
             resolve(linked, result)
 
@@ -117,3 +123,22 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
             raise
         if isinstance(result, BaseException):
             raise result
+
+
+def _let_go() -> None:
+    """In a forked child: let go of the parent's connections, without a word to the broker.
+
+    A child that held them would keep them open when the parent is killed, and what the parent had
+    not acked would come back by the heartbeat only. Nothing is shut down, and no number becomes
+    free: whoever closes the socket in the child later closes ``/dev/null``.
+    """
+    held = [sock.fileno() for sock in tuple(_sockets) if sock.fileno() >= 0]
+    if not held:
+        return
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in held:
+        os.dup2(nothing, number, inheritable=False)
+    os.close(nothing)
+
+
+os.register_at_fork(after_in_child=_let_go)
