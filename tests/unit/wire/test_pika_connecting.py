@@ -35,8 +35,14 @@ async def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     sockets: list[socket.socket] = []
     make = socket.socket.__init__
 
-    def made(self: socket.socket, *args: Any, fileno: int | None = None, **options: Any) -> None:
-        make(self, *args, fileno=fileno, **options)
+    def made(
+        self: socket.socket,
+        family: int = -1,
+        type: int = -1,
+        proto: int = -1,
+        fileno: int | None = None,
+    ) -> None:
+        make(self, family, type, proto, fileno)
         # Not what a server accepts; an SSLSocket takes the descriptor of the plain one.
         if fileno is None or isinstance(self, ssl.SSLSocket):
             sockets.append(self)

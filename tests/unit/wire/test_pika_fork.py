@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import ssl
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,8 @@ from rabbitjobs.wire.pika import PikaWire
 
 async def main(port, tls, cafile):
     wire = PikaWire()
-    address = Address(host="127.0.0.1", port=port, tls=tls, cafile=cafile, server_name="broker.test")
-    await wire.open(address, name="test")
+    where = {"host": "127.0.0.1", "port": port, "server_name": "broker.test"}
+    await wire.open(Address(tls=tls, cafile=cafile, **where), name="test")
     if os.fork() == 0:
         sys.stdin.read()               # a child of a job that outlives its worker
         os._exit(0)
@@ -48,6 +50,23 @@ class Listening(ScriptedBroker):
         self.ended.set()
 
 
+@contextmanager
+def forking(port: int, kind: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is connected, and a child of it that lives until this block is left."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING, str(port), kind, str(CERTIFICATE)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    ) as process:
+        assert process.stdin is not None
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.stdin.close()  # which ends the child
+
+
 @pytest.mark.parametrize("kind", ["plain", "tls"])
 async def test_a_killed_parents_connection_ends_though_its_child_lives_on(kind: str) -> None:
     """So the broker sends its jobs to others at once, and not at the missing heartbeat."""
@@ -57,18 +76,11 @@ async def test_a_killed_parents_connection_ends_though_its_child_lives_on(kind: 
         context.load_cert_chain(CERTIFICATE, KEY)
     broker = Listening()
     async with broker.running(context) as address:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", FORKING, str(address.port), kind, str(CERTIFICATE)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        )
-        assert process.stdin is not None and process.stdout is not None
-        async with asyncio.timeout(30):
-            assert await process.stdout.readline() == b"both are there\n"
-        assert not broker.ended.is_set()
-        process.send_signal(signal.SIGKILL)
-        async with asyncio.timeout(5):  # a heartbeat of 10 s would end it after 20
-            await broker.ended.wait()
-        process.stdin.close()
-        await process.wait()
+        with forking(address.port, kind) as process:
+            assert process.stdout is not None
+            said = await asyncio.to_thread(process.stdout.readline)
+            assert said == b"both are there\n"
+            assert not broker.ended.is_set()
+            process.kill()
+            async with asyncio.timeout(5):  # a heartbeat of 10 s would end it after 20
+                await broker.ended.wait()
