@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 
 from rabbitjobs.app.application import RabbitJobs
-from rabbitjobs.errors import ConnectionLost, Undecodable
+from rabbitjobs.errors import Undecodable
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.publisher.prepare import outgoing_of
 from rabbitjobs.topology import names
-from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
+from rabbitjobs.wire.browsing import browsing
+from rabbitjobs.wire.protocol import Delivery, Wire
 
 PREFETCH = 100
 IDLE_SECONDS = 5.0
@@ -34,33 +33,20 @@ async def put_back(app: RabbitJobs, wire: Wire, queue: str, *, to: str | None) -
     Raises ``Unroutable`` for a queue that the topology lacks: the rest stays.
     """
     ready, _ = await wire.inspect_queue(queue)
-    arriving: asyncio.Queue[Delivery | None] = asyncio.Queue()
-    consumer = await wire.consume(
-        queue,
-        prefetch=PREFETCH,
-        deliver=arriving.put_nowait,
-        cancelled=lambda _reason: arriving.put_nowait(None),
-    )
-    sent = 0
-    unreadable: list[Delivery] = []
-    try:
-        while sent + len(unreadable) < ready and len(unreadable) < PREFETCH:
-            async with asyncio.timeout(IDLE_SECONDS):
-                delivery = await arriving.get()
+    sent = unreadable = 0
+    async with browsing(wire, queue, prefetch=PREFETCH, idle=IDLE_SECONDS) as browser:
+        while sent + unreadable < ready and unreadable < PREFETCH:
+            delivery = await browser.next()
             if delivery is None:
-                raise ConnectionLost(f"the broker ended consuming {queue}")
+                break
             envelope = _read(delivery, to)
             if envelope is None:
-                unreadable.append(delivery)
+                unreadable += 1
                 continue
             await app.publisher.confirmed(outgoing_of(envelope, app.spec))
-            consumer.ack(delivery.tag)
+            browser.take_out(delivery)
             sent += 1
-    except TimeoutError:
-        pass  # somebody else took the rest
-    finally:
-        await _leave(consumer, [*unreadable, *_rest(arriving)])
-    return PutBack(sent, len(unreadable))
+    return PutBack(sent, unreadable)
 
 
 def sources(namespace: str) -> dict[str, str]:
@@ -82,21 +68,3 @@ def _read(delivery: Delivery, to: str | None) -> Envelope | None:
         return None
     ended = h.FAILURE in headers
     return msgspec.structs.replace(envelope, attempt=envelope.attempt + ended, due=None, again=True)
-
-
-def _rest(arriving: asyncio.Queue[Delivery | None]) -> list[Delivery]:
-    rest: list[Delivery] = []
-    while not arriving.empty():
-        delivery = arriving.get_nowait()
-        if delivery is not None:
-            rest.append(delivery)
-    return rest
-
-
-async def _leave(consumer: Consumer, rest: list[Delivery]) -> None:
-    """Cancel, a round trip, give back, a round trip: in this order 4.3 does not count it."""
-    await consumer.cancel()
-    for delivery in rest:
-        consumer.nack(delivery.tag)
-    await consumer.sync()
-    await consumer.close()
