@@ -11,6 +11,7 @@ import pytest
 from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.backend.sql import SqlBackend
 from rabbitjobs.clock import now, uuid7
+from rabbitjobs.ending.settlement import Terms, repeated
 from rabbitjobs.errors import (
     ActionRefused,
     ArgumentsRefused,
@@ -20,11 +21,13 @@ from rabbitjobs.errors import (
     SendUnknown,
     Unroutable,
 )
+from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.review.case import Case, Filters
 from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.intake import FailedMessage, take_in
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.outbox import Outbox, OutboxRow
+from rabbitjobs.topology.model import default_spec
 
 Failed = Callable[..., FailedMessage]
 Outcome = Callable[..., Record]
@@ -343,6 +346,38 @@ def test_a_discarded_job_has_failed(
     assert stored.status is Status.FAILED
     assert stored.error == "mailbox full (discarded by ann: too old)"
     assert backend.claim_unique(key, uuid7(), now() + 60) is None
+
+
+async def test_a_discarded_job_does_not_run_when_a_copy_still_comes(
+    backend: SqlBackend, desk: Desk, store: Store, failed: Failed, outcome: Outcome
+) -> None:
+    """Its message was dead-lettered by the broker, so that attempt had no ending of its own."""
+    job = uuid7()
+    desk.discard(take_in(store, failed(job, 3)), "too old", who="ann", version=1)
+    recorded = await backend.recorded(job, 3)
+    assert recorded
+    terms = Terms(spec=default_spec("shop"), keep=60.0, ignore_result=False, worker="w")
+    again = repeated(Envelope(id=job, job="j", queue="q", body=b"", attempt=3), recorded, terms)
+    assert (again.status, again.sends) == (Status.FAILED, ())
+    assert not await backend.record(outcome(job, 3))
+
+
+async def test_a_person_ends_what_was_released_and_failed_again(
+    backend: SqlBackend, desk: Desk, store: Store, failed: Failed, outcome: Outcome
+) -> None:
+    """The case is his: the message's earlier release does not close it a second time."""
+    job = uuid7()
+    released = desk.retry(take_in(store, failed(job, 3)), who="ann", version=1)
+    marks = {"case": released.id, "release": released.release_id}
+    await backend.record(outcome(job, 4, status=Status.IN_REVIEW, **marks))
+    case = desk.get(take_in(store, failed(job, 4, **marks)))
+    assert (case.id, case.state) == (released.id, "open")
+    ended = desk.resolve(case.id, 7, who="bob", version=case.version)
+    assert (ended.state, ended.version) == ("resolved", case.version + 1)
+    assert [row.who for row in desk.audit(case.id)][-1] == "bob"
+    stored = backend.get(job)
+    assert stored is not None
+    assert (stored.status, stored.attempt, stored.result) == (Status.SUCCEEDED, 4, b"7")
 
 
 async def test_a_quarantined_job_can_be_resolved(
