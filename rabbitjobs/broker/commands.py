@@ -11,6 +11,7 @@ import time
 import uuid
 from urllib.parse import quote
 
+from rabbitjobs.broker.erlang import count
 from rabbitjobs.broker.layout import HOST, USER, Identity
 from rabbitjobs.broker.runner import Runner
 from rabbitjobs.errors import NodeError
@@ -71,7 +72,7 @@ class Commands:
         does not exist.
         """
         deadline = time.monotonic() + timeout
-        while not (answer := self._ask(_count(vhost, queue))).isdigit():
+        while not (answer := self._ask(count(vhost, queue))).isdigit():
             if "not_found" in answer or time.monotonic() > deadline:
                 raise NodeError(f"expected a number of messages, got {answer}", queue=queue)
             time.sleep(0.1)
@@ -124,30 +125,3 @@ class Commands:
                 return answer.status, answer.read()
             except http.client.HTTPException as error:
                 raise OSError(f"no HTTP answer: {error!r}") from error
-
-
-def _binary(text: str) -> str:
-    return f"<<{','.join(str(byte) for byte in text.encode())}>>"
-
-
-def _count(vhost: str, queue: str) -> str:
-    """Erlang for the number of messages in a queue.
-
-    A quorum queue is read consistently: a leader that has just been elected
-    answers other queries before it has replayed its log.
-    """
-    return f"""
-        case rabbit_amqqueue:lookup(rabbit_misc:r({_binary(vhost)}, queue, {_binary(queue)})) of
-            {{ok, Q}} ->
-                case amqqueue:get_type(Q) of
-                    rabbit_quorum_queue ->
-                        case ra:consistent_query(amqqueue:get_pid(Q),
-                                                 {{rabbit_fifo, query_messages_total, []}}) of
-                            {{ok, Total, _}} -> Total;
-                            Other -> Other
-                        end;
-                    _ -> proplists:get_value(messages, rabbit_amqqueue:info(Q, [messages]))
-                end;
-            Missing -> Missing
-        end.
-    """

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import msgspec
 
-from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.backend.protocol import Record, Status, record_of
 from rabbitjobs.clock import now
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.codec import encode
@@ -117,19 +117,7 @@ def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
 
 def running(envelope: Envelope, terms: Terms) -> Record:
     """What is noted while an attempt runs; ``ended`` means nothing yet."""
-    at = now()
-    return Record(
-        job_id=envelope.id,
-        attempt=envelope.attempt,
-        job=envelope.job,
-        queue=envelope.queue,
-        status=Status.RUNNING,
-        enqueued=envelope.enqueued,
-        started=at,
-        ended=at,
-        keep=terms.keep,
-        worker=terms.worker,
-    )
+    return record_of(envelope, Status.RUNNING, at=now(), keep=terms.keep, worker=terms.worker)
 
 
 def _judged(outcome: Outcome, decision: Decision | None) -> tuple[Status, Verdict | None]:

@@ -22,6 +22,7 @@ from rabbitjobs.errors import ConnectionLost
 from rabbitjobs.wire.pika_calls import call, ignore, reason, resolve, translate
 from rabbitjobs.wire.pika_consumer import PikaConsumer
 from rabbitjobs.wire.pika_guard import GuardedAsyncioConnection
+from rabbitjobs.wire.pika_parameters import parameters
 from rabbitjobs.wire.pika_publisher import PikaPublisher
 from rabbitjobs.wire.protocol import (
     Delivery,
@@ -68,7 +69,7 @@ class PikaWire:
             self._ended(error)
 
         connection = GuardedAsyncioConnection(
-            _parameters(address, name),
+            parameters(address, name, blocked_connection_timeout=None, connection_attempts=1),
             on_open_callback=lambda _: resolve(opened, None),
             on_open_error_callback=failed,
             on_close_callback=ended,
@@ -188,20 +189,3 @@ class PikaWire:
         )
         channel.add_on_close_callback(ended)
         return await opened
-
-
-def _parameters(address: Address, name: str) -> pika.ConnectionParameters:
-    context = address.ssl_context()
-    return pika.ConnectionParameters(
-        host=address.host,
-        port=address.port,
-        virtual_host=address.vhost,
-        credentials=pika.PlainCredentials(address.user, address.password.reveal()),
-        heartbeat=address.heartbeat,
-        blocked_connection_timeout=None,
-        connection_attempts=1,
-        ssl_options=pika.SSLOptions(context, address.server_name or address.host)
-        if context
-        else None,
-        client_properties={"connection_name": name, "product": "rabbitjobs"},
-    )
