@@ -104,7 +104,7 @@ def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
 
     What cannot be read stays. A job out of quarantine comes back as its next attempt.
     """
-    from rabbitjobs.app.putting_back import PutBack, put_back, sources
+    from rabbitjobs.publisher.putting_back import PutBack, put_back, sources
 
     app = obj.app()
     known = sources(app.namespace)
@@ -115,7 +115,8 @@ def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
     async def work() -> PutBack:
         wire = await reaching.opened(obj)
         try:
-            return await put_back(app, wire, source, to=to)
+            publish = app.publisher.confirmed
+            return await put_back(wire, source, to=to, spec=app.spec, publish=publish)
         finally:
             await wire.close()
 

@@ -76,6 +76,8 @@ class Broadcaster:
 class Watcher:
     """Feeds ``show`` with every batch, on the I/O thread; subscribes anew after a reconnect."""
 
+    _subscription: Subscription
+
     def __init__(self, session: Session, namespace: str, show: Callable[[Batch], None]) -> None:
         self._exchange = names.events_exchange(namespace)
         self._queue = f"{namespace}.control.tail.{os.urandom(6).hex()}"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
-from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.errors import Undecodable
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.publisher.prepare import outgoing_of
 from rabbitjobs.topology import names
+from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.browsing import browsing
-from rabbitjobs.wire.protocol import Delivery, Wire
+from rabbitjobs.wire.protocol import Delivery, Outgoing, Wire
 
 PREFETCH = 100
 IDLE_SECONDS = 5.0
@@ -25,12 +27,19 @@ class PutBack(msgspec.Struct, frozen=True):
     unreadable: int
 
 
-async def put_back(app: RabbitJobs, wire: Wire, queue: str, *, to: str | None) -> PutBack:
+async def put_back(
+    wire: Wire,
+    queue: str,
+    *,
+    to: str | None,
+    spec: TopologySpec,
+    publish: Callable[[Outgoing], Awaitable[None]],
+) -> PutBack:
     """Send every job that stands in ``queue`` now to the work queue it is for, or ``to``.
 
-    Published confirmed, then acked: a crash in between sends one twice, under the same id and
-    attempt. A job out of quarantine has an ending on record and comes back as its next attempt.
-    Raises ``Unroutable`` for a queue that the topology lacks: the rest stays.
+    Published confirmed by ``publish``, then acked: a crash in between sends one twice, under the
+    same id and attempt. A job out of quarantine has an ending on record and comes back as its next
+    attempt. Raises ``Unroutable`` for a queue that the topology lacks: the rest stays.
     """
     ready, _ = await wire.inspect_queue(queue)
     sent = unreadable = 0
@@ -43,7 +52,7 @@ async def put_back(app: RabbitJobs, wire: Wire, queue: str, *, to: str | None) -
             if envelope is None:
                 unreadable += 1
                 continue
-            await app.publisher.confirmed(outgoing_of(envelope, app.spec))
+            await publish(outgoing_of(envelope, spec))
             browser.take_out(delivery)
             sent += 1
     return PutBack(sent, unreadable)
