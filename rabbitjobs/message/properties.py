@@ -66,6 +66,7 @@ def _as_json(plain: dict[str, Any]) -> str | None:
 
 def _cut(plain: dict[str, Any]) -> str:
     given: dict[str, Any] = plain.get("headers", {})
+    text: str | None = None
     for length, count in _CUTS:
         headers = {
             _beginning(str(name), length): _beginning(value, length)
