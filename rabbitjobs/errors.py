@@ -83,6 +83,10 @@ class RegistrationError(RabbitJobsError):
     """A job cannot be registered as asked (a name taken twice, a signature that cannot be sent)."""
 
 
+class FailpointUnknown(RabbitJobsError):
+    """``RABBITJOBS_FAILPOINT`` names no place where a process can be ended for a test."""
+
+
 class AppNotFound(RabbitJobsError):
     """The app that a command needs was not found or could not be imported."""
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import tenacity
 
+from rabbitjobs import failpoints
 from rabbitjobs.backend.protocol import Recorder
 from rabbitjobs.ending.settlement import Settlement
 from rabbitjobs.errors import SendError, StoreUnavailable
@@ -42,6 +43,8 @@ async def settle(
             return False
     for outgoing in settlement.sends:
         await until_done(partial(publish, outgoing), delayed)
+    if settlement.sends:
+        failpoints.reach("after-forward-confirm")
     return True
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import tenacity
 
+from rabbitjobs import failpoints
 from rabbitjobs.errors import NotifyUnavailable, StoreError
 from rabbitjobs.notify.channels import Channel
 from rabbitjobs.notify.memory import Memory, ProcessMemory
@@ -150,6 +151,7 @@ class Lane:
             self._waiting.clear()
             return
         await self._remember(notes)
+        failpoints.reach("after-mail")
         for entry in batch:
             if not entry.told.done():
                 entry.told.set_result(None)

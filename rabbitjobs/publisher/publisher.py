@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rabbitjobs import failpoints
 from rabbitjobs.backend.protocol import Results
 from rabbitjobs.clock import uuid7
 from rabbitjobs.errors import RabbitJobsError, SendError, StoreError, StoreUnavailable
@@ -154,6 +155,7 @@ class Publisher:
     def _finish(self, call: Call, envelope: Envelope, waiting: Future[Outcome]) -> Sent:
         error = self._error(envelope, waiting.result())
         if error is None:
+            failpoints.reach("after-publish-confirm")
             self._note_sent(envelope)
         return Sent(self._handle(call, envelope), error)
 
@@ -239,6 +241,7 @@ class Publisher:
         error = self._error(envelope, outcome)
         if error is not None:
             raise error
+        failpoints.reach("after-publish-confirm")
         self._note_sent(envelope)
         return self._handle(call, envelope)
 
