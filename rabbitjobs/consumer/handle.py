@@ -17,6 +17,7 @@ from rabbitjobs.ending.settlement import (
     Outcome,
     Settlement,
     Terms,
+    passed_on,
     quarantined,
     repeated,
     running,
@@ -69,6 +70,8 @@ class Handler:
         self._begin(envelope, redelivered, terms)
         outcome = await self._executor.execute(envelope)
         decision = self._decide(outcome)
+        if decision is not None and not decision.counts and self._recorder is not None:
+            self._recorder.running(passed_on(outcome, terms))
         await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
 
     async def quarantine(self, delivery: Delivery, why: str) -> None:
@@ -101,6 +104,7 @@ class Handler:
             spec=self._spec,
             keep=self._keep,
             ignore_result=definition.ignore_result if definition else False,
+            known=definition is not None and definition.function is not None,
             worker=self._worker,
         )
 
@@ -122,7 +126,7 @@ class Handler:
             self._bus.emit(events.DuplicateDropped(at=now(), **about(envelope)))
 
     def _begin(self, envelope: Envelope, redelivered: bool, terms: Terms) -> None:
-        if self._recorder is not None and not terms.ignore_result:
+        if self._recorder is not None and terms.known and not terms.ignore_result:
             self._recorder.running(running(envelope, terms))
         if self._bus:
             self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **about(envelope)))
@@ -135,7 +139,10 @@ class Handler:
         if book is None:
             book = rule_book(self._spec, self._queue, self._registry.get(name))
             self._books[name] = book
-        return decide(outcome.failure, outcome.envelope.attempt, book, self._chance)
+        envelope = outcome.envelope
+        return decide(
+            outcome.failure, envelope.attempt, book, self._chance, unknown=envelope.unknown
+        )
 
     async def _end(
         self, outcome: Outcome, decision: Decision | None, plan: Settlement, terms: Terms

@@ -59,12 +59,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What the settlement depends on besides the outcome. ``keep`` is in seconds."""
+    """What the settlement depends on besides the outcome.
+
+    ``keep`` is in seconds; ``known``: this worker has the job's code.
+    """
 
     spec: TopologySpec
     keep: float
     ignore_result: bool
     worker: str
+    known: bool = True
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +93,8 @@ def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Set
         status = _STATUS[decision.do]
         verdict = Verdict(failure=failure, decision=decision)
         sends = _follow_ups(outcome, verdict, terms.spec)
+        if not decision.counts:  # the attempt has not ended: it is still to be made
+            return Settlement(status=status, record=None, sends=sends)
     if status.final and outcome.envelope.on_done:
         sends = (*sends, _completion(outcome, status, terms.spec))
     return Settlement(status=status, record=_record(outcome, status, verdict, terms), sends=sends)
@@ -121,6 +127,19 @@ def running(envelope: Envelope, terms: Terms) -> Record:
         ended=at,
         keep=terms.keep,
         worker=terms.worker,
+    )
+
+
+def passed_on(outcome: Outcome, terms: Terms) -> Record:
+    """What is noted of a job that waits for a worker that knows it: the attempts made so far."""
+    failure = outcome.failure
+    noted = running(outcome.envelope, terms)
+    return msgspec.structs.replace(
+        noted,
+        attempt=noted.attempt - 1,
+        status=Status.RETRYING,
+        error_type=failure.error_type if failure else None,
+        error=failure.error if failure else None,
     )
 
 
@@ -170,6 +189,7 @@ def _record(outcome: Outcome, status: Status, verdict: Verdict | None, terms: Te
         release=envelope.release,
         unique=envelope.unique,
         worker=terms.worker,
+        noted=envelope.unknown > 0,
     )
 
 
@@ -210,7 +230,11 @@ def _attempt_record(outcome: Outcome) -> AttemptRecord:
 def _retry(outcome: Outcome, decision: Decision, spec: TopologySpec) -> Outgoing:
     envelope = outcome.envelope
     delay = decision.delay or SHORTEST_RETRY
-    following = envelope.next_attempt(_attempt_record(outcome), due=outcome.ended + delay)
+    due = outcome.ended + delay
+    if decision.counts:
+        following = envelope.next_attempt(_attempt_record(outcome), due=due)
+    else:
+        following = envelope.passed_on(due=due)
     route = routes.delayed(spec, envelope.queue, timedelta(seconds=delay))
     return Outgoing(route.exchange, route.routing_key, encode(following), envelope.body)
 

@@ -40,7 +40,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     ``delay`` (seconds) is set for ``retry`` only. ``notify`` combines with any ``do``. ``rule``
     names in words the rule that decided, for the desk and the log. ``keep`` of 0 keeps no record of
-    what is ignored, ``None`` means as the queue says.
+    what is ignored, ``None`` means as the queue says. ``counts`` false: the retry is the same
+    attempt once more, because nothing has been tried.
     """
 
     do: Do
@@ -48,3 +49,4 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     delay: float | None = None
     notify: bool = False
     keep: int | None = None
+    counts: bool = True

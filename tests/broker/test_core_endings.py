@@ -18,6 +18,7 @@ from rabbitjobs.broker.node import Node
 from rabbitjobs.errors import JobFailed
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.properties import Properties
+from rabbitjobs.policy import decide
 from rabbitjobs.topology import names
 from rabbitjobs.wire.protocol import Confirmed, Outgoing
 from tests.broker.crew import Crew, crew
@@ -230,7 +231,7 @@ async def test_strange_messages_have_their_own_endings(hall: Hall) -> None:
     await hall.open("work")
     for body in (b"", b"null", b'{"args":["1"]}', b'{"args":[]}', b"\xff\xfe"):
         await hall.raw("work", Properties(message_id=f"m{body!r}", type="known"), body)
-    await hall.raw("work", Properties(message_id="nobody", type="unknown", headers={h.ATTEMPT: 4}))
+    await hall.raw("work", Properties(message_id="nobody", type="unknown", headers={h.UNKNOWN: 3}))
     await hall.raw("work", Properties(message_id="soon", type="unknown"))
     await hall.raw("work", Properties(message_id="no type"))
     await hall.raw("work", Properties(type="known"))
@@ -241,6 +242,28 @@ async def test_strange_messages_have_their_own_endings(hall: Hall) -> None:
     await hall.reaches(Status.RETRYING, "soon")
     await hall.totals(review=6, quarantine=3, q_work=0)
     assert ran == [7]
+
+
+async def test_a_rolling_deploy_uses_up_no_attempt_of_a_job(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry of the new release's job meets an old worker: the same attempt runs after it."""
+    monkeypatch.setattr(decide, "UNKNOWN_JOB_DELAYS", (1.0, 1.0, 1.0))
+    seen: list[int] = []
+    await hall.open("work")
+    await hall.raw("work", Properties(message_id="late", type="new", headers={h.ATTEMPT: 7}))
+    await hall.reaches(Status.RETRYING, "late")
+
+    @hall.app.job("new", queue="work", ignore_result=True)
+    def new(ctx: Context) -> None:
+        seen.append(ctx.attempt)
+
+    await hall.reaches(Status.SUCCEEDED, "late")
+    await hall.totals(quarantine=0, q_work=0)
+    assert seen == [7]
+    info = await hall.app.handle("late").ainfo()
+    assert info is not None
+    assert info.attempt == 7
 
 
 async def test_a_queue_may_keep_no_record_of_what_is_ignored(hall: Hall) -> None:

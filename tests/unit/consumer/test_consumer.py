@@ -17,6 +17,7 @@ from rabbitjobs.broker.version import from_version
 from rabbitjobs.clock import now
 from rabbitjobs.consumer import consumer as module
 from rabbitjobs.consumer.consumer import Drained, QueueConsumer
+from rabbitjobs.consumer.context import Context
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.consumer.rulebook import rule_book
@@ -54,6 +55,7 @@ class Memory:
         self.records: dict[tuple[str, int], Record] = {}
         self.down = False
         self.asked: list[tuple[str, int]] = []
+        self.noted: list[Record] = []
 
     async def recorded(self, job_id: str, attempt: int) -> bytes | None:
         """See ``Recorder``."""
@@ -73,6 +75,7 @@ class Memory:
 
     def running(self, record: Record) -> None:
         """See ``Recorder``."""
+        self.noted.append(record)
 
     def progress(self, job_id: str, progress: bytes) -> None:
         """See ``Recorder``."""
@@ -199,7 +202,7 @@ async def test_every_failure_has_its_place(bench: Bench) -> None:
         bench.put(which, body=f'{{"args":["{which}"]}}'.encode())
     bench.put("arguments", body=b'{"args":[5]}')
     bench.put("expired", expires=now() - 1)
-    bench.put("unknown", job="nobody's", attempt=4)
+    bench.put("unknown", job="nobody's", unknown=3)
     bench.raw(Properties(message_id="no job"))
     bench.raw(Properties(type="job", message_id="m", headers={h.ATTEMPT: "first"}))
     await bench.consumer.start()
@@ -239,6 +242,50 @@ async def test_a_retry_comes_back_as_the_next_attempt(bench: Bench) -> None:
         bench.broker.advance(60)
     await bench.until(lambda: bench.heard(events.JobSucceeded))
     assert list(bench.memory.records) == [("i", 1), ("i", 2), ("i", 3)]
+
+
+async def test_an_unknown_job_is_passed_on_as_the_same_attempt_until_a_worker_knows_it(
+    bench: Bench,
+) -> None:
+    """A rolling deploy: an old worker uses up none of the job's attempts, and records nothing."""
+    bench.put("i", job="new", attempt=4)
+    await bench.consumer.start()
+    for _ in range(2):
+        await bench.settled()
+        assert bench.memory.records == {}
+        assert bench.failed("quarantine") == []
+        bench.broker.advance(130)
+    await bench.settled()
+    seen: list[int] = []
+
+    def job(ctx: Context) -> None:
+        seen.append(ctx.attempt)
+
+    bench.registry.add(
+        define(job, name="new", queue="q", retry=None, rules=(), ignore_result=False)
+    )
+    bench.broker.advance(130)
+    await bench.until(lambda: bench.heard(events.JobSucceeded))
+    assert seen == [4]
+    assert list(bench.memory.records) == [("i", 4)]
+    assert [noted.status for noted in bench.memory.noted] == [
+        *[Status.RETRYING] * 3,
+        Status.RUNNING,
+    ]
+    assert {noted.attempt for noted in bench.memory.noted[:3]} == {3}
+
+
+async def test_two_copies_of_what_was_passed_on_have_one_outcome(bench: Bench) -> None:
+    """A worker that died after it passed a first attempt on: the second copy is looked up."""
+    ran: list[int] = []
+    bench.register(lambda: ran.append(1))
+    passed = Envelope(id="i", job="job", queue="q", body=b"{}").passed_on(due=0.0)
+    for _ in range(2):
+        bench.raw(encode(passed))
+    await bench.consumer.start()
+    await bench.settled()
+    assert ran == [1]
+    assert len(bench.heard(events.DuplicateDropped)) == 1
 
 
 async def test_an_attempt_that_was_recorded_before_runs_no_code(bench: Bench) -> None:
