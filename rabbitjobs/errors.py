@@ -260,6 +260,10 @@ class StoreOutdated(StoreError):
     """The store's schema is older or newer than this release: run ``rabbitjobs store migrate``."""
 
 
+class StoreRefused(StoreError):
+    """The store is there and refuses what one attempt would record: trying again does not help."""
+
+
 class DeskError(RabbitJobsError):
     """The review desk refused an action."""
 

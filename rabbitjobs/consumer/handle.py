@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from typing import TypedDict
 
+import msgspec
+
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
@@ -22,7 +24,9 @@ from rabbitjobs.ending.settlement import (
     repeated,
     running,
     settlement,
+    unstorable,
 )
+from rabbitjobs.errors import StoreRefused
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.policy.decide import RuleBook, decide
@@ -90,7 +94,12 @@ class Handler:
         outcome = Outcome(envelope=envelope, started=at, ended=at, failure=failure)
         terms = self._terms(envelope)
         decision = self._decide(outcome)
-        await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+        try:
+            await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+        except Exception as again:  # without the store, then: in quarantine it is seen
+            failure = failure_of(again, "unstorable")
+            outcome = msgspec.structs.replace(outcome, failure=failure)
+            await self._end(*unstorable(outcome, failure.error, terms), terms)
 
     def stop(self) -> None:
         """From now on a cancelled attempt has not ended, and is left to the broker."""
@@ -148,7 +157,13 @@ class Handler:
         self, outcome: Outcome, decision: Decision | None, plan: Settlement, terms: Terms
     ) -> None:
         envelope = outcome.envelope
-        if await self._settle(plan, envelope):
+        try:
+            first = await self._settle(plan, envelope)
+        except StoreRefused as refused:
+            ended, decided, instead = unstorable(outcome, refused.text, terms)
+            await self._end(ended, decided, instead, terms)
+            return
+        if first:
             if self._bus:
                 self._bus.emit(_ended(outcome, decision, plan.status))
             return

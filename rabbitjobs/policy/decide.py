@@ -39,9 +39,9 @@ def decide(
 
     ``attempt`` counts from 1, ``unknown`` how often workers without the job have passed it on
     before: its attempts are not used up by that. ``chance`` gives a number from 0 to 1 for the
-    jitter. A signal raised by the job comes first, then the job's rules, then the queue's, then the default: retry
-    by the job's or queue's policy, and review when its attempts are used up. A retry rule whose
-    attempts are used up lets the next matching rule decide.
+    jitter. A signal raised by the job comes first, then the job's rules, then the queue's, then
+    the default: retry by the job's or queue's policy, and review when its attempts are used up. A
+    retry rule whose attempts are used up lets the next matching rule decide.
     """
     match failure.kind:
         case "undecodable":

@@ -13,6 +13,7 @@ FailureKind = Literal[
     "arguments",  # the arguments do not fit the job
     "unknown-job",  # nobody registered the job here
     "undecodable",  # the message cannot be read
+    "unstorable",  # it ran, and the store refuses what came of it
     "expired",  # it came after its expiry
 ]
 Do = Literal["retry", "ignore", "review", "quarantine", "expire"]

@@ -266,6 +266,33 @@ async def test_a_rolling_deploy_uses_up_no_attempt_of_a_job(
     assert info.attempt == 7
 
 
+async def test_a_result_that_the_store_refuses_comes_before_a_person(hall: Hall) -> None:
+    """The job runs once, its neighbours are done, and nothing is given back for ever."""
+    store = hall.app.parts.store
+    assert store is not None
+    refuse = """
+        CREATE TRIGGER refuse BEFORE INSERT ON rj_jobs WHEN new.result = CAST('13' AS BLOB)
+        BEGIN SELECT RAISE(ABORT, 'no thirteens here'); END
+    """
+    await store.arun(lambda connection: connection.exec_driver_sql(refuse).close())
+    ran: list[int] = []
+
+    @hall.app.job(queue="work")
+    async def number(value: int) -> int:
+        ran.append(value)
+        return value
+
+    await hall.open("work")
+    sent = [await number.asend(value) for value in (12, 13, 14)]
+    await hall.reaches(Status.IN_REVIEW, sent[1].id)
+    assert [await sent[place].aresult(20) for place in (0, 2)] == [12, 14]
+    await hall.totals(review=1, quarantine=0, q_work=0)
+    info = await sent[1].ainfo()
+    assert info is not None
+    assert info.error == "result could not be stored: IntegrityError: no thirteens here"
+    assert sorted(ran) == [12, 13, 14]
+
+
 async def test_a_queue_may_keep_no_record_of_what_is_ignored(hall: Hall) -> None:
     """The status remains."""
 

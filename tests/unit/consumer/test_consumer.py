@@ -447,22 +447,105 @@ async def test_a_message_whose_handling_fails_for_good_comes_before_a_person(
     monkeypatch.setattr(module, "FAULT_PAUSE_SECONDS", 0.01)
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     runs: list[int] = []
-    record = bench.memory.record
 
-    async def broken(one: Record) -> bool:
-        if one.status is Status.SUCCEEDED:
-            raise RuntimeError("a result that the store cannot take")
-        return await record(one)
+    async def broken(_: Envelope) -> Any:
+        runs.append(1)
+        raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(bench.memory, "record", broken)
-    bench.register(lambda: runs.append(1))
+    monkeypatch.setattr(bench.handler._executor, "execute", broken)
     bench.put("i")
     await bench.consumer.start()
     await bench.settled()
     assert len(runs) == module.FAULTS_BEFORE_REVIEW
     assert [one.status for one in bench.memory.records.values()] == [Status.IN_REVIEW]
     (message,) = bench.failed("review")
-    assert "a result that the store cannot take" in message.properties.headers[h.FAILURE]
+    assert "a fault of ours" in message.properties.headers[h.FAILURE]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_outcome_that_the_store_refuses_for_good_comes_before_a_person(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """The job runs once, its end says why nothing was stored, and nothing comes back."""
+    monkeypatch.setattr(settle_module, "RECORD_PAUSE_SECONDS", 0.001)
+    runs: list[int] = []
+    tries: list[Status] = []
+    record = bench.memory.record
+
+    async def broken(one: Record) -> bool:
+        tries.append(one.status)
+        if one.status is not Status.IN_REVIEW:
+            raise RuntimeError("CHECK constraint failed\n[SQL: INSERT INTO rj_jobs ...]")
+        return await record(one)
+
+    def job() -> None:
+        runs.append(1)
+        if fails:
+            raise ValueError("bad order")
+
+    monkeypatch.setattr(bench.memory, "record", broken)
+    bench.register(job)
+    bench.put("i")
+    await bench.consumer.start()
+    await bench.settled()
+    assert len(runs) == 1
+    assert len(tries) == settle_module.RECORD_TRIES + 1
+    (kept,) = bench.memory.records.values()
+    what = "failure" if fails else "result"
+    said = f"{what} could not be stored: RuntimeError: CHECK constraint failed"
+    assert kept.status is Status.IN_REVIEW
+    assert kept.error == said + ("; it was ValueError: bad order" if fails else "")
+    (message,) = bench.failed("review")
+    assert said in message.properties.headers[h.FAILURE]
+    assert bench.failed("quarantine") == []
+
+
+async def test_a_store_that_takes_nothing_of_an_attempt_puts_it_into_quarantine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its neighbour is done; it is seen in quarantine with the reason, and does not loop."""
+    monkeypatch.setattr(settle_module, "RECORD_PAUSE_SECONDS", 0.001)
+    record = bench.memory.record
+
+    async def broken(one: Record) -> bool:
+        if one.job_id == "bad":
+            raise RuntimeError("not a row of mine")
+        return await record(one)
+
+    monkeypatch.setattr(bench.memory, "record", broken)
+    bench.register(lambda: 1)
+    bench.put("bad", "good")
+    await bench.consumer.start()
+    await bench.settled()
+    (message,) = bench.failed("quarantine")
+    assert "result could not be stored: RuntimeError: not a row of mine" in str(
+        message.properties.headers[h.FAILURE]
+    )
+    assert bench.failed("review") == []
+    assert list(bench.memory.records) == [("good", 1)]
+
+
+async def test_a_look_up_that_never_works_puts_the_message_into_quarantine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what was recorded can be read nor anything new be written."""
+    monkeypatch.setattr(module, "FAULT_PAUSE_SECONDS", 0.01)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+
+    async def broken(_job_id: str, _attempt: int) -> bytes | None:
+        raise RuntimeError("unreadable row")
+
+    async def taken(_: Record) -> bool:
+        return False
+
+    monkeypatch.setattr(bench.memory, "recorded", broken)
+    monkeypatch.setattr(bench.memory, "record", taken)
+    bench.register(lambda: 1)
+    bench.put("i", attempt=2)
+    await bench.consumer.start()
+    await bench.settled()
+    (message,) = bench.failed("quarantine")
+    assert "unreadable row" in message.properties.headers[h.FAILURE]
 
 
 async def test_a_job_that_cancels_its_task_after_its_end_costs_no_slot(
