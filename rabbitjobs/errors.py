@@ -218,6 +218,10 @@ class NoResult(ResultError):
     """The job ended, but keeps no result, or its result has expired."""
 
 
+class ResultIgnored(NoResult):
+    """The job was registered with ``ignore_result=True``: no result will ever come."""
+
+
 class JobFailed(ResultError):
     """The job ended without success.
 

@@ -98,7 +98,7 @@ class Bench:
             session=lambda: self.session,
             results=lambda: None,
             unique=lambda: None,
-            outbox=lambda _tx, _envelope: None,
+            outbox=lambda _tx, _envelope, _undone: None,
         )
         self.handler = Handler(
             queue="q",
