@@ -12,6 +12,7 @@ from rabbitjobs.consumer.system import SystemConsumer
 from rabbitjobs.ending.settlement import quarantined
 from rabbitjobs.errors import StoreError, Undecodable
 from rabbitjobs.notify.channels import build
+from rabbitjobs.notify.durable import StoreMemory
 from rabbitjobs.notify.intake import note_of
 from rabbitjobs.notify.notifier import Notifier
 from rabbitjobs.notify.options import NotifyOptions
@@ -106,7 +107,9 @@ class NotifyRole:
     def __init__(self, app: RabbitJobs) -> None:
         options = app.settings.notify or NotifyOptions()
         self._app = app
-        self._notifier = Notifier(options, channels=build(options))
+        store = app.parts.store
+        memory = StoreMemory(store) if store is not None else None
+        self._notifier = Notifier(options, channels=build(options), memory=memory)
         self._consumer = SystemConsumer(
             queue=names.notify_queue(app.namespace),
             session=app.parts.session(),
