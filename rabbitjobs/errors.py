@@ -191,6 +191,14 @@ class BrokerUnavailable(SendRejected):
     """No connection within the deadline: nothing was written to any broker."""
 
 
+class AccessRefused(BrokerUnavailable, ConnectionLost):
+    """The broker does not let the user in, or not into the vhost: nothing was written.
+
+    The text names user and vhost, never the password. It is tried again all the same: rights can
+    be given while a service runs.
+    """
+
+
 class BrokerBlocked(SendRejected):
     """A memory or disk alarm blocks publishing, and the deadline passed before anything was written."""
 
