@@ -21,7 +21,7 @@ _PLURALS = {"policy": "policies", "exchange": "exchanges", "queue": "queues", "b
 
 
 def print_changes(changes: Changes, namespace: str, verb: str, *, full: bool = False) -> None:
-    """Print every change, the delay ladder's folded into one row for each action unless ``full``."""
+    """Print every change; those of the delay ladder are one row for each action unless ``full``."""
     if not changes:
         click.echo("Nothing to change: the broker holds what the config says.")
         return

@@ -60,7 +60,7 @@ async def _record(record: Record, recorder: Recorder, delayed: Delayed) -> bool:
         wait=tenacity.wait_fixed(RECORD_PAUSE_SECONDS),
         stop=tenacity.stop_after_attempt(RECORD_TRIES),
         before_sleep=lambda state: delayed(
-            _said(state.outcome.exception() if state.outcome else None)
+            said(state.outcome.exception() if state.outcome else None)
         ),
         sleep=asyncio.sleep,
         reraise=True,
@@ -68,10 +68,10 @@ async def _record(record: Record, recorder: Recorder, delayed: Delayed) -> bool:
     try:
         return await trying(until_done, partial(recorder.record, record), delayed)
     except Exception as error:
-        raise StoreRefused(_said(error)) from error
+        raise StoreRefused(said(error)) from error
 
 
-def _said(error: BaseException | None) -> str:
+def said(error: BaseException | None) -> str:
     """What an error says in one line; a database's own word, without the statement and its data."""
     said = getattr(error, "orig", None) or error
     first = str(said).strip().split("\n", 1)[0]

@@ -190,7 +190,7 @@ told = Table(
     Index("rj_told_at", "at"),
     sqlite_with_rowid=False,
 )
-"""What the notifier has told, by channel and failure: a crash before its ack tells nothing twice."""
+"""What the notifier has told, by channel and failure: a crash before an ack tells nothing twice."""
 
 LIVE_STATES = ("open", "releasing", "released")
 """States of a case in which something may still happen to its job."""

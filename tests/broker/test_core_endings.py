@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from rabbitjobs import Context, Ignore, RabbitJobs, Retry, Review, Status, rules
+from rabbitjobs.app.desk_roles import IntakeRole
 from rabbitjobs.app.roles import ConsumeRole
 from rabbitjobs.broker.node import Node
+from rabbitjobs.consumer import system
 from rabbitjobs.errors import JobFailed
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.properties import Properties
@@ -291,6 +293,35 @@ async def test_a_result_that_the_store_refuses_comes_before_a_person(hall: Hall)
     assert info is not None
     assert info.error == "result could not be stored: IntegrityError: no thirteens here"
     assert sorted(ran) == [12, 13, 14]
+
+
+async def test_a_case_that_the_store_refuses_ends_in_quarantine(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The intake does not give it back for ever, and takes the next one in."""
+    monkeypatch.setattr(system, "PAUSE_SECONDS", 0.01)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    store = hall.app.parts.store
+    assert store is not None
+    refuse = """
+        CREATE TRIGGER refuse BEFORE INSERT ON rj_cases WHEN new.error = 'unwritable'
+        BEGIN SELECT RAISE(ABORT, 'not on this desk'); END
+    """
+    await store.arun(lambda connection: connection.exec_driver_sql(refuse).close())
+
+    @hall.app.job(queue="work")
+    async def review_me(reason: str) -> None:
+        raise Review(reason)
+
+    await hall.open("work")
+    for reason in ("unwritable", "fine"):
+        await review_me.asend(reason)
+    intake = IntakeRole(hall.app)
+    await intake.start()
+    await hall.totals(review=0, quarantine=1, q_work=0)
+    await intake.drain(5, asyncio.Event())
+    (case,) = (await asyncio.to_thread(hall.app.desk.list)).cases
+    assert case.error == "fine"
 
 
 async def test_a_queue_may_keep_no_record_of_what_is_ignored(hall: Hall) -> None:

@@ -22,6 +22,7 @@ from rabbitjobs.consumer.context import Context
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.consumer.rulebook import rule_book
+from rabbitjobs.ending import settle as settle_module
 from rabbitjobs.errors import StoreUnavailable
 from rabbitjobs.events import Event
 from rabbitjobs.job.definition import define
