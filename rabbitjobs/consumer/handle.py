@@ -221,6 +221,9 @@ def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> event
     failure = outcome.failure
     if failure is None or decision is None:
         return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **shared)
+    if not decision.counts:
+        delay = decision.delay or 0.0
+        return events.JobPassedOn(at=outcome.ended, delay=delay, rule=decision.rule, **shared)
     if decision.do == "retry":
         return events.JobRetrying(
             at=outcome.ended,

@@ -267,6 +267,8 @@ async def test_an_unknown_job_is_passed_on_as_the_same_attempt_until_a_worker_kn
     await bench.until(lambda: bench.heard(events.JobSucceeded))
     assert seen == [4]
     assert list(bench.memory.records) == [("i", 4)]
+    assert [one.attempt for one in bench.heard(events.JobPassedOn)] == [4, 4, 4]
+    assert bench.heard(events.JobRetrying) == []
     assert [noted.status for noted in bench.memory.noted] == [
         *[Status.RETRYING] * 3,
         Status.RUNNING,
