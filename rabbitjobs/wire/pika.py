@@ -16,11 +16,13 @@ import pika
 import pika.exceptions
 from pika.channel import Channel
 
+from rabbitjobs.broker.access import unreached
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ConnectionLost
 from rabbitjobs.wire.pika_calls import call, ignore, reason, resolve, translate
 from rabbitjobs.wire.pika_consumer import PikaConsumer
 from rabbitjobs.wire.pika_guard import GuardedAsyncioConnection
+from rabbitjobs.wire.pika_parameters import parameters
 from rabbitjobs.wire.pika_publisher import PikaPublisher
 from rabbitjobs.wire.protocol import (
     Delivery,
@@ -49,6 +51,7 @@ class PikaWire:
     def __init__(self) -> None:
         self.closed: Callable[[str], None] = ignore
         self.blocked: Callable[[bool], None] = ignore
+        self.alarm = ""
         self.server: Mapping[str, Any] = {}
         self.frame_max = 131072
         self._connection: GuardedAsyncioConnection | None = None
@@ -62,22 +65,22 @@ class PikaWire:
 
         def failed(_: Any, error: BaseException) -> None:
             if not opened.done():
-                opened.set_exception(ConnectionLost(f"no connection to {address}: {reason(error)}"))
+                opened.set_exception(unreached(address, reason(error)))
 
         def ended(_: Any, error: BaseException) -> None:
             failed(_, error)
             self._ended(error)
 
         connection = GuardedAsyncioConnection(
-            _parameters(address, name),
+            parameters(address, name, blocked_connection_timeout=None, connection_attempts=1),
             on_open_callback=lambda _: resolve(opened, None),
             on_open_error_callback=failed,
             on_close_callback=ended,
             custom_ioloop=loop,
         )
         self._connection = connection
-        connection.add_on_connection_blocked_callback(lambda *_: self.blocked(True))
-        connection.add_on_connection_unblocked_callback(lambda *_: self.blocked(False))
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(lambda *_: self._on_unblocked())
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await opened
@@ -91,6 +94,14 @@ class PikaWire:
             if isinstance(error, TimeoutError):
                 raise ConnectionLost(f"no answer from {address}") from error
             raise
+
+    def _on_blocked(self, _: Any, frame: Any) -> None:
+        self.alarm = str(frame.method.reason)
+        self.blocked(True)
+
+    def _on_unblocked(self) -> None:
+        self.alarm = ""
+        self.blocked(False)
 
     def _ended(self, error: BaseException) -> None:
         if self._publisher is not None:
@@ -197,20 +208,3 @@ def _end_of(connection: GuardedAsyncioConnection) -> asyncio.Future[None]:
     # One that is still in its handshake is aborted, and says so by this callback.
     connection.add_on_open_error_callback(lambda *_: resolve(gone, None))
     return gone
-
-
-def _parameters(address: Address, name: str) -> pika.ConnectionParameters:
-    context = address.ssl_context()
-    return pika.ConnectionParameters(
-        host=address.host,
-        port=address.port,
-        virtual_host=address.vhost,
-        credentials=pika.PlainCredentials(address.user, address.password.reveal()),
-        heartbeat=address.heartbeat,
-        blocked_connection_timeout=None,
-        connection_attempts=1,
-        ssl_options=pika.SSLOptions(context, address.server_name or address.host)
-        if context
-        else None,
-        client_properties={"connection_name": name, "product": "rabbitjobs"},
-    )

@@ -35,16 +35,10 @@ async def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     sockets: list[socket.socket] = []
     make = socket.socket.__init__
 
-    def made(
-        self: socket.socket,
-        family: int = -1,
-        type: int = -1,
-        proto: int = -1,
-        fileno: int | None = None,
-    ) -> None:
-        make(self, family, type, proto, fileno)
+    def made(self: socket.socket, *args: Any, **options: Any) -> None:
+        make(self, *args, **options)
         # Not what a server accepts; an SSLSocket takes the descriptor of the plain one.
-        if fileno is None or isinstance(self, ssl.SSLSocket):
+        if options.get("fileno") is None or isinstance(self, ssl.SSLSocket):
             sockets.append(self)
 
     async def resolved(host: str, port: int, **_: Any) -> list[Any]:
