@@ -22,11 +22,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from rabbitjobs.broker.erlang import count
 from rabbitjobs.broker.install import Installation, Report, provide
 from rabbitjobs.broker.layout import (
     HOST,
     USER,
     Identity,
+    ServerTls,
     lay_out,
     new_identity,
     write_secret,
@@ -58,7 +60,8 @@ class Node:
     folder that ``close`` removes. ``version`` is "4.3", "4.0" or "3.10"; without
     it the machine's best is taken (installed first, if need be). A node dies with
     the process that started it, unless ``outlive`` is set. ``settings`` are lines
-    of rabbitmq.conf. ``report`` gets a line for each slow step.
+    of rabbitmq.conf. ``tls`` opens a port for ``amqps://`` as well (``tls_url``), and is
+    given again at every start. ``report`` gets a line for each slow step.
 
     As a context manager it is started on entry and closed on exit. Blocking
     calls; not for use from several threads at a time.
@@ -71,6 +74,7 @@ class Node:
         version: str | None = None,
         outlive: bool = False,
         settings: Mapping[str, str] | None = None,
+        tls: ServerTls | None = None,
         report: Report = lambda _line: None,
     ) -> None:
         self._temporary = folder is None
@@ -80,6 +84,7 @@ class Node:
         self._outlive = outlive
         self._report = report
         self._settings = dict(settings or {})
+        self._tls = tls
         self._guard: subprocess.Popen[bytes] | None = None
         found = _read_record(self.folder)
         if found is None:
@@ -132,6 +137,12 @@ class Node:
     def vhost_url(self, name: str) -> str:
         """The AMQP URL of a vhost."""
         return self._record.identity.url(name)
+
+    def tls_url(self, vhost: str = "/") -> str:
+        """The ``amqps://`` URL of a vhost, with the password in it; only with ``tls``."""
+        if self._tls is None:
+            raise NodeError("expected a node with a TLS port, got one without; pass tls=")
+        return self._record.identity.tls_url(vhost)
 
     def start(self, timeout: float = 60.0) -> Self:
         """Start the server and return when it accepts clients; running already is fine.
@@ -259,7 +270,7 @@ class Node:
         does not exist.
         """
         deadline = time.monotonic() + timeout
-        while not (answer := self._ask(_count(vhost, queue))).isdigit():
+        while not (answer := self._ask(count(vhost, queue))).isdigit():
             if "not_found" in answer or time.monotonic() > deadline:
                 raise NodeError(f"expected a number of messages, got {answer}", queue=queue)
             time.sleep(0.1)
@@ -297,7 +308,15 @@ class Node:
 
     def _launch(self) -> None:
         record = self._record
-        lay_out(self.folder, record.identity, bind=self._runner.bind, settings=self._settings)
+        runner = self._runner
+        lay_out(
+            self.folder,
+            record.identity,
+            bind=runner.bind,
+            inside=runner.inside,
+            settings=self._settings,
+            tls=self._tls,
+        )
         write_secret(self.folder / _RECORD, msgspec.json.encode(record).decode())
         self._runner.launch()
         if not self._outlive:
@@ -368,30 +387,3 @@ def _read_record(folder: Path) -> Record | None:
         raise NodeError(
             f"expected a node's record in {folder}, got {error}; remove the folder"
         ) from error
-
-
-def _binary(text: str) -> str:
-    return f"<<{','.join(str(byte) for byte in text.encode())}>>"
-
-
-def _count(vhost: str, queue: str) -> str:
-    """Erlang for the number of messages in a queue.
-
-    A quorum queue is read consistently: a leader that has just been elected
-    answers other queries before it has replayed its log.
-    """
-    return f"""
-        case rabbit_amqqueue:lookup(rabbit_misc:r({_binary(vhost)}, queue, {_binary(queue)})) of
-            {{ok, Q}} ->
-                case amqqueue:get_type(Q) of
-                    rabbit_quorum_queue ->
-                        case ra:consistent_query(amqqueue:get_pid(Q),
-                                                 {{rabbit_fifo, query_messages_total, []}}) of
-                            {{ok, Total, _}} -> Total;
-                            Other -> Other
-                        end;
-                    _ -> proplists:get_value(messages, rabbit_amqqueue:info(Q, [messages]))
-                end;
-            Missing -> Missing
-        end.
-    """

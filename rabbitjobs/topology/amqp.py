@@ -11,6 +11,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from rabbitjobs.broker.tls import advice
 from rabbitjobs.broker.url import Address, parse_urls
 from rabbitjobs.broker.version import Capabilities, from_properties
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
@@ -147,7 +148,7 @@ def connect(url: str) -> Amqp:
         try:
             return Amqp(pika.BlockingConnection(_parameters(address)), address)
         except (AMQPError, OSError, AssertionError) as error:
-            faults.append(f"{address}: {_reason(error)}")
+            faults.append(f"{address}: {_reason(error)}{advice(error, address)}")
     raise ConnectionLost(f"expected a broker that lets us in, got {'; '.join(faults)}")
 
 

@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
 
 from pamqp.base import Frame
 
+from rabbitjobs.broker.tls import advice
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.wire.aio_pika_channel import (
@@ -118,7 +119,7 @@ class AioPikaWire:
         try:
             await undisturbed(connection.connect(), connection)
         except (ConnectionLost, ChannelClosed) as error:
-            said = self._transport.goodbye or str(error)
+            said = self._transport.goodbye or f"{error}{advice(error, address)}"
             raise ConnectionLost(f"no connection to {address}: {said}") from error
         return connection
 

@@ -17,6 +17,7 @@ import pika
 import pika.exceptions
 from pika.channel import Channel
 
+from rabbitjobs.broker.tls import advice
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ConnectionLost
 from rabbitjobs.wire.pika_calls import call, ignore, reason, resolve, translate
@@ -61,7 +62,8 @@ class PikaWire:
 
         def failed(_: Any, error: BaseException) -> None:
             if not opened.done():
-                opened.set_exception(ConnectionLost(f"no connection to {address}: {reason(error)}"))
+                text = f"no connection to {address}: {reason(error)}{advice(error, address)}"
+                opened.set_exception(ConnectionLost(text))
 
         def ended(_: Any, error: BaseException) -> None:
             failed(_, error)
