@@ -16,6 +16,10 @@ _ASKS: Final = (
     "the broker asks for a client's certificate, name its files: broker.cert and broker.key in the "
     "config, or certfile=PATH&keyfile=PATH in the URL"
 )
+_REFUSES: Final = (
+    "the broker refuses our client certificate (expired, or of an authority that it does not "
+    "know), renew broker.cert and broker.key"
+)
 # What OpenSSL says (in any letter case), and what to do about it. The first that fits counts.
 _ADVICE: Final = (
     (
@@ -35,8 +39,7 @@ _ADVICE: Final = (
     (("certificate required", "handshake failure"), _ASKS),
     (
         ("alert unknown ca", "alert bad certificate", "alert certificate", "alert decrypt error"),
-        "the broker refuses our client certificate (expired, or of an authority that it does not "
-        "know); renew broker.cert and broker.key",
+        _REFUSES,
     ),
     (
         ("wrong version number", "record layer failure", "packet length too long"),
@@ -85,8 +88,8 @@ def advice(error: BaseException | None, address: Address | None = None) -> str:
     """What to do about a failed TLS handshake, as "; do this"; "" for an error of another kind.
 
     The client libraries wrap OpenSSL's error in their own, once or twice, or quote it. A broker
-    that misses our certificate may cut the line before its alert is read: with ``address`` that
-    is told too.
+    that misses or refuses our certificate may cut the line before its alert is read: with
+    ``address`` that is told too.
     """
     seen: list[BaseException] = []
     waiting = [error] if error is not None else []
@@ -96,8 +99,8 @@ def advice(error: BaseException | None, address: Address | None = None) -> str:
             return _advice(str(one).lower().replace("_", " "))
         seen.append(one)
         waiting += [inner for inner in _inside(one) if inner not in seen]
-    if address is not None and address.tls and not address.certfile and _cut(seen):
-        return f"; if {_ASKS}"
+    if address is not None and address.tls and _cut(seen):
+        return f"; if {_REFUSES if address.certfile else _ASKS}"
     return ""
 
 
