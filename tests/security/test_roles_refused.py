@@ -140,12 +140,9 @@ def test_it_reads_and_purges_its_queues_only(empty: RoleShop, role: str, visitor
     """RabbitMQ does not tell reading from purging."""
     _, queues = everything(empty)
 
-    def drop(_: object) -> None:
-        """Nothing waits there."""
-
     ways: list[Callable[[str], Ask]] = [
-        lambda name: lambda channel: channel.basic_get(name, auto_ack=False),
-        lambda name: lambda channel: channel.basic_consume(name, lambda *_: drop(_)),
+        _get,
+        lambda name: lambda channel: channel.basic_consume(name, _drop),
         lambda name: lambda channel: channel.queue_purge(name),
     ]
     for way in ways:
@@ -160,10 +157,7 @@ def test_it_neither_declares_nor_binds_nor_deletes(
     """But for a worker's own queues of control and replies."""
     exchanges, queues = everything(empty)
     new = {"shop.q.new", "shop.review.new", "shop.control.x", "shop.reply.x", "other.q.new", "new"}
-    codes = {
-        name: visitor.code(lambda channel, name=name: channel.queue_declare(name, exclusive=True))
-        for name in new
-    }
+    codes = {name: visitor.code(_declare_queue(name)) for name in new}
     assert {name for name, code in codes.items() if not code} == ALLOWED[role].own
     asks: list[Ask] = [
         *(_delete_queue(name) for name in queues),
@@ -178,6 +172,18 @@ def test_it_neither_declares_nor_binds_nor_deletes(
     assert {visitor.code(ask) for ask in asks} == {403}
     now_exchanges, now_queues = everything(empty)
     assert (now_exchanges, now_queues - ALLOWED[role].own) == (exchanges, queues)
+
+
+def _drop(*_: object) -> None:
+    """Nothing waits there."""
+
+
+def _get(name: str) -> Ask:
+    return lambda channel: channel.basic_get(name)
+
+
+def _declare_queue(name: str) -> Ask:
+    return lambda channel: channel.queue_declare(name, exclusive=True)
 
 
 def _delete_queue(name: str) -> Ask:
@@ -276,6 +282,6 @@ def test_a_user_of_two_roles_has_the_rights_of_both(shop: RoleShop) -> None:
         grant(shop.management, shop.vhost, spec, roles)
         visitor = Visitor(shop, "worker")
         queues = {one["name"] for one in shop.management.queues(shop.vhost)}
-        codes = {name: visitor.code(lambda c, name=name: c.basic_get(name)) for name in queues}
+        codes = {name: visitor.code(_get(name)) for name in queues}
         assert {name for name, code in codes.items() if not code} == readable
         visitor.close()
