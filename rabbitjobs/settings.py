@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rabbitjobs.broker.url import Secret
+from rabbitjobs.broker.url import Secret, with_tls_files
 from rabbitjobs.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -31,6 +31,22 @@ _SECOND, _DAY, _YEARS = timedelta(seconds=1), timedelta(days=1), timedelta(days=
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerFiles:
+    """Files for TLS to the broker, all PEM: authorities to trust, our certificate and its key.
+
+    They hold for every ``amqps://`` URL that does not name its own.
+    """
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    def into(self, url: str) -> str:
+        """The URL with these files in it."""
+        return with_tls_files(url, cacertfile=self.ca, certfile=self.cert, keyfile=self.key)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What one app is configured to do. ``None``: not configured, the default is derived later.
 
@@ -43,6 +59,7 @@ class Settings:
     app: str | None = None
     include: tuple[str, ...] = ()
     broker_url: Secret | None = None
+    broker_files: BrokerFiles = BrokerFiles()
     management_url: Secret | None = None
     store_url: Secret | None = None
     no_store: bool = False
@@ -121,7 +138,7 @@ def _of_file(
     top = root(document).keys(
         "app", "include", "broker", "store", "results", "worker", "publisher", "notify"
     )
-    broker = top.child("broker").keys("url", "management_url")
+    broker = top.child("broker").keys("url", "management_url", "ca", "cert", "key")
     store = top.child("store").keys("url")
     results = top.child("results").keys("url", "keep", "queued")
     results.child("url").choice(("store",), "store")
@@ -131,6 +148,7 @@ def _of_file(
         app=top.child("app").text() or None,
         include=top.child("include").texts(),
         broker_url=_secret(broker.child("url").text()) or known.broker_url,
+        broker_files=_files(broker),
         management_url=_secret(broker.child("management_url").text()) or known.management_url,
         store_url=_secret(None if store_url == NO_STORE else store_url) or known.store_url,
         no_store=store_url == NO_STORE if store_url else known.no_store,
@@ -142,8 +160,21 @@ def _of_file(
         note_queued=results.child("queued").flag(),
         notify=_notify(top.child("notify")),
     )
+    if settings.broker_files != BrokerFiles() and _is_plain(settings.broker_url):
+        broker.fail("an amqps:// URL beside the files for TLS", "amqp://, which sends in plain")
     problems.extend(document.problems)
     return settings
+
+
+def _files(broker: Field) -> BrokerFiles:
+    ca, cert, key = (broker.child(name).text() or None for name in ("ca", "cert", "key"))
+    if key and not cert:
+        broker.child("cert").fail("the certificate that belongs to broker.key", "nothing")
+    return BrokerFiles(ca, cert, key)
+
+
+def _is_plain(url: Secret | None) -> bool:
+    return url is not None and not url.reveal().lstrip().startswith("amqps:")
 
 
 def _part(top: Field, room: str, key: str) -> Field:

@@ -60,9 +60,10 @@ class Parts:
 
     def broker_url(self, given: str | None) -> str:
         """The URL in the order that ``RabbitJobs`` documents."""
-        configured = self._app.settings.broker_url
-        if given or configured:
-            return given or configured.reveal()  # type: ignore[union-attr]
+        settings = self._app.settings
+        configured = given or (settings.broker_url.reveal() if settings.broker_url else None)
+        if configured:
+            return settings.broker_files.into(configured)
         from rabbitjobs.broker import running_url
 
         private = running_url()

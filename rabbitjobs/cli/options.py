@@ -75,7 +75,7 @@ class CliContext:
             return self.app().url
         url = self.settings().broker_url
         assert url is not None
-        return url.reveal()
+        return self.settings().broker_files.into(url.reveal())
 
     def command(self) -> tuple[str, ...]:
         """This command line with its root options, for processes that are started from here.

@@ -144,3 +144,26 @@ def test_the_folder_is_the_named_one_else_the_variables_else_the_usual(
     assert list(found.topology.queues) == ["emails"]
     with pytest.raises(ConfigError):
         settings.find(folder / "missing", {})
+
+
+def test_files_for_tls_belong_to_the_broker(folder: Path) -> None:
+    """They go into every amqps:// URL."""
+    text = "broker: {url: 'amqps://u:p@one/', ca: /ca.pem, cert: /cert.pem, key: /key.pem}\n"
+    found = read(folder, text)
+    assert found.broker_url is not None
+    url = found.broker_files.into(found.broker_url.reveal())
+    assert url == "amqps://u:p@one/?cacertfile=%2Fca.pem&certfile=%2Fcert.pem&keyfile=%2Fkey.pem"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("broker: {key: /key.pem}\n", "the certificate that belongs to broker.key"),
+        ("broker: {ca: /ca.pem}\n", "an amqps:// URL"),
+        ("broker: {verify: false}\n", "verify"),
+    ],
+)
+def test_tls_that_would_not_protect_is_a_fault(folder: Path, text: str, said: str) -> None:
+    """A key without its certificate, authorities beside a URL that sends in plain, a switch off."""
+    with pytest.raises(ConfigError, match=said):
+        read(folder, text, RABBITJOBS_URL="amqp://u:p@one/")

@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import ssl
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.unit.wire.conftest import Served
 from tests.unit.wire.scripted import ScriptedBroker
-from tests.unit.wire.test_tls import CERTIFICATE, KEY
 
 FORKING = """
 import asyncio, os, signal, sys
@@ -51,16 +50,14 @@ class Listening(ScriptedBroker):
 
 
 @pytest.mark.parametrize("kind", ["plain", "tls"])
-async def test_a_killed_parents_connection_ends_though_its_child_lives_on(kind: str) -> None:
+async def test_a_killed_parents_connection_ends_though_its_child_lives_on(
+    kind: str, served: Served
+) -> None:
     """So the broker sends its jobs to others at once, and not at the missing heartbeat."""
-    context = None
-    if kind == "tls":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE, KEY)
     broker = Listening()
-    async with broker.running(context) as address:
+    async with broker.running(served.context if kind == "tls" else None) as address:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", FORKING, str(address.port), kind, str(CERTIFICATE)),
+            *(sys.executable, "-c", FORKING, str(address.port), kind, served.cafile),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
@@ -72,5 +69,5 @@ async def test_a_killed_parents_connection_ends_though_its_child_lives_on(kind: 
         process.send_signal(signal.SIGKILL)
         async with asyncio.timeout(5):  # a heartbeat of 10 s would end it after 20
             await broker.ended.wait()
-        process.stdin.close()
-        await process.wait()
+        async with asyncio.timeout(30):
+            await process.communicate(b"")  # the child ends too, and closes its end of the pipe
