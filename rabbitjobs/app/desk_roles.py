@@ -9,8 +9,10 @@ from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import Drained
 from rabbitjobs.consumer.system import SystemConsumer
+from rabbitjobs.ending.quarantine import quarantined
 from rabbitjobs.ending.settle import said
-from rabbitjobs.ending.settlement import ERROR_SHOWN, Outcome, Terms, quarantined, unstorable
+from rabbitjobs.ending.settlement import Outcome, Terms
+from rabbitjobs.ending.unstorable import ERROR_SHOWN, unstorable
 from rabbitjobs.errors import RabbitJobsError, StoreError, Undecodable
 from rabbitjobs.notify.channels import build
 from rabbitjobs.notify.durable import StoreMemory
@@ -152,15 +154,7 @@ class NotifyRole:
         try:
             note = note_of(delivery)
         except Undecodable as error:
-            spec = self._app.spec
-            settlement = quarantined(
-                delivery.properties,
-                delivery.body,
-                delivery.raw,
-                error.text,
-                self._consumer.queue,
-                spec,
-            )
+            settlement = quarantined(delivery, error.text, self._consumer.queue, self._app.spec)
             for outgoing in settlement.sends:
                 await self._app.publisher.confirmed(outgoing)
             return
@@ -193,8 +187,7 @@ def _to_quarantine(
     envelope, before = message.envelope, message.failure
     error = f"case could not be stored: {why}"
     if envelope is None:
-        properties, body, raw = delivery.properties, delivery.body, delivery.raw
-        return quarantined(properties, body, raw, error, message.queue, spec).sends
+        return quarantined(delivery, error, message.queue, spec).sends
     if before is not None:
         error = f"{error}; it was {before.error_type}: {before.error}"
     failure = Failure(kind="unstorable", error_type="StoreRefused", error=error[:ERROR_SHOWN])
