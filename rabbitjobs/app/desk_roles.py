@@ -11,7 +11,8 @@ from rabbitjobs.consumer.consumer import Drained
 from rabbitjobs.consumer.system import SystemConsumer
 from rabbitjobs.ending.quarantine import quarantined
 from rabbitjobs.ending.settle import said
-from rabbitjobs.ending.settlement import ERROR_SHOWN, Outcome, Terms, unstorable
+from rabbitjobs.ending.settlement import Outcome, Terms
+from rabbitjobs.ending.unstorable import ERROR_SHOWN, unstorable
 from rabbitjobs.errors import RabbitJobsError, StoreError, Undecodable
 from rabbitjobs.notify.channels import build
 from rabbitjobs.notify.durable import StoreMemory

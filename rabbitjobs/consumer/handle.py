@@ -24,8 +24,8 @@ from rabbitjobs.ending.settlement import (
     repeated,
     running,
     settlement,
-    unstorable,
 )
+from rabbitjobs.ending.unstorable import unstorable
 from rabbitjobs.errors import StoreRefused
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.message.envelope import Envelope

@@ -18,7 +18,6 @@ from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.protocol import Outgoing
 
 ERROR_KEPT = 300
-ERROR_SHOWN = 2000
 # Bounds of what goes into headers: see ``codec.TEXT_BYTES``.
 FAILURE_BYTES = 48_000
 TRACEBACK_SHORT = 3000
@@ -66,7 +65,7 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(Keeping, frozen=True, kw_only=True):
-    """What the settlement depends on besides the outcome. ``known``: the code is at hand here."""
+    """What the settlement depends on besides the outcome; ``known``: this worker has the code."""
 
     spec: TopologySpec
     known: bool = True
@@ -88,9 +87,8 @@ def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Set
     """The settlement of an attempt; ``decision`` is ``None`` for a success."""
     status, verdict = _judged(outcome, decision)
     sends = _follow_ups(outcome, verdict, terms.spec) if verdict is not None else ()
-    if verdict is not None and not verdict.decision.counts:
-        # The attempt has not ended: it is still to be made.
-        return Settlement(status=status, record=None, sends=sends)
+    if decision is not None and not decision.counts:
+        return Settlement(status=status, record=None, sends=sends)  # it is still to be made
     if wants_note(outcome.envelope, status):
         sends = (*sends, _completion(outcome, status, terms.spec))
     return Settlement(status=status, record=_record(outcome, status, verdict, terms), sends=sends)
@@ -105,36 +103,6 @@ def kept(outcome: Outcome, decision: Decision | None, keeping: Keeping) -> Recor
 def wants_note(envelope: Envelope, status: Status) -> bool:
     """Whether a caller is to hear that his job has ended so."""
     return status.final and bool(envelope.on_done)
-
-
-def unstorable(outcome: Outcome, why: str, terms: Terms) -> tuple[Outcome, Decision, Settlement]:
-    """The ending of an attempt whose outcome the store refuses for good, because of ``why``.
-
-    A person decides; when the store does not take that either, the message goes to quarantine
-    without a record: it is seen there, and it does not come back.
-    """
-    before = outcome.failure
-    again = before is not None and before.kind == "unstorable"
-    if again or before is None:
-        error = f"result could not be stored: {why}"
-    else:
-        error = f"failure could not be stored: {why}; it was {before.error_type}: {before.error}"
-    failure = (
-        before
-        if before is not None and again
-        else Failure(
-            kind="unstorable",
-            error_type=before.error_type if before else "rabbitjobs.errors.StoreRefused",
-            error=error[:ERROR_SHOWN],
-            traceback=before.traceback if before else "",
-        )
-    )
-    decision = Decision(
-        do="quarantine" if again else "review", rule="its outcome could not be stored"
-    )
-    ended = msgspec.structs.replace(outcome, result=None, failure=failure)
-    plan = settlement(ended, decision, terms)
-    return ended, decision, msgspec.structs.replace(plan, record=None) if again else plan
 
 
 def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
