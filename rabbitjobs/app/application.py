@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts, pika_wire
-from rabbitjobs.broker.url import Secret
 from rabbitjobs.errors import ConfigError, Problem
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call, Options
@@ -25,6 +24,7 @@ from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rules import Rule
 from rabbitjobs.publisher.publisher import Publisher, Sent
+from rabbitjobs.secret import Secret
 from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class RabbitJobs:
             app_id=namespace,
             check_on_done=self.parts.check_on_done,
             note_sent=self.parts.note_sent,
+            signing=lambda: self.parts.signing,
         )
         _apps.add(self)
 

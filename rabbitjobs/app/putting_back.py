@@ -7,10 +7,11 @@ import asyncio
 import msgspec
 
 from rabbitjobs.app.application import RabbitJobs
-from rabbitjobs.errors import ConnectionLost, Undecodable
+from rabbitjobs.errors import ConnectionLost, SignatureRefused, Undecodable
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.message.signing import Signing
 from rabbitjobs.publisher.prepare import outgoing_of
 from rabbitjobs.topology import names
 from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
@@ -20,7 +21,10 @@ IDLE_SECONDS = 5.0
 
 
 class PutBack(msgspec.Struct, frozen=True):
-    """How many jobs were sent again, and how many messages stay because they cannot be read."""
+    """How many jobs were sent again, and how many messages stay.
+
+    What cannot be read stays, and what no key signed where signing is on.
+    """
 
     sent: int
     unreadable: int
@@ -49,7 +53,7 @@ async def put_back(app: RabbitJobs, wire: Wire, queue: str, *, to: str | None) -
                 delivery = await arriving.get()
             if delivery is None:
                 raise ConnectionLost(f"the broker ended consuming {queue}")
-            envelope = _read(delivery, to)
+            envelope = _read(delivery, to, app.parts.signing)
             if envelope is None:
                 unreadable.append(delivery)
                 continue
@@ -71,17 +75,22 @@ def sources(namespace: str) -> dict[str, str]:
     }
 
 
-def _read(delivery: Delivery, to: str | None) -> Envelope | None:
+def _read(delivery: Delivery, to: str | None, signing: Signing | None) -> Envelope | None:
     headers = delivery.properties.headers
-    queue = to or headers.get(h.QUEUE)
+    queue = headers.get(h.QUEUE) or to
     if delivery.damage is not None or not isinstance(queue, str):
         return None
     try:
         envelope = decode(delivery.properties, delivery.body, queue=queue)
-    except Undecodable:
+        if signing is not None:
+            signing.check(envelope)
+    except (Undecodable, SignatureRefused):
         return None
-    ended = h.FAILURE in headers
-    return msgspec.structs.replace(envelope, attempt=envelope.attempt + ended, due=None, again=True)
+    attempt = envelope.attempt + (h.FAILURE in headers)
+    envelope = msgspec.structs.replace(
+        envelope, queue=to or queue, attempt=attempt, due=None, again=True
+    )
+    return signing.renew(envelope) if signing is not None else envelope
 
 
 def _rest(arriving: asyncio.Queue[Delivery | None]) -> list[Delivery]:

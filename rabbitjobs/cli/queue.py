@@ -100,7 +100,8 @@ def purge(obj: CliContext, name: str, yes: bool) -> None:
 def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
     """Send the jobs of quarantine or undeliverable again: after a renamed job, a deleted queue.
 
-    What cannot be read stays. A job out of quarantine comes back as its next attempt.
+    What cannot be read stays, and where jobs are signed, what no key signed. A job out of
+    quarantine comes back as its next attempt.
     """
     from rabbitjobs.app.putting_back import PutBack, put_back, sources
 
@@ -119,7 +120,10 @@ def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
 
     done = asyncio.run(work())
     app.close()
-    click.echo(f"{done.sent:,} jobs of {source} sent again, {done.unreadable:,} left: unreadable")
+    left = f"{done.unreadable:,} left: unreadable, or not signed by a key of ours"
+    if app.parts.signing is None:
+        left = f"{done.unreadable:,} left: unreadable"
+    click.echo(f"{done.sent:,} jobs of {source} sent again, {left}")
 
 
 def _agreed(found: Queue) -> bool:

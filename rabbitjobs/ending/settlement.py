@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ ERROR_KEPT = 300
 FAILURE_BYTES = 48_000
 TRACEBACK_SHORT = 3000
 RAW_KEPT = 100_000
+PROPERTIES = "x-rj-properties"
 # Straight back to the work queue could deadlock with a full one, and would spin with an empty one.
 SHORTEST_RETRY = 1.0
 
@@ -59,12 +61,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What the settlement depends on besides the outcome. ``keep`` is in seconds."""
+    """What the settlement depends on besides the outcome. ``keep`` is in seconds.
+
+    ``renew`` signs a changed envelope; ``None`` where nothing is signed.
+    """
 
     spec: TopologySpec
     keep: float
     ignore_result: bool
     worker: str
+    renew: Callable[[Envelope], Envelope] | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +94,7 @@ def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Set
     else:
         status = _STATUS[decision.do]
         verdict = Verdict(failure=failure, decision=decision)
-        sends = _follow_ups(outcome, verdict, terms.spec)
+        sends = _follow_ups(outcome, verdict, terms)
     if status.final and outcome.envelope.on_done:
         sends = (*sends, _completion(outcome, status, terms.spec))
     return Settlement(status=status, record=_record(outcome, status, verdict, terms), sends=sends)
@@ -138,13 +144,28 @@ def quarantined(
     if raw:
         headers[h.RAW] = raw[:RAW_KEPT]
     # The properties as they could be read, as one text: none of them is trusted as a property.
-    headers["x-rj-properties"] = repr(properties)[:4000]
+    headers[PROPERTIES] = repr(properties)[:4000]
     outgoing = Outgoing(
         route.exchange,
         route.routing_key,
         Properties(content_type="application/octet-stream", timestamp=int(now()), headers=headers),
         body,
     )
+    return Settlement(status=Status.QUARANTINED, record=None, sends=(outgoing,))
+
+
+def refused(envelope: Envelope, properties: Properties, why: str, spec: TopologySpec) -> Settlement:
+    """The settlement of a job whose signature does not hold: into quarantine, as it came.
+
+    Nothing is recorded under its id, which anybody may have written. ``queue put-back`` sends it
+    again once its signature holds: after a key that was missing was added, say.
+    """
+    route = routes.failed(spec, "quarantine", envelope.queue)
+    forwarded = encode(envelope)
+    forwarded.headers[h.REASON] = "signature"
+    forwarded.headers[h.RULE] = why[:1000]
+    forwarded.headers[PROPERTIES] = repr(properties)[:4000]
+    outgoing = Outgoing(route.exchange, route.routing_key, forwarded, envelope.body)
     return Settlement(status=Status.QUARANTINED, record=None, sends=(outgoing,))
 
 
@@ -173,13 +194,13 @@ def _record(outcome: Outcome, status: Status, verdict: Verdict | None, terms: Te
     )
 
 
-def _follow_ups(outcome: Outcome, verdict: Verdict, spec: TopologySpec) -> tuple[Outgoing, ...]:
-    decision = verdict.decision
+def _follow_ups(outcome: Outcome, verdict: Verdict, terms: Terms) -> tuple[Outgoing, ...]:
+    decision, spec = verdict.decision, terms.spec
     sends: list[Outgoing] = []
     if decision.notify:
         sends.append(_failed(outcome, verdict, "notify", spec))
     if decision.do == "retry":
-        sends.append(_retry(outcome, decision, spec))
+        sends.append(_retry(outcome, decision, terms))
     elif decision.do == "review":
         sends.append(_failed(outcome, verdict, "review", spec))
     elif decision.do == "quarantine":
@@ -207,11 +228,13 @@ def _attempt_record(outcome: Outcome) -> AttemptRecord:
     )
 
 
-def _retry(outcome: Outcome, decision: Decision, spec: TopologySpec) -> Outgoing:
+def _retry(outcome: Outcome, decision: Decision, terms: Terms) -> Outgoing:
     envelope = outcome.envelope
     delay = decision.delay or SHORTEST_RETRY
     following = envelope.next_attempt(_attempt_record(outcome), due=outcome.ended + delay)
-    route = routes.delayed(spec, envelope.queue, timedelta(seconds=delay))
+    if terms.renew is not None:
+        following = terms.renew(following)
+    route = routes.delayed(terms.spec, envelope.queue, timedelta(seconds=delay))
     return Outgoing(route.exchange, route.routing_key, encode(following), envelope.body)
 
 

@@ -25,7 +25,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     and starts at 1; (id, attempt) is the one key of deduplication. ``queue`` is the queue's name
     in the config. ``body`` holds the encoded arguments and is forwarded untouched. All times are
     unix seconds. ``again``: its id was chosen by the sender, who may have sent it before.
-    ``release`` names the desk's release that sent it, ``case`` the case it is from.
+    ``release`` names the desk's release that sent it, ``case`` the case it is from. ``signature``
+    holds as long as none of what it covers is changed (``rabbitjobs.message.signing``).
     """
 
     id: str
@@ -48,6 +49,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     again: bool = False
     release: str | None = None
     case: str | None = None
+    signature: str | None = None
     history: tuple[AttemptRecord, ...] = ()
 
     def next_attempt(self, record: AttemptRecord, *, due: float | None) -> Envelope:

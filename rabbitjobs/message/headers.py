@@ -20,6 +20,7 @@ UNIQUE: Final = "x-rj-unique"
 AGAIN: Final = "x-rj-again"  # a message of this id and attempt may have been sent before
 RELEASE: Final = "x-rj-release"
 CASE: Final = "x-rj-case"
+SIGNATURE: Final = "x-rj-signature"
 FAILURE: Final = "x-rj-failure"  # JSON text, on messages to the fail exchange only
 REASON: Final = "x-rj-reason"
 RULE: Final = "x-rj-rule"

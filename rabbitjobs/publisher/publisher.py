@@ -19,6 +19,7 @@ from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.message.signing import Signing
 from rabbitjobs.publisher.outcomes import error_of
 from rabbitjobs.publisher.prepare import envelope_of, outgoing_of
 from rabbitjobs.publisher.unique import UniqueKeys
@@ -63,6 +64,7 @@ class Publisher:
         app_id: str | None = None,
         check_on_done: Callable[[str], None] = lambda _url: None,
         note_sent: Callable[[Envelope], None] = lambda _envelope: None,
+        signing: Callable[[], Signing | None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._session = session
@@ -73,6 +75,7 @@ class Publisher:
         self._app_id = app_id
         self._check_on_done = check_on_done
         self._note_sent = note_sent
+        self._signing = signing
         self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
             weakref.WeakKeyDictionary()
         )
@@ -198,6 +201,9 @@ class Publisher:
             if options.on_done is not None:
                 self._check_on_done(options.on_done)
             envelope = envelope_of(call, self._spec(), job_id=job_id, app_id=self._app_id)
+            signing = self._signing()
+            if signing is not None:
+                envelope = signing.sign(envelope)
             return envelope, outgoing_of(envelope, self._spec())
         except RabbitJobsError as error:
             queue = options.queue or definition.queue

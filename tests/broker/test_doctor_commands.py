@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.broker.management import management_of
-from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.cli.root import cli
 from rabbitjobs.clock import uuid7
+from rabbitjobs.secret import Secret
 
 CONFIG = """
 broker: {url: "%s", management_url: "%s"}
