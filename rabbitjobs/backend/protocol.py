@@ -25,7 +25,7 @@ class Status(str, Enum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more happens to the job by itself (a case on the desk waits: not final)."""
+        """Whether nothing more happens to the job by itself (a case on the desk is not final)."""
         return self in _FINAL
 
 
@@ -94,11 +94,11 @@ class Recorder(Protocol):
     """What the ending needs of a backend. Raises ``StoreUnavailable`` when it cannot be durable."""
 
     async def recorded(self, job_id: str, attempt: int) -> bytes | None:
-        """The decision recorded for this attempt (``b""`` for a success), ``None`` if there is none."""
+        """The decision recorded of this attempt (``b""``: a success), ``None`` if there is none."""
         ...
 
     async def record(self, record: Record) -> bool:
-        """Write the outcome durably. ``False``: this attempt was recorded before, nothing written."""
+        """Write the outcome durably. ``False``: this attempt was recorded before."""
         ...
 
     def running(self, record: Record) -> None:

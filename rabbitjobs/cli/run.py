@@ -17,7 +17,8 @@ def _counts(texts: tuple[str, ...], queues: tuple[str, ...]) -> dict[str, int]:
         name, _, number = text.rpartition("=")
         if name not in queues or not number.isdigit() or int(number) < 1:
             raise WorkerError(
-                f"expected QUEUE=COUNT with a queue of the topology ({', '.join(queues)}), got {text!r}"
+                "expected QUEUE=COUNT with a queue of the topology "
+                f"({', '.join(queues)}), got {text!r}"
             )
         counts[name] = int(number)
     return counts

@@ -319,10 +319,11 @@ async def test_a_job_that_succeeded_meanwhile_is_not_resolved(
 ) -> None:
     """A caller has that result already."""
     await backend.record(outcome(str(case.job_id), 4, result=b"1"))
-    for act in (
+    actions: tuple[Callable[[], object], ...] = (
         lambda: desk.resolve(case.id, 2, who="ann", version=1),
         lambda: desk.discard(case.id, "no", who="ann", version=1),
-    ):
+    )
+    for act in actions:
         with pytest.raises(ActionRefused, match="succeeded in attempt 4"):
             act()
     assert desk.get(case.id) == case
@@ -368,13 +369,14 @@ async def test_an_ended_case_takes_no_action(
         release = desk.retry(case.id, who="ann", version=1).release_id
         await backend.record(outcome(str(case.job_id), 4, case=case.id, release=release))
         over = desk.get(case.id)
-    for act in (
+    actions: tuple[Callable[[], object], ...] = (
         lambda: desk.retry(case.id, who="bob", version=over.version),
         lambda: desk.edit(case.id, OTHER_BODY, who="bob", version=over.version),
         lambda: desk.discard(case.id, "no", who="bob", version=over.version),
         lambda: desk.resolve(case.id, 1, who="bob", version=over.version),
         lambda: desk.reopen(case.id, "no", who="bob", version=over.version),
-    ):
+    )
+    for act in actions:
         with pytest.raises(ActionRefused, match=end):
             act()
 

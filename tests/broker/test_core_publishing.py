@@ -160,7 +160,8 @@ def deleted(shop: Crew, kind: str, name: str) -> str:
     if kind == "queue":
         return (
             code
-            + '{ok, Q} = rabbit_amqqueue:lookup(R), rabbit_amqqueue:delete(Q, false, false, <<"t">>).'
+            + "{ok, Q} = rabbit_amqqueue:lookup(R), "
+            + 'rabbit_amqqueue:delete(Q, false, false, <<"t">>).'
         )
     return code + 'rabbit_exchange:delete(R, false, <<"t">>).'
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import tenacity
 
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
@@ -17,7 +18,7 @@ from tests.unit.wire.scripted_wire import ScriptedConsumer, World, until
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short, but for the one that stops a hot loop."""
     monkeypatch.setattr(link_module, "SHORT_LIFE_SECONDS", 0.01)
-    monkeypatch.setattr(module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.001)
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: lambda _: 0.001)
 
 
 class Reader:
