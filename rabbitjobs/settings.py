@@ -173,15 +173,15 @@ def _signing(place: Field) -> SigningOptions | None:
 
 
 def _with_key_files(env: Mapping[str, str], problems: list[Problem]) -> Mapping[str, str]:
-    """The environment with what ``RABBITJOBS_KEY_..._FILE`` name, where the key itself is not set."""
-    known = dict(env)
+    """The environment and what ``RABBITJOBS_KEY_..._FILE`` name, where a key itself is not set."""
+    contents: dict[str, str] = {}
     for name, path in env.items():
         key = name.removesuffix("_FILE")
         if name.startswith(_KEY_PREFIX) and key != name and path and not env.get(key):
             found = _content(name, path, "a file with a signing key", problems)
             if found is not None:
-                known[key] = found
-    return known
+                contents[key] = found
+    return {**env, **contents} if contents else env
 
 
 def _secret(text: str | None) -> Secret | None:

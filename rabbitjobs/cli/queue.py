@@ -16,7 +16,7 @@ from rabbitjobs.errors import ConnectionLost, ManagementError, TopologyError
 from rabbitjobs.message import headers as h
 from rabbitjobs.monitor import queues
 from rabbitjobs.monitor.facts import BrokerFacts
-from rabbitjobs.monitor.logs import escape
+from rabbitjobs.monitor.logs import escape, escape_json
 from rabbitjobs.topology.objects import Queue
 from rabbitjobs.topology.plan import Plan
 from rabbitjobs.wire.protocol import Delivery
@@ -38,7 +38,7 @@ def list_(obj: CliContext, everything: bool, as_json: bool) -> None:
     broker = _facts(obj)
     found = queues.rows(broker, everything=everything)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        click.echo(escape_json(json.dumps(found, ensure_ascii=False, indent=2)))
         return
     columns = ("queue", "role", "ready", "unacked", "held", "consumers", "fault")
     numbers = frozenset({"ready", "unacked", "held", "consumers"})
@@ -64,7 +64,7 @@ def peek(obj: CliContext, name: str, count: int, yes: bool, as_json: bool) -> No
     messages = asyncio.run(_peek(obj, found, count))
     shown = [_plain(message) for message in messages]
     if as_json:
-        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+        click.echo(escape_json(json.dumps(shown, ensure_ascii=False, indent=2)))
         return
     for message in shown:
         _show(message)

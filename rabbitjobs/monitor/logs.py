@@ -91,6 +91,14 @@ def escape(text: str, *, keep: str = "") -> str:
     return _CONTROL.sub(lambda hit: hit[0] if hit[0] in keep else _written(hit[0]), text)
 
 
+def escape_json(text: str) -> str:
+    r"""The same for JSON that is shown to people: what would play tricks becomes ``\uXXXX``.
+
+    It stays the same document; its own line breaks stay.
+    """
+    return _CONTROL.sub(lambda hit: hit[0] if hit[0] == "\n" else f"\\u{ord(hit[0]):04x}", text)
+
+
 def _written(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 

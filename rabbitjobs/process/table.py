@@ -13,7 +13,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rabbitjobs.process.supervisor import Child
+    from rabbitjobs.monitor.logs import escape
+from rabbitjobs.process.supervisor import Child
 
 _STYLE = {"consuming": "green", "starting": "yellow", "waiting": "yellow", "stopping": "yellow"}
 
@@ -49,6 +50,6 @@ class Table:
                 Text(child.state, style=_STYLE.get(child.state, "red")),
                 up,
                 str(child.restarts or ""),
-                Text(child.reason),
+                Text(escape(child.reason)),
             )
         self._live.update(table, refresh=True)

@@ -32,7 +32,8 @@ def test_the_test_vector_is_what_its_program_prints(reader: Reader) -> None:
         "from rabbitjobs.secret import Secret\n"
         "keys = {'k2': Secret('an example key, 32 characters long')}\n"
         "job = E(id='0192f0c1-7d1e-7c3a-9b51-2f6f1a9f0a11', job='shop.jobs.확인', queue='emails',\n"
-        '  expires=1764000000.0, body=b\'{"args": ["ada@shop.example"], "kwargs": {"order": 42}}\')\n'
+        "  expires=1764000000.0,\n"
+        '  body=b\'{"args": ["ada@shop.example"], "kwargs": {"order": 42}}\')\n'
         "print(Signing(SigningOptions(keys, 'k2'), namespace='shop').sign(job).signature)\n"
     )
     assert reader.python("-c", same).strip() == printed
