@@ -59,7 +59,7 @@ class RabbitJobs:
     ) -> None:
         self._namespace = namespace
         self._config = Path(config) if config is not None else None
-        self._url = url
+        self._url = Secret(url) if url else None
         self._apply = apply
         self._applying = threading.Lock()
         self._queues: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ class RabbitJobs:
     @property
     def url(self) -> str:
         """The broker's URL, with its password; raises ``BrokerError`` when none is to be found."""
-        return self.parts.broker_url(self._url)
+        return self.parts.broker_url(self._url.reveal() if self._url else None)
 
     def check(self) -> list[str]:
         """Hold the code against the config: raises ``ConfigError`` with every mismatch.
@@ -134,7 +134,7 @@ class RabbitJobs:
             self._config = config
             self.__dict__.pop("settings", None)
         if url is not None:
-            self._url = url
+            self._url = Secret(url)
 
     @contextlib.contextmanager
     def overridden(
@@ -151,7 +151,7 @@ class RabbitJobs:
         """
         before = self._url, self.settings, self.parts
         self.parts.close()
-        self._url, self.parts = url, Parts(self, wire)
+        self._url, self.parts = Secret(url), Parts(self, wire)
         self.__dict__["settings"] = dataclasses.replace(
             self.settings,
             store_url=Secret(store_url),

@@ -21,7 +21,7 @@ from rabbitjobs.errors import JobFailed, SendRefused, TooLarge
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.publisher.prepare import MAX_BODY_BYTES
-from rabbitjobs.wire import pika_publisher
+from rabbitjobs.wire import frames, pika_publisher
 from tests.security.shop import Shop
 
 
@@ -177,7 +177,7 @@ async def test_a_spoofed_user_id_is_refused_by_the_broker_and_shown_as_an_error(
     plain: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of ours sets one; a publisher that does hears 406, and the next send goes through."""
-    build = pika_publisher.basic_properties
+    build = frames.basic_properties
 
     def spoofed(ours: Properties) -> Any:
         made = build(ours)
