@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from rabbitjobs.message.envelope import Envelope
+
 
 class Status(str, Enum):
     """Where a sent job stands. ``UNKNOWN``: nobody knows this id, or its record has expired."""
@@ -70,6 +72,24 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     release: str | None = None
     unique: str | None = None
     worker: str = ""
+
+
+def record_of(
+    envelope: Envelope, status: Status, *, at: float, keep: float = 0.0, worker: str = ""
+) -> Record:
+    """What is noted of an attempt that has not ended yet; ``at`` is unix seconds."""
+    return Record(
+        job_id=envelope.id,
+        attempt=envelope.attempt,
+        job=envelope.job,
+        queue=envelope.queue,
+        status=status,
+        enqueued=envelope.enqueued,
+        started=at,
+        ended=at,
+        keep=keep,
+        worker=worker,
+    )
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):

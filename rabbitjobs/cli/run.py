@@ -51,7 +51,8 @@ def run(
     What crashes is started again with backoff; SIGTERM is forwarded, a second one is sharp.
     """
     obj.log()
-    from rabbitjobs.process.supervisor import Child, Supervisor
+    from rabbitjobs.process.child import Child
+    from rabbitjobs.process.supervisor import Supervisor
 
     app = obj.app(needed=True)
     app.check()

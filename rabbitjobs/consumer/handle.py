@@ -12,13 +12,12 @@ from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import failure_of
 from rabbitjobs.consumer.rulebook import rule_book
+from rabbitjobs.ending.quarantine import quarantined, refused
 from rabbitjobs.ending.settle import Publish, settle, until_done
 from rabbitjobs.ending.settlement import (
     Outcome,
     Settlement,
     Terms,
-    quarantined,
-    refused,
     repeated,
     running,
     settlement,
@@ -86,7 +85,7 @@ class Handler:
         """End a message that cannot be read or is not signed; returning means: ack."""
         envelope = self._readable(delivery)
         if envelope is not None:
-            await self._settle(refused(envelope, delivery.properties, why, self._spec), None)
+            await self._settle(refused(envelope, delivery, why, self._spec), None)
             if self._bus:
                 self._bus.emit(
                     events.DeliveryRefused(
@@ -98,9 +97,7 @@ class Handler:
                     )
                 )
             return
-        plan = quarantined(
-            delivery.properties, delivery.body, delivery.raw, why, self._queue, self._spec
-        )
+        plan = quarantined(delivery, why, self._queue, self._spec)
         await self._settle(plan, None)
         if self._bus:
             self._bus.emit(events.DeliveryUndecodable(at=now(), queue=self._queue, reason=why))

@@ -11,7 +11,6 @@ from typing import Any
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.app.desk_roles import IntakeRole
-from rabbitjobs.app.putting_back import PutBack, put_back
 from rabbitjobs.app.roles import ConsumeRole
 from rabbitjobs.backend.protocol import Status
 from rabbitjobs.broker.url import parse_urls
@@ -20,6 +19,7 @@ from rabbitjobs.message.codec import encode
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.monitor.queues import peek
+from rabbitjobs.publisher.putting_back import PutBack, put_back
 from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Confirmed, Delivery, Outgoing
 from tests.brokers import Vhost
@@ -124,7 +124,11 @@ class Shop:
         """What ``rabbitjobs queue put-back`` does."""
         wire = await self._wire()
         try:
-            return await put_back(self.app, wire, f"shop.{source}", to=to)
+            app = self.app
+            return await put_back(
+                wire, f"shop.{source}", to=to,
+                spec=app.spec, publish=app.publisher.confirmed, signing=app.parts.signing,
+            )  # fmt: skip
         finally:
             await wire.close()
 
