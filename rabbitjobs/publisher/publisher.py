@@ -19,7 +19,6 @@ from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.message.envelope import Envelope
-from rabbitjobs.message.signing import Signing
 from rabbitjobs.publisher.outcomes import error_of
 from rabbitjobs.publisher.prepare import envelope_of, outgoing_of
 from rabbitjobs.publisher.unique import UniqueKeys
@@ -28,6 +27,7 @@ from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.protocol import Confirmed, Outcome, Outgoing, Unknown
 
 if TYPE_CHECKING:
+    from rabbitjobs.message.signing import Signing
     from rabbitjobs.wire.session import Session
 
 DEADLINE_SECONDS = 10.0

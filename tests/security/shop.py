@@ -34,6 +34,8 @@ queues:
 """
 SIGNING = f'signing: {{keys: {{k2: "{"2" * 40}", k1: "{"1" * 40}"}}, sign_with: k2}}\n'
 
+PATIENCE = 40.0
+
 
 class Shop:
     """An app with the job ``mark``; ``ran`` counts its runs by name."""
@@ -88,13 +90,13 @@ class Shop:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something holds."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 await asyncio.sleep(0.01)
 
     async def reaches(self, status: Status, *job_ids: str) -> None:
         """Wait until jobs stand there."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             for job_id in job_ids:
                 while await self.app.handle(job_id).astatus() is not status:
                     await asyncio.sleep(0.02)
@@ -105,7 +107,7 @@ class Shop:
 
     async def standing(self, queue: str, count: int) -> list[Delivery]:
         """Wait until a queue of the namespace holds so many messages; returns them."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 found = await self._peek(queue, count + 1)
                 if len(found) >= count:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from rabbitjobs import events
 from rabbitjobs.backend.protocol import Status
 from rabbitjobs.errors import JobFailed, SendRefused, TooLarge
 from rabbitjobs.message import headers as h
@@ -204,7 +205,7 @@ async def test_the_exception_type_in_a_result_is_plain_data(
     await plain.work()
     plain.failing["boom"] = evil("bang")
     await plain.put(plain.envelope("boom", "boom", attempt=3))
-    await plain.reaches(Status.IN_REVIEW, "boom")
+    await plain.until(lambda: plain.heard(events.CaseTaken))
     page = plain.app.desk.list()
     plain.app.desk.discard(
         page.cases[0].id, "enough", who="ada", version=plain.app.desk.get(page.cases[0].id).version

@@ -23,7 +23,7 @@ from rabbitjobs.policy import decide
 from rabbitjobs.policy.decision import Failure
 from rabbitjobs.secret import Secret
 from rabbitjobs.topology import names
-from tests.security.shop import Shop
+from tests.security.shop import PATIENCE, Shop
 
 LATER = 4_000_000_000.0
 
@@ -170,8 +170,8 @@ async def test_what_the_desk_releases_or_edits_is_signed_anew(signed: Shop) -> N
     await signed.work("images")
     sent = {}
     for name in ("same", "moved", "edited"):
-        await signed.put(signed.envelope(name, name, expires=now() + 60, attempt=3))
         signed.failing[name] = ValueError("never")
+        await signed.put(signed.envelope(name, name, expires=now() + 60, attempt=3))
     for name in ("same", "moved", "edited"):
         await signed.reaches(Status.IN_REVIEW, name)
         sent[name] = await on_desk(signed, name)
@@ -204,7 +204,7 @@ async def test_the_desk_releases_no_job_that_nobody_signed(signed: Shop) -> None
 
 async def on_desk(shop: Shop, job_id: str) -> Any:
     """The open case of a job."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             page = await asyncio.to_thread(shop.app.desk.list)
             for line in page.cases:
