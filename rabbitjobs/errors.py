@@ -156,6 +156,10 @@ class Undecodable(MessageError):
     """A message that cannot be read: it ends in quarantine with its raw bytes."""
 
 
+class SignatureRefused(MessageError):
+    """A job whose signature is missing or does not hold: it ends in quarantine and never runs."""
+
+
 class UnknownJob(MessageError):
     """No job of this name is registered here."""
 

@@ -82,6 +82,15 @@ class DeliveryUndecodable(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class DeliveryRefused(Event, frozen=True, kw_only=True):
+    """A job without a signature that holds went to quarantine; who it says it is, is not proven."""
+
+    queue: str
+    job: str
+    job_id: str
+    reason: str
+
+
 class EndingDelayed(JobEvent, frozen=True, kw_only=True):
     """The store or the broker does not take the ending yet: nothing is acked, it is tried again."""
 
@@ -154,6 +163,7 @@ AnyEvent = (
     | DuplicateDropped
     | DeliveryAdopted
     | DeliveryUndecodable
+    | DeliveryRefused
     | EndingDelayed
     | JobHandedBack
     | JobAbandoned

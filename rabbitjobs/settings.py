@@ -13,17 +13,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rabbitjobs.broker.url import Secret, with_tls_files
+from rabbitjobs.broker.url import with_tls_files
 from rabbitjobs.errors import ConfigError, Problem
+from rabbitjobs.secret import Secret
 
 if TYPE_CHECKING:
     from rabbitjobs.fields import Field
+    from rabbitjobs.message.signing import SigningOptions
     from rabbitjobs.notify.options import NotifyOptions
     from rabbitjobs.topology.model import TopologySpec
 
 FILE: Final = "rabbitjobs.yaml"
 TOPOLOGY_FILE: Final = "topology.yaml"
 NO_STORE: Final = "none"
+_KEY_PREFIX: Final = "RABBITJOBS_KEY_"
 _KEEP = timedelta(days=7)
 _GRACE = timedelta(seconds=30)
 _DEADLINE = timedelta(seconds=10)
@@ -68,6 +71,7 @@ class Settings:
     deadline: timedelta = _DEADLINE
     note_queued: bool = False
     notify: NotifyOptions | None = None
+    signing: SigningOptions | None = None
     topology: TopologySpec | None = None
     folder: Path | None = None
 
@@ -95,7 +99,8 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
         topology = _topology(folder / TOPOLOGY_FILE, env, problems)
         settings = replace(settings, topology=topology, folder=folder)
         if (folder / FILE).is_file():
-            settings = _of_file(folder / FILE, env, problems, settings)
+            filled = _with_key_files(env, problems)
+            settings = _of_file(folder / FILE, filled, problems, settings)
     if problems:
         raise ConfigError(tuple(problems))
     return settings
@@ -136,8 +141,9 @@ def _of_file(
         optional=("RABBITJOBS_URL", "RABBITJOBS_STORE_URL", "RABBITJOBS_MANAGEMENT_URL"),
     )
     top = root(document).keys(
-        "app", "include", "broker", "store", "results", "worker", "publisher", "notify"
-    )
+        "app", "include", "broker", "store", "results", "worker", "publisher", "notify",
+        "signing",
+    )  # fmt: skip
     broker = top.child("broker").keys("url", "management_url", "ca", "cert", "key")
     store = top.child("store").keys("url")
     results = top.child("results").keys("url", "keep", "queued")
@@ -159,6 +165,7 @@ def _of_file(
         ),
         note_queued=results.child("queued").flag(),
         notify=_notify(top.child("notify")),
+        signing=_signing(top.child("signing")),
     )
     if settings.broker_files != BrokerFiles() and _is_plain(settings.broker_url):
         broker.fail("an amqps:// URL beside the files for TLS", "amqp://, which sends in plain")
@@ -189,6 +196,26 @@ def _notify(place: Field) -> NotifyOptions | None:
     return read_notify(place)
 
 
+def _signing(place: Field) -> SigningOptions | None:
+    if not place.given:
+        return None
+    from rabbitjobs.message.signing_options import read as read_signing
+
+    return read_signing(place)
+
+
+def _with_key_files(env: Mapping[str, str], problems: list[Problem]) -> Mapping[str, str]:
+    """The environment and what ``RABBITJOBS_KEY_..._FILE`` name, where a key itself is not set."""
+    contents: dict[str, str] = {}
+    for name, path in env.items():
+        key = name.removesuffix("_FILE")
+        if name.startswith(_KEY_PREFIX) and key != name and path and not env.get(key):
+            found = _content(name, path, "a file with a signing key", problems)
+            if found is not None:
+                contents[key] = found
+    return {**env, **contents} if contents else env
+
+
 def _secret(text: str | None) -> Secret | None:
     return Secret(text) if text else None
 
@@ -199,9 +226,15 @@ def _broker_url(env: Mapping[str, str], problems: list[Problem]) -> Secret | Non
     name = env.get("RABBITJOBS_URL_FILE")
     if not name:
         return None
+    return _secret(_content("RABBITJOBS_URL_FILE", name, "a file with the broker's URL", problems))
+
+
+def _content(variable: str, path: str, expected: str, problems: list[Problem]) -> str | None:
     try:
-        return _secret(Path(name).read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeError) as error:
-        expected = "a file with the broker's URL"
-        problems.append(Problem(name, 0, "RABBITJOBS_URL_FILE", expected, str(error)))
-        return None
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        got = error.strerror or "nothing"
+    except UnicodeError:  # its text would show bytes of the file
+        got = "bytes that are not UTF-8"
+    problems.append(Problem(path, 0, variable, expected, got))
+    return None

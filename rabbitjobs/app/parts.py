@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
     from rabbitjobs.backend.sql import SqlBackend
     from rabbitjobs.broker.management import Management
+    from rabbitjobs.message.signing import Signing, SigningOptions
     from rabbitjobs.publisher.unique import UniqueKeys
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.store.engine import Store
@@ -44,6 +45,7 @@ class Parts:
         self._orphans: tuple[object, ...] = ()
         self._session: Session | None = None
         self._store: Store | None = None
+        self._signing: tuple[SigningOptions, Signing] | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -123,6 +125,19 @@ class Parts:
 
         with self.management() as management:
             verify(self.plan(), amqp_url=self._app.url, management=management, queue=queue)
+
+    @property
+    def signing(self) -> Signing | None:
+        """What signs and checks jobs; ``None`` unless ``signing:`` is configured."""
+        options = self._app.settings.signing
+        if options is None:
+            return None
+        known = self._signing
+        if known is None or known[0] is not options:
+            from rabbitjobs.message.signing import Signing
+
+            known = self._signing = options, Signing(options, namespace=self._app.namespace)
+        return known[1]
 
     # --- store ----------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ class ConsumeRole:
             bus=app.bus,
             keep=app.settings.keep.total_seconds(),
             worker=worker_name(),
+            signing=app.parts.signing,
         )
         self._consumer = QueueConsumer(
             queue=queue,

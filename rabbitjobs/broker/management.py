@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from rabbitjobs.broker.tls import advice, client_context
-from rabbitjobs.broker.url import Address, Secret
+from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ManagementError, UrlRefused
+from rabbitjobs.secret import Secret
 
 if TYPE_CHECKING:
     import httpx

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from rabbitjobs.errors import UrlRefused
+from rabbitjobs.secret import Secret
 
 if TYPE_CHECKING:
     import ssl
@@ -17,30 +18,6 @@ HEARTBEAT_SECONDS = 10
 # The names of RabbitMQ's URI specification: https://www.rabbitmq.com/docs/uri-query-parameters
 _TLS_OPTIONS = ("cacertfile", "certfile", "keyfile", "server_name_indication", "verify")
 _OPTIONS = frozenset({"heartbeat", *_TLS_OPTIONS})
-
-
-class Secret:
-    """A text that shows itself only to ``reveal``: its ``repr`` and ``str`` are masked."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    __str__ = __repr__
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
 
 
 @dataclass(frozen=True, slots=True)

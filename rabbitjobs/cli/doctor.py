@@ -14,6 +14,7 @@ from rabbitjobs.cli.table import show
 from rabbitjobs.errors import BrokerError
 from rabbitjobs.monitor.doctor import Check, diagnose, worst
 from rabbitjobs.monitor.facts import BrokerFacts, look_at_store
+from rabbitjobs.monitor.logs import escape_json
 
 
 @click.command()
@@ -34,7 +35,8 @@ def doctor(obj: CliContext, as_json: bool, strict: bool, role: str | None) -> No
     spec, store = obj.spec(), look_at_store(obj.app().parts.store)
     checks = diagnose(spec, broker, store, role=role)
     if as_json:
-        click.echo(json.dumps([asdict(check) for check in checks], ensure_ascii=False, indent=2))
+        plain = [asdict(check) for check in checks]
+        click.echo(escape_json(json.dumps(plain, ensure_ascii=False, indent=2)))
     else:
         _show(checks)
     state = worst(checks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +22,7 @@ class CliContext:
 
     app_name: str | None = None
     config: Path | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     log_level: str = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
 

@@ -14,7 +14,7 @@ from rabbitjobs.backend.protocol import Status, Stored
 from rabbitjobs.cli.options import CliContext
 from rabbitjobs.cli.send import DurationType
 from rabbitjobs.errors import JobFailed, ResultError
-from rabbitjobs.monitor.logs import escape
+from rabbitjobs.monitor.logs import escape, escape_json
 
 
 @click.command()
@@ -31,7 +31,7 @@ def result(obj: CliContext, job_id: str, wait: timedelta | None, as_json: bool) 
     stored = handle.info()
     shown = _plain(job_id, stored)
     if as_json:
-        click.echo(json.dumps(shown, ensure_ascii=False))
+        click.echo(escape_json(json.dumps(shown, ensure_ascii=False)))
     else:
         for name, value in shown.items():
             if value is not None:

@@ -11,6 +11,7 @@ import msgspec
 from rabbitjobs.cli.options import CliContext
 from rabbitjobs.clock import parse_duration
 from rabbitjobs.errors import ArgumentsRefused, UnknownJob
+from rabbitjobs.monitor.logs import escape_json
 
 
 class DurationType(click.ParamType[timedelta]):
@@ -85,7 +86,7 @@ def send(
     click.echo(handle.id)
     if wait is not None:
         value = handle.result(wait.total_seconds())
-        click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+        click.echo(escape_json(msgspec.json.format(msgspec.json.encode(value)).decode()))
 
 
 def _whole_name(job: str, known: list[str]) -> str:

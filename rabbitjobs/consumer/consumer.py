@@ -12,7 +12,7 @@ from rabbitjobs import events
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.attachment import Attachment
 from rabbitjobs.consumer.handle import Handler, about
-from rabbitjobs.errors import Undecodable
+from rabbitjobs.errors import SignatureRefused, Undecodable
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology import names
@@ -119,8 +119,10 @@ class QueueConsumer:
         if delivery.damage is not None:
             return None, delivery.damage
         try:
-            return decode(delivery.properties, delivery.body, queue=self.queue), ""
-        except Undecodable as error:
+            envelope = decode(delivery.properties, delivery.body, queue=self.queue)
+            self._handler.authenticate(envelope)
+            return envelope, ""
+        except (Undecodable, SignatureRefused) as error:
             return None, error.text
 
     def _adopt(self, envelope: Envelope, handed: Handed) -> bool:

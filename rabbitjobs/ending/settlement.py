@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
@@ -65,10 +66,15 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(Keeping, frozen=True, kw_only=True):
-    """What the settlement depends on besides the outcome; ``known``: this worker has the code."""
+    """What the settlement depends on besides the outcome.
+
+    ``known``: this worker has the code. ``renew`` signs a changed envelope; ``None`` where nothing
+    is signed.
+    """
 
     spec: TopologySpec
     known: bool = True
+    renew: Callable[[Envelope], Envelope] | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +92,7 @@ _read_verdict = msgspec.msgpack.Decoder(Verdict)
 def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Settlement:
     """The settlement of an attempt; ``decision`` is ``None`` for a success."""
     status, verdict = _judged(outcome, decision)
-    sends = _follow_ups(outcome, verdict, terms.spec) if verdict is not None else ()
+    sends = _follow_ups(outcome, verdict, terms) if verdict is not None else ()
     if decision is not None and not decision.counts:
         return Settlement(status=status, record=None, sends=sends)  # it is still to be made
     if wants_note(outcome.envelope, status):
@@ -168,13 +174,13 @@ def _record(outcome: Outcome, status: Status, verdict: Verdict | None, keeping: 
     )
 
 
-def _follow_ups(outcome: Outcome, verdict: Verdict, spec: TopologySpec) -> tuple[Outgoing, ...]:
-    decision = verdict.decision
+def _follow_ups(outcome: Outcome, verdict: Verdict, terms: Terms) -> tuple[Outgoing, ...]:
+    decision, spec = verdict.decision, terms.spec
     sends: list[Outgoing] = []
     if decision.notify:
         sends.append(_failed(outcome, verdict, "notify", spec))
     if decision.do == "retry":
-        sends.append(_retry(outcome, decision, spec))
+        sends.append(_retry(outcome, decision, terms))
     elif decision.do == "review":
         sends.append(_failed(outcome, verdict, "review", spec))
     elif decision.do == "quarantine":
@@ -202,15 +208,17 @@ def _attempt_record(outcome: Outcome) -> AttemptRecord:
     )
 
 
-def _retry(outcome: Outcome, decision: Decision, spec: TopologySpec) -> Outgoing:
+def _retry(outcome: Outcome, decision: Decision, terms: Terms) -> Outgoing:
     envelope = outcome.envelope
     delay = decision.delay or SHORTEST_RETRY
     due = outcome.ended + delay
     if decision.counts:
         following = envelope.next_attempt(_attempt_record(outcome), due=due)
+        if terms.renew is not None:
+            following = terms.renew(following)
     else:
         following = envelope.passed_on(due=due)
-    route = routes.delayed(spec, envelope.queue, timedelta(seconds=delay))
+    route = routes.delayed(terms.spec, envelope.queue, timedelta(seconds=delay))
     return Outgoing(route.exchange, route.routing_key, encode(following), envelope.body)
 
 

@@ -14,11 +14,12 @@ from click.testing import CliRunner, Result
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.broker.management import management_of
-from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.cli.root import cli
 from rabbitjobs.clock import uuid7
 from rabbitjobs.ending.quarantine import quarantined
 from rabbitjobs.message.properties import Properties
+from rabbitjobs.secret import Secret
 from rabbitjobs.wire.protocol import Delivery
 
 CONFIG = """

@@ -1,15 +1,17 @@
-"""Authorities and nodes with a TLS port, one for each process of the run."""
+"""Authorities and nodes with a TLS port, and shops under attack."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from rabbitjobs.broker.layout import ServerTls
 from rabbitjobs.broker.node import Node
-from tests.brokers import wanted_version
+from tests.brokers import Vhost, wanted_version
 from tests.certificates import Authority, Certified
+from tests.security.shop import SIGNING, Shop, opened
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +49,17 @@ def mutual_node(authority: Authority, server_certificate: Certified) -> Iterator
 def _node(authority: Authority, own: Certified, *, clients_too: bool) -> Node:
     tls = ServerTls(ca=authority.cert, cert=own.cert, key=own.key, clients_too=clients_too)
     return Node(version=wanted_version(), tls=tls)
+
+
+@pytest.fixture
+async def signed(vhost: Vhost, tmp_path: Path) -> AsyncIterator[Shop]:
+    """Two keys, signatures required."""
+    async with opened(vhost, tmp_path, SIGNING) as shop:
+        yield shop
+
+
+@pytest.fixture
+async def plain(vhost: Vhost, tmp_path: Path) -> AsyncIterator[Shop]:
+    """Without signing."""
+    async with opened(vhost, tmp_path) as shop:
+        yield shop

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from rabbitjobs import RabbitJobs
 from rabbitjobs.broker.management import Management
 from rabbitjobs.broker.node import Node
-from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.cli.root import cli
 from rabbitjobs.clock import uuid7
+from rabbitjobs.secret import Secret
 
 ROLES = ("topology", "publisher", "worker", "reviewer")
 TOPOLOGY = """

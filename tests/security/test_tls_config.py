@@ -15,9 +15,10 @@ from click.testing import CliRunner
 from rabbitjobs import RabbitJobs
 from rabbitjobs.broker.management import Management, management_of
 from rabbitjobs.broker.node import Node
-from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.cli.root import cli
 from rabbitjobs.errors import ManagementError
+from rabbitjobs.secret import Secret
 from tests.certificates import Authority, Certified
 
 CONFIG = """
