@@ -60,6 +60,7 @@ class QueueConsumer:
         handler: Handler,
         slots: int,
         bus: events.Bus,
+        ordered: bool = False,
     ) -> None:
         self.queue = queue
         self.state: State = "waiting"
@@ -68,6 +69,7 @@ class QueueConsumer:
         self._session = session
         self._handler = handler
         self._slots = slots
+        self._ordered = ordered
         self._bus = bus
         self._waiting: deque[tuple[Envelope | None, str, Handed]] = deque()
         self._running: set[_Running] = set()
@@ -98,6 +100,7 @@ class QueueConsumer:
                 prefetch=self._slots,
                 deliver=lambda handed: mailbox.post(self._take, handed),
                 changed=lambda state, reason: mailbox.post(self._changed, state, reason),
+                takes_turns=self._ordered,
             )
 
         self._session.portal.post(subscribe)

@@ -81,17 +81,18 @@ def _effective(plan: Plan, live: Live) -> Iterable[Finding]:
 def _not_ours(policy: Policy, queue: LiveQueue, operators: Iterable[LivePolicy]) -> str:
     if queue.policy != policy.name:
         return f"the policy in effect is {queue.policy or 'none'}, not ours"
-    name, theirs = _overriding(queue, operators)
+    name, theirs = overriding(queue, operators)
     changed = differences(policy.definition, {**policy.definition, **theirs})
     return f"the operator policy {name} overrides ours (in effect -> ours): {changed}" * bool(
         changed
     )
 
 
-def _overriding(
+def overriding(
     queue: LiveQueue, operators: Iterable[LivePolicy]
 ) -> tuple[str | None, Mapping[str, Any]]:
-    """The operator's values: from the queue where the broker tells, else by the pattern."""
+    """The values in effect and the operator policy's name, where the broker tells them; else the
+    values of the operator policy whose pattern fits."""
     if queue.effective:
         return queue.operator_policy, queue.effective
     fitting = [p for p in operators if p.applies_to_queues and p.matches(queue.name)]
