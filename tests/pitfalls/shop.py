@@ -129,9 +129,7 @@ async def shop(
     with found.app.overridden(url=url, store_url=store, management_url=management):
         if apply:
             await asyncio.to_thread(found.app.apply)
-    with found.app.overridden(
-        url=used, store_url=store, management_url=management, wire=make_wire
-    ):
+    with found.app.overridden(url=used, store_url=store, management_url=management, wire=make_wire):
         try:
             yield found
         finally:

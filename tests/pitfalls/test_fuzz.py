@@ -212,8 +212,7 @@ async def test_pitfall_04_no_frame_at_all_ends_a_connection(make_wire: MakeWire)
 
     def deliveries(channel: int, consumer: str) -> bytes:
         return b"".join(
-            delivered(channel, consumer, tag, header, BODY)
-            for tag, header in enumerate(headers, 1)
+            delivered(channel, consumer, tag, header, BODY) for tag, header in enumerate(headers, 1)
         )
 
     async with ScriptedBroker(deliveries=deliveries).running() as address:

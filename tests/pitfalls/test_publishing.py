@@ -20,6 +20,7 @@ from rabbitjobs.errors import (
 )
 from rabbitjobs.testing.control import RabbitControl
 from rabbitjobs.testing.wire.kit import connected, consume, message, start_publish
+from rabbitjobs.wire.aio_pika_channel import undisturbed
 from rabbitjobs.wire.protocol import CONFIRMED, Outcome, Outgoing, Rejected
 from rabbitjobs.wire.session import Session
 from tests.pitfalls.shop import MakeWire, shop
@@ -104,6 +105,25 @@ async def test_pitfall_06_a_cut_is_never_a_cancellation_of_ours(
             assert not any(future.cancelled() for future in asked)
             assert all(isinstance(each, ConnectionLost | ChannelClosed) for each in ended)
             assert len(outcomes) == 5
+
+
+async def test_pitfall_06_a_bare_cancelled_error_of_the_library_is_a_lost_connection() -> None:
+    """Though nobody cancelled anything; a caller that was cancelled hears just that."""
+    forever = asyncio.get_running_loop().create_future()
+
+    async def cancels_itself() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(ConnectionLost):
+        await undisturbed(cancels_itself(), connection=None)
+    caller = asyncio.ensure_future(undisturbed(forever, connection=None))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert not forever.cancelled()
+    forever.set_result(None)
+    await asyncio.sleep(0)
 
 
 async def publish_many(

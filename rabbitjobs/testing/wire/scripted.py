@@ -73,7 +73,9 @@ class ScriptedBroker:
         self._writers.append(writer)
         await reader.readexactly(8)
         properties = {"product": "RabbitMQ", "version": "4.3.0", "capabilities": _CAPABILITIES}
-        await self._send(writer, _said(0, spec.Connection.Start(0, 9, properties, "PLAIN", "en_US")))
+        await self._send(
+            writer, _said(0, spec.Connection.Start(0, 9, properties, "PLAIN", "en_US"))
+        )
         buffer = b""
         while data := await reader.read(65_536):
             buffer += data
