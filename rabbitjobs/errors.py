@@ -145,7 +145,7 @@ class MessageError(RabbitJobsError):
 
 
 class ArgumentsRefused(MessageError):
-    """The arguments do not fit the job's signature or types; nothing was sent, or nothing was run."""
+    """The arguments do not fit the job's signature or types; nothing was sent or run."""
 
 
 class Undecodable(MessageError):
@@ -188,11 +188,11 @@ class BrokerUnavailable(SendRejected):
 
 
 class BrokerBlocked(SendRejected):
-    """A memory or disk alarm blocks publishing, and the deadline passed before anything was written."""
+    """A memory or disk alarm blocks publishing; the deadline passed before anything was written."""
 
 
 class SendUnknown(SendError):
-    """No confirm within the deadline: it may or may not be stored. Send again with the same ``id=``."""
+    """No confirm within the deadline: it may be stored or not. Send again with the same ``id=``."""
 
 
 class SyncInAsync(SendError):

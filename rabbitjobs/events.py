@@ -61,7 +61,7 @@ class JobEnded(JobEvent, frozen=True, kw_only=True):
 
 
 class DuplicateDropped(JobEvent, frozen=True, kw_only=True):
-    """A message came whose attempt was recorded before: its follow-ups were repeated, no code ran."""
+    """A message whose attempt was recorded before: its follow-ups were repeated, no code ran."""
 
 
 class DeliveryAdopted(JobEvent, frozen=True, kw_only=True):
@@ -82,11 +82,11 @@ class EndingDelayed(JobEvent, frozen=True, kw_only=True):
 
 
 class JobHandedBack(JobEvent, frozen=True, kw_only=True):
-    """An attempt was never started, because the consumer stops: its message is back in the queue."""
+    """An attempt never started, because the consumer stops: its message is back in the queue."""
 
 
 class JobAbandoned(JobEvent, frozen=True, kw_only=True):
-    """An attempt still ran after ``seconds`` when the grace was over: it will be delivered again."""
+    """An attempt still ran when the grace of ``seconds`` was over: it will be delivered again."""
 
     seconds: float
 

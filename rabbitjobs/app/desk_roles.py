@@ -9,7 +9,7 @@ from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import Drained
 from rabbitjobs.consumer.system import SystemConsumer
-from rabbitjobs.ending.settlement import quarantined
+from rabbitjobs.ending.quarantine import quarantined
 from rabbitjobs.errors import StoreError, Undecodable
 from rabbitjobs.notify.channels import build
 from rabbitjobs.notify.intake import note_of
@@ -123,15 +123,7 @@ class NotifyRole:
         try:
             note = note_of(delivery)
         except Undecodable as error:
-            spec = self._app.spec
-            settlement = quarantined(
-                delivery.properties,
-                delivery.body,
-                delivery.raw,
-                error.text,
-                self._consumer.queue,
-                spec,
-            )
+            settlement = quarantined(delivery, error.text, self._consumer.queue, self._app.spec)
             for outgoing in settlement.sends:
                 await self._app.publisher.confirmed(outgoing)
             return

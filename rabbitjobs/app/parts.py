@@ -91,7 +91,7 @@ class Parts:
             return self._session
 
     def management(self) -> Management:
-        """The management API of the broker: as configured, the private node's, or the usual port."""
+        """The broker's management API: the configured, the private node's, or the usual port."""
         from rabbitjobs.broker.management import management_of
         from rabbitjobs.broker.state import running_management_url
 

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from rabbitjobs.message.envelope import Envelope
+
 
 class Status(str, Enum):
     """Where a sent job stands. ``UNKNOWN``: nobody knows this id, or its record has expired."""
@@ -25,7 +27,7 @@ class Status(str, Enum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more happens to the job by itself (a case on the desk waits: not final)."""
+        """Whether nothing more happens to the job by itself (a case on the desk is not final)."""
         return self in _FINAL
 
 
@@ -72,6 +74,24 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     worker: str = ""
 
 
+def record_of(
+    envelope: Envelope, status: Status, *, at: float, keep: float = 0.0, worker: str = ""
+) -> Record:
+    """What is noted of an attempt that has not ended yet; ``at`` is unix seconds."""
+    return Record(
+        job_id=envelope.id,
+        attempt=envelope.attempt,
+        job=envelope.job,
+        queue=envelope.queue,
+        status=status,
+        enqueued=envelope.enqueued,
+        started=at,
+        ended=at,
+        keep=keep,
+        worker=worker,
+    )
+
+
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one job: the row that ``JobHandle`` reads."""
 
@@ -94,11 +114,11 @@ class Recorder(Protocol):
     """What the ending needs of a backend. Raises ``StoreUnavailable`` when it cannot be durable."""
 
     async def recorded(self, job_id: str, attempt: int) -> bytes | None:
-        """The decision recorded for this attempt (``b""`` for a success), ``None`` if there is none."""
+        """The decision recorded of this attempt (``b""``: a success), ``None`` if there is none."""
         ...
 
     async def record(self, record: Record) -> bool:
-        """Write the outcome durably. ``False``: this attempt was recorded before, nothing written."""
+        """Write the outcome durably. ``False``: this attempt was recorded before."""
         ...
 
     def running(self, record: Record) -> None:

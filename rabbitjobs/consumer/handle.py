@@ -12,12 +12,12 @@ from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import failure_of
 from rabbitjobs.consumer.rulebook import rule_book
+from rabbitjobs.ending.quarantine import quarantined
 from rabbitjobs.ending.settle import Publish, settle, until_done
 from rabbitjobs.ending.settlement import (
     Outcome,
     Settlement,
     Terms,
-    quarantined,
     repeated,
     running,
     settlement,
@@ -73,9 +73,7 @@ class Handler:
 
     async def quarantine(self, delivery: Delivery, why: str) -> None:
         """End a message that cannot be read; returning means: ack."""
-        plan = quarantined(
-            delivery.properties, delivery.body, delivery.raw, why, self._queue, self._spec
-        )
+        plan = quarantined(delivery, why, self._queue, self._spec)
         await self._settle(plan, None)
         if self._bus:
             self._bus.emit(events.DeliveryUndecodable(at=now(), queue=self._queue, reason=why))

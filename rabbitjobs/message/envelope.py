@@ -9,7 +9,7 @@ HISTORY_KEPT = 20
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One earlier attempt: when it started (unix seconds), how long it took (seconds), its error."""
+    """One earlier attempt: its start (unix seconds), how long it took (seconds), its error."""
 
     attempt: int
     started: float

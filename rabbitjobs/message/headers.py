@@ -24,6 +24,7 @@ FAILURE: Final = "x-rj-failure"  # JSON text, on messages to the fail exchange o
 REASON: Final = "x-rj-reason"
 RULE: Final = "x-rj-rule"
 RAW: Final = "x-rj-raw"  # the bytes of a header frame that could not be decoded
+PROPERTIES: Final = "x-rj-properties"  # JSON text, on what could not be read: what it came with
 DAMAGE: Final = "x-rj-damage"
 STATUS: Final = "x-rj-status"  # on completion notes only
 ENDED: Final = "x-rj-ended"

@@ -15,7 +15,14 @@ FailureKind = Literal[
     "undecodable",  # the message cannot be read
     "expired",  # it came after its expiry
 ]
-Do = Literal["retry", "ignore", "review", "quarantine", "expire"]
+Do = Literal[
+    "retry",
+    "ignore",
+    "review",
+    "quarantine",
+    "expire",
+    "discard",  # a person's decision on the desk, never a rule's
+]
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,7 @@ WINDOW = 2000
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What became of one call of ``send_many``: the handle, and the error if it was not confirmed."""
+    """What became of one call of ``send_many``: its handle, and the error if not confirmed."""
 
     handle: JobHandle[Any]
     error: RabbitJobsError | None = None

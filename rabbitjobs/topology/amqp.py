@@ -15,6 +15,7 @@ from rabbitjobs.broker.url import Address, parse_urls
 from rabbitjobs.broker.version import Capabilities, from_properties
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.topology.objects import Binding, Exchange, Queue
+from rabbitjobs.wire.pika_parameters import parameters
 
 _TIMEOUT: Final = 30.0
 _NOT_FOUND: Final = 404
@@ -159,18 +160,5 @@ def _reason(error: BaseException) -> str:
 
 
 def _parameters(address: Address) -> pika.ConnectionParameters:
-    context = address.ssl_context()
-    return pika.ConnectionParameters(
-        host=address.host,
-        port=address.port,
-        virtual_host=address.vhost,
-        credentials=pika.PlainCredentials(address.user, address.password.reveal()),
-        heartbeat=address.heartbeat,
-        blocked_connection_timeout=_TIMEOUT,
-        socket_timeout=_TIMEOUT,
-        stack_timeout=_TIMEOUT,
-        ssl_options=pika.SSLOptions(context, address.server_name or address.host)
-        if context
-        else None,
-        client_properties={"connection_name": "rabbitjobs topology", "product": "rabbitjobs"},
-    )
+    timeouts = ("blocked_connection_timeout", "socket_timeout", "stack_timeout")
+    return parameters(address, "rabbitjobs topology", **dict.fromkeys(timeouts, _TIMEOUT))

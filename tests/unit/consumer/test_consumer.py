@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import tenacity
 
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Record, Status
@@ -20,7 +21,6 @@ from rabbitjobs.consumer.consumer import Drained, QueueConsumer
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.consumer.rulebook import rule_book
-from rabbitjobs.ending import settle as settle_module
 from rabbitjobs.errors import StoreUnavailable
 from rabbitjobs.events import Event
 from rabbitjobs.job.definition import define
@@ -162,9 +162,7 @@ class Bench:
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """Not consuming yet."""
     monkeypatch.setattr(link_module, "SHORT_LIFE_SECONDS", 0.01)
-    monkeypatch.setattr(
-        settle_module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01
-    )
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01)
     bench = Bench()
     yield bench
     await bench.drain(0)
@@ -242,7 +240,7 @@ async def test_a_retry_comes_back_as_the_next_attempt(bench: Bench) -> None:
 
 
 async def test_an_attempt_that_was_recorded_before_runs_no_code(bench: Bench) -> None:
-    """A worker died between the record and the ack: its follow-ups are repeated, then it is acked."""
+    """A worker died between record and ack: its follow-ups are repeated, then it is acked."""
     ran: list[int] = []
 
     def job() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rabbitjobs.backend.protocol import Record, Status
-from rabbitjobs.ending import settle as module
 from rabbitjobs.ending.settle import settle
 from rabbitjobs.ending.settlement import Settlement
 from rabbitjobs.errors import QueueFull, SendUnknown, StoreUnavailable
@@ -89,7 +89,7 @@ def plan(*keys: str, record: Record | None = RECORD) -> Settlement:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The backoff's pauses take no time here."""
-    monkeypatch.setattr(module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.0)
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: lambda _: 0.0)
 
 
 async def test_the_record_comes_first_then_the_messages_in_their_order() -> None:
