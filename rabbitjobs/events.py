@@ -50,6 +50,13 @@ class JobRetrying(JobEvent, frozen=True, kw_only=True):
     rule: str
 
 
+class JobPassedOn(JobEvent, frozen=True, kw_only=True):
+    """This worker does not know the job: the same attempt comes again after ``delay`` seconds."""
+
+    delay: float
+    rule: str
+
+
 class JobEnded(JobEvent, frozen=True, kw_only=True):
     """A job ended without success: ``status`` is ignored, in-review, quarantined or expired."""
 
@@ -142,6 +149,7 @@ AnyEvent = (
     JobStarted
     | JobSucceeded
     | JobRetrying
+    | JobPassedOn
     | JobEnded
     | DuplicateDropped
     | DeliveryAdopted

@@ -50,7 +50,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     so that a redelivery after a crash repeats the same follow-ups instead of the job. ``result``
     is the encoded return value. ``keep`` is the seconds the result row lives after ``ended``.
     ``keep_result`` false writes no result row on success (``ignore_result``), and then no inbox
-    row either. Times are unix seconds.
+    row either, unless something of this attempt was ``noted`` before. Times are unix seconds.
     """
 
     job_id: str
@@ -72,6 +72,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     release: str | None = None
     unique: str | None = None
     worker: str = ""
+    noted: bool = False
 
 
 def record_of(

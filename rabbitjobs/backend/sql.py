@@ -215,6 +215,7 @@ def _leaves_no_trace(record: Record) -> bool:
         not record.keep_result
         and record.status is Status.SUCCEEDED
         and record.attempt == 1
+        and not record.noted
         and record.case is None
         and record.release is None
         and record.unique is None

@@ -18,6 +18,7 @@ from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.protocol import Outgoing
 
 ERROR_KEPT = 300
+ERROR_SHOWN = 2000
 # Bounds of what goes into headers: see ``codec.TEXT_BYTES``.
 FAILURE_BYTES = 48_000
 TRACEBACK_SHORT = 3000
@@ -65,9 +66,10 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(Keeping, frozen=True, kw_only=True):
-    """What the settlement depends on besides the outcome."""
+    """What the settlement depends on besides the outcome. ``known``: the code is at hand here."""
 
     spec: TopologySpec
+    known: bool = True
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +88,9 @@ def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Set
     """The settlement of an attempt; ``decision`` is ``None`` for a success."""
     status, verdict = _judged(outcome, decision)
     sends = _follow_ups(outcome, verdict, terms.spec) if verdict is not None else ()
+    if verdict is not None and not verdict.decision.counts:
+        # The attempt has not ended: it is still to be made.
+        return Settlement(status=status, record=None, sends=sends)
     if wants_note(outcome.envelope, status):
         sends = (*sends, _completion(outcome, status, terms.spec))
     return Settlement(status=status, record=_record(outcome, status, verdict, terms), sends=sends)
@@ -100,6 +105,36 @@ def kept(outcome: Outcome, decision: Decision | None, keeping: Keeping) -> Recor
 def wants_note(envelope: Envelope, status: Status) -> bool:
     """Whether a caller is to hear that his job has ended so."""
     return status.final and bool(envelope.on_done)
+
+
+def unstorable(outcome: Outcome, why: str, terms: Terms) -> tuple[Outcome, Decision, Settlement]:
+    """The ending of an attempt whose outcome the store refuses for good, because of ``why``.
+
+    A person decides; when the store does not take that either, the message goes to quarantine
+    without a record: it is seen there, and it does not come back.
+    """
+    before = outcome.failure
+    again = before is not None and before.kind == "unstorable"
+    if again or before is None:
+        error = f"result could not be stored: {why}"
+    else:
+        error = f"failure could not be stored: {why}; it was {before.error_type}: {before.error}"
+    failure = (
+        before
+        if before is not None and again
+        else Failure(
+            kind="unstorable",
+            error_type=before.error_type if before else "rabbitjobs.errors.StoreRefused",
+            error=error[:ERROR_SHOWN],
+            traceback=before.traceback if before else "",
+        )
+    )
+    decision = Decision(
+        do="quarantine" if again else "review", rule="its outcome could not be stored"
+    )
+    ended = msgspec.structs.replace(outcome, result=None, failure=failure)
+    plan = settlement(ended, decision, terms)
+    return ended, decision, msgspec.structs.replace(plan, record=None) if again else plan
 
 
 def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
@@ -118,6 +153,19 @@ def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
 def running(envelope: Envelope, terms: Terms) -> Record:
     """What is noted while an attempt runs; ``ended`` means nothing yet."""
     return record_of(envelope, Status.RUNNING, at=now(), keep=terms.keep, worker=terms.worker)
+
+
+def passed_on(outcome: Outcome, terms: Terms) -> Record:
+    """What is noted of a job that waits for a worker that knows it: the attempts made so far."""
+    failure = outcome.failure
+    noted = running(outcome.envelope, terms)
+    return msgspec.structs.replace(
+        noted,
+        attempt=noted.attempt - 1,
+        status=Status.RETRYING,
+        error_type=failure.error_type if failure else None,
+        error=failure.error if failure else None,
+    )
 
 
 def _judged(outcome: Outcome, decision: Decision | None) -> tuple[Status, Verdict | None]:
@@ -148,6 +196,7 @@ def _record(outcome: Outcome, status: Status, verdict: Verdict | None, keeping: 
         release=envelope.release,
         unique=envelope.unique,
         worker=keeping.worker,
+        noted=envelope.unknown > 0,
     )
 
 
@@ -188,7 +237,11 @@ def _attempt_record(outcome: Outcome) -> AttemptRecord:
 def _retry(outcome: Outcome, decision: Decision, spec: TopologySpec) -> Outgoing:
     envelope = outcome.envelope
     delay = decision.delay or SHORTEST_RETRY
-    following = envelope.next_attempt(_attempt_record(outcome), due=outcome.ended + delay)
+    due = outcome.ended + delay
+    if decision.counts:
+        following = envelope.next_attempt(_attempt_record(outcome), due=due)
+    else:
+        following = envelope.passed_on(due=due)
     route = routes.delayed(spec, envelope.queue, timedelta(seconds=delay))
     return Outgoing(route.exchange, route.routing_key, encode(following), envelope.body)
 

@@ -76,4 +76,6 @@ def _read(delivery: Delivery, to: str | None) -> Envelope | None:
     except Undecodable:
         return None
     ended = h.FAILURE in headers
-    return msgspec.structs.replace(envelope, attempt=envelope.attempt + ended, due=None, again=True)
+    return msgspec.structs.replace(
+        envelope, attempt=envelope.attempt + ended, due=None, again=True, unknown=0
+    )

@@ -38,7 +38,13 @@ def promise(
     attempt = next_attempt(connection, namespace, storable(envelope.id))
     release_id = clock.uuid7()
     envelope = msgspec.structs.replace(
-        envelope, attempt=attempt, release=release_id, case=case.id, due=None, expires=None
+        envelope,
+        attempt=attempt,
+        release=release_id,
+        case=case.id,
+        due=None,
+        expires=None,
+        unknown=0,
     )
     row = outbox.put(
         connection,

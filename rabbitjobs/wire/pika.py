@@ -16,6 +16,7 @@ import pika
 import pika.exceptions
 from pika.channel import Channel
 
+from rabbitjobs.broker.access import unreached
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ConnectionLost
 from rabbitjobs.wire.pika_calls import call, ignore, reason, resolve, translate
@@ -50,6 +51,7 @@ class PikaWire:
     def __init__(self) -> None:
         self.closed: Callable[[str], None] = ignore
         self.blocked: Callable[[bool], None] = ignore
+        self.alarm = ""
         self.server: Mapping[str, Any] = {}
         self.frame_max = 131072
         self._connection: GuardedAsyncioConnection | None = None
@@ -63,7 +65,7 @@ class PikaWire:
 
         def failed(_: Any, error: BaseException) -> None:
             if not opened.done():
-                opened.set_exception(ConnectionLost(f"no connection to {address}: {reason(error)}"))
+                opened.set_exception(unreached(address, reason(error)))
 
         def ended(_: Any, error: BaseException) -> None:
             failed(_, error)
@@ -77,8 +79,8 @@ class PikaWire:
             custom_ioloop=loop,
         )
         self._connection = connection
-        connection.add_on_connection_blocked_callback(lambda *_: self.blocked(True))
-        connection.add_on_connection_unblocked_callback(lambda *_: self.blocked(False))
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(lambda *_: self._on_unblocked())
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await opened
@@ -92,6 +94,14 @@ class PikaWire:
             if isinstance(error, TimeoutError):
                 raise ConnectionLost(f"no answer from {address}") from error
             raise
+
+    def _on_blocked(self, _: Any, frame: Any) -> None:
+        self.alarm = str(frame.method.reason)
+        self.blocked(True)
+
+    def _on_unblocked(self) -> None:
+        self.alarm = ""
+        self.blocked(False)
 
     def _ended(self, error: BaseException) -> None:
         if self._publisher is not None:

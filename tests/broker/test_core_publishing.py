@@ -12,7 +12,9 @@ import pytest
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.broker.node import Node
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.errors import (
+    AccessRefused,
     BrokerBlocked,
     BrokerUnavailable,
     QueueFull,
@@ -68,13 +70,14 @@ def test_a_program_that_ends_at_once_has_sent_its_job(shop: Crew) -> None:
 
 def refusal(
     shop: Crew, kind: type[SendError], queue: str, body: object, timeout: float = 10
-) -> None:
+) -> SendError:
     """Send; expect this very error, with job, queue and id in it."""
     with pytest.raises(kind) as refused:
         shop.app.remote("echo", queue=queue).options(timeout=timeout).send(body)
     assert type(refused.value) is kind
     assert (refused.value.job, refused.value.queue) == ("echo", queue)
     assert refused.value.job_id
+    return refused.value
 
 
 def fill(shop: Crew, queue: str) -> None:
@@ -116,8 +119,9 @@ def test_alarms_and_outages_are_told_apart(own_shop: Crew) -> None:
     echo.send(1)
     node.eval(f"rabbit_alarm:set_alarm({{{ALARM}, []}}).")
     # The alarm is told when something is published: that first one may or may not be stored.
-    with pytest.raises((BrokerBlocked, SendUnknown)):
+    with pytest.raises((BrokerBlocked, SendUnknown)) as first:
         echo.options(timeout=1).send(2)
+    assert "an alarm of the broker blocks publishing (low on memory)" in first.value.text
     refusal(own_shop, BrokerBlocked, "work", 3, timeout=1)
     node.eval(f"rabbit_alarm:clear_alarm({ALARM}).")
     echo.send(4)
@@ -130,6 +134,33 @@ def test_alarms_and_outages_are_told_apart(own_shop: Crew) -> None:
     node.start()
     echo.send(8)
     until(lambda: own_shop.total("q.work") in (4, 5, 6))
+
+
+@pytest.mark.parametrize("wrong", ["password", "user", "vhost"])
+def test_a_broker_that_does_not_let_us_in_is_named_so(shop: Crew, wrong: str) -> None:
+    """Who was refused where, and never the password; not as if the broker were away."""
+    address = parse_urls(shop.url)[0]
+    asked = {
+        "user": address.user,
+        "password": address.password.reveal(),
+        "vhost": address.vhost,
+        wrong: "nobody-knows",
+    }
+    url = "amqp://{user}:{password}@{host}:{port}/{vhost}".format(
+        **asked, host=address.host, port=address.port
+    )
+    with shop.app.overridden(
+        url=url, store_url=shop.store_url, management_url=shop.node.management_url
+    ):
+        error = refusal(shop, AccessRefused, "work", 1, timeout=1.5)
+        with pytest.raises(AccessRefused) as topology:
+            shop.app.parts.plan()
+    for text in (str(error), str(topology.value)):
+        assert f"to let user {asked['user']!r} into vhost {asked['vhost']!r}" in text
+        assert "correct user, password or vhost" in text
+        assert "check the broker" not in text
+        assert wrong != "password" or "nobody-knows" not in text
+        assert address.password.reveal() not in text
 
 
 @pytest.mark.parametrize("there", [True, False])

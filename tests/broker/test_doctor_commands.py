@@ -115,6 +115,18 @@ def test_a_broker_that_is_not_there_is_said_plainly(shell: Shell) -> None:
     assert "hunter2" not in ran.output
 
 
+def test_a_wrong_password_is_not_called_an_outage(shell: Shell) -> None:
+    """Nobody starts a broker that runs."""
+    address = parse_urls(shell.url)[0]
+    shell.connect_as(f"amqp://{address.user}:hunter2@{address.host}:{address.port}/{address.vhost}")
+    ran = shell.run("doctor")
+    assert ran.exit_code == 1
+    assert f"to let user '{address.user}' into" in " ".join(ran.stdout.split())
+    assert "ACCESS_REFUSED" in ran.stdout
+    assert "cannot be reached" not in ran.stdout
+    assert "hunter2" not in ran.output
+
+
 def test_a_missing_dead_letter_target_is_found(applied: Shell) -> None:
     """A queue of ours whose exchange somebody deleted."""
     with closing(pika.BlockingConnection(pika.URLParameters(applied.url))) as connection:

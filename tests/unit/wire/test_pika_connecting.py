@@ -35,10 +35,10 @@ async def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     sockets: list[socket.socket] = []
     make = socket.socket.__init__
 
-    def made(self: socket.socket, *args: Any, fileno: int | None = None, **options: Any) -> None:
-        make(self, *args, fileno=fileno, **options)
+    def made(self: socket.socket, *args: Any, **options: Any) -> None:
+        make(self, *args, **options)
         # Not what a server accepts; an SSLSocket takes the descriptor of the plain one.
-        if fileno is None or isinstance(self, ssl.SSLSocket):
+        if options.get("fileno") is None or isinstance(self, ssl.SSLSocket):
             sockets.append(self)
 
     async def resolved(host: str, port: int, **_: Any) -> list[Any]:

@@ -22,7 +22,9 @@ from rabbitjobs.wire.pika import PikaWire
 
 async def main(port, tls, cafile):
     wire = PikaWire()
-    address = Address(host="127.0.0.1", port=port, tls=tls, cafile=cafile, server_name="broker.test")
+    address = Address(
+        host="127.0.0.1", port=port, tls=tls, cafile=cafile, server_name="broker.test"
+    )
     await wire.open(address, name="test")
     if os.fork() == 0:
         sys.stdin.read()               # a child of a job that outlives its worker
