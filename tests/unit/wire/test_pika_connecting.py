@@ -20,9 +20,9 @@ from pika.adapters.utils.io_services_utils import _AsyncStreamConnector
 
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ConnectionLost
+from rabbitjobs.testing.wire.scripted import ScriptedBroker
 from rabbitjobs.wire.pika import PikaWire
 from tests.unit.wire.conftest import Served
-from tests.unit.wire.scripted import ScriptedBroker
 
 # More turns of the loop than a whole handshake takes.
 TURNS = 60

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rabbitjobs.testing.wire.scripted import ScriptedBroker
 from tests.unit.wire.conftest import Served
-from tests.unit.wire.scripted import ScriptedBroker
 
 FORKING = """
 import asyncio, os, signal, sys

@@ -11,11 +11,11 @@ import pytest
 
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ConnectionLost
+from rabbitjobs.testing.wire.scripted import ScriptedBroker
 from rabbitjobs.wire.aio_pika import AioPikaWire
 from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Wire
 from tests.unit.wire.conftest import Served
-from tests.unit.wire.scripted import ScriptedBroker
 
 
 @pytest.fixture(params=[PikaWire, AioPikaWire], ids=["pika", "aio-pika"])
