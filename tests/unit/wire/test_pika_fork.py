@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,10 +23,8 @@ from rabbitjobs.wire.pika import PikaWire
 
 async def main(port, tls, cafile):
     wire = PikaWire()
-    address = Address(
-        host="127.0.0.1", port=port, tls=tls, cafile=cafile, server_name="broker.test"
-    )
-    await wire.open(address, name="test")
+    where = {"host": "127.0.0.1", "port": port, "server_name": "broker.test"}
+    await wire.open(Address(tls=tls, cafile=cafile, **where), name="test")
     if os.fork() == 0:
         sys.stdin.read()               # a child of a job that outlives its worker
         os._exit(0)
@@ -49,6 +49,23 @@ class Listening(ScriptedBroker):
         self.ended.set()
 
 
+@contextmanager
+def forking(port: int, kind: str, cafile: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is connected, and a child of it that lives until this block is left."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING, str(port), kind, cafile],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    ) as process:
+        assert process.stdin is not None
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.stdin.close()  # which ends the child
+
+
 @pytest.mark.parametrize("kind", ["plain", "tls"])
 async def test_a_killed_parents_connection_ends_though_its_child_lives_on(
     kind: str, served: Served
@@ -56,18 +73,11 @@ async def test_a_killed_parents_connection_ends_though_its_child_lives_on(
     """So the broker sends its jobs to others at once, and not at the missing heartbeat."""
     broker = Listening()
     async with broker.running(served.context if kind == "tls" else None) as address:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", FORKING, str(address.port), kind, served.cafile),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        )
-        assert process.stdin is not None and process.stdout is not None
-        async with asyncio.timeout(30):
-            assert await process.stdout.readline() == b"both are there\n"
-        assert not broker.ended.is_set()
-        process.send_signal(signal.SIGKILL)
-        async with asyncio.timeout(5):  # a heartbeat of 10 s would end it after 20
-            await broker.ended.wait()
-        async with asyncio.timeout(30):
-            await process.communicate(b"")  # the child ends too, and closes its end of the pipe
+        with forking(address.port, kind, served.cafile) as process:
+            assert process.stdout is not None
+            said = await asyncio.to_thread(process.stdout.readline)
+            assert said == b"both are there\n"
+            assert not broker.ended.is_set()
+            process.kill()
+            async with asyncio.timeout(5):  # a heartbeat of 10 s would end it after 20
+                await broker.ended.wait()
