@@ -13,6 +13,7 @@ import msgspec
 
 from rabbitjobs import clock
 from rabbitjobs.cli import review_text as text
+from rabbitjobs.cli.store import existing_store
 from rabbitjobs.errors import ArgumentsRefused, RabbitJobsError
 from rabbitjobs.review.case import STATES, Case, Filters, Page
 from rabbitjobs.review.desk import Desk
@@ -31,7 +32,8 @@ version_option = click.option(
 
 
 def desk_from_context(ctx: click.Context) -> Desk:
-    """The desk of the app that the command line names."""
+    """The desk of the app that the command line names; raises ``StoreMissing``: it makes none."""
+    existing_store(ctx)
     desk: Desk = ctx.obj.app().desk
     return desk
 

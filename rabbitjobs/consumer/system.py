@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
+from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.protocol import Delivery
@@ -44,10 +46,13 @@ class SystemConsumer:
         self._subscription: Subscription | None = None
         self._stopping = False
         self._trouble = ""
+        self._settled = 0
+        self._returned = 0
 
     async def start(self) -> None:
         """Subscribe; returns at once."""
         self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
         mailbox = Mailbox(self._loop)
         link = self._session.consume()
 
@@ -101,19 +106,28 @@ class SystemConsumer:
         self._bus.emit(events.ConsumerChanged(at=now(), queue=self.queue, state=state, reason=why))
 
     async def _later(self, handed: Handed) -> None:
-        await asyncio.sleep(PAUSE_SECONDS)
+        with contextlib.suppress(TimeoutError):  # who stops gives back at once
+            async with asyncio.timeout(PAUSE_SECONDS):
+                await self._stopped.wait()
         self._settle(handed, ack=False)
 
     def _settle(self, handed: Handed, *, ack: bool) -> None:
         assert self._subscription is not None
+        self._settled += ack
+        self._returned += not ack
         settle = self._subscription.ack if ack else self._subscription.nack
         self._session.portal.post(settle, handed)
 
-    async def drain(self, grace: float, hurry: asyncio.Event) -> None:
-        """Stop taking and finish what runs, for at most ``grace`` seconds or until ``hurry``."""
+    async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
+        """Stop taking and finish what runs, for at most ``grace`` seconds or until ``hurry``.
+
+        What still runs then is not acked: the broker delivers it again.
+        """
+        settled, returned = self._settled, self._returned
         self._stopping = True
         if self._subscription is None:
-            return
+            return Drained(0, 0, 0)
+        self._stopped.set()
         await self._session.portal.run(self._subscription.stop())
         if self._tasks:
             finished = asyncio.ensure_future(asyncio.wait(tuple(self._tasks)))
@@ -123,6 +137,8 @@ class SystemConsumer:
             )
             finished.cancel()
             hurried.cancel()
+        abandoned = len(self._tasks)
         for task in tuple(self._tasks):
             task.cancel()
         await self._session.portal.run(self._subscription.finish())
+        return Drained(self._settled - settled, self._returned - returned, abandoned)

@@ -79,8 +79,9 @@ def open_engine(url: URL, *, writer: bool) -> Engine:
 
 
 def _open_sqlite(url: URL, *, writer: bool) -> Engine:
-    _make_private_file(Path(str(url.database)))
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    path = Path(str(url.database))
+    event.listen(engine, "do_connect", lambda *_: _make_private_file(path))
     event.listen(engine, "connect", _set_up_sqlite)
     # A deferred transaction that reads and then writes fails when another process wrote between.
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"

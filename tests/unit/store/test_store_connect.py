@@ -51,6 +51,9 @@ def test_passwords_are_masked(url: str) -> None:
 
 def test_the_file_belongs_to_its_user_only(tmp_path: Path) -> None:
     """Payloads are nobody else's business."""
-    Store(f"sqlite:///{tmp_path}/new/store.db").close()
+    store = Store(f"sqlite:///{tmp_path}/new/store.db")
+    assert not (tmp_path / "new").exists()
+    store.check()
+    store.close()
     assert stat.S_IMODE((tmp_path / "new" / "store.db").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
