@@ -152,13 +152,15 @@ class Crew:
 
 
 @contextmanager
-def crew(node: Node, folder: Path, code: str, topology: str) -> Iterator[Crew]:
+def crew(
+    node: Node, folder: Path, code: str, topology: str, *, store: str = "store.db"
+) -> Iterator[Crew]:
     """A shop on a fresh vhost, its topology applied; workers that still run are killed at the end."""
     (folder / "shop.py").write_text(code, encoding="utf-8")
     (folder / "config").mkdir()
     (folder / "config" / "topology.yaml").write_text(topology, encoding="utf-8")
     url = node.create_vhost()
-    store_url = f"sqlite:///{folder / 'store.db'}"
+    store_url = f"sqlite:///{folder / store}"
     app = RabbitJobs(config=folder / "config")
     found = Crew(folder, node, url, store_url, app)
     try:
