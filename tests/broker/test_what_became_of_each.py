@@ -76,6 +76,7 @@ def test_each_that_never_started_is_handed_back_by_name(shop: Crew) -> None:
     watching.says("JobHandedBack", times=2)
     seen = [line for line in lines(watching) if line["event"] == "JobHandedBack"]
     assert {line["job_id"] for line in seen} == set(waiting[:2])
+    watching.says("WorkerStopped")
     shop.consume("work")
     shop.until_status(Status.SUCCEEDED, *run, *waiting)
     assert sorted(shop.lines()) == [str(number) for number in range(6)]
