@@ -130,7 +130,7 @@ def test_the_intake_whose_store_hangs(shop: Crew) -> None:
         assert shop.total("review") == 3
     shop.start("intake")
     until(lambda: shop.total("review") == 0)
-    assert sorted(case.job_id for case in shop.app.desk.list().cases) == sorted(ids)
+    assert sorted(str(case.job_id) for case in shop.app.desk.list().cases) == sorted(ids)
 
 
 def test_the_consumer_whose_store_hangs(shop: Crew) -> None:
