@@ -25,7 +25,7 @@ from rabbitjobs.monitor.logs import escape
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.pass_context
 def result(ctx: click.Context, job_id: str, wait: timedelta | None, as_json: bool) -> None:
-    """Show job ID. Exit 0: it succeeded; 1: it ended otherwise; 3: it has not ended or is unknown."""
+    """Show job ID. Exit 0: it succeeded; 1: it ended otherwise; 3: not ended, or unknown."""
     obj: CliContext = ctx.obj
     _expect_store(ctx, wait or timedelta(0))
     handle = obj.app().handle(job_id)

@@ -119,6 +119,8 @@ def terminal(shop: Crew) -> Iterator[Terminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
     environment = shop.environment() | {"TERM": "xterm-256color"}
+    for name in ("COLUMNS", "LINES"):  # these would win over what the terminal says
+        environment.pop(name, None)
     process = subprocess.Popen(
         COMMAND, cwd=shop.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
     )
