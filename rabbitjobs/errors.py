@@ -272,6 +272,10 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached or cannot write: nothing is acked until it can."""
 
 
+class StoreMissing(StoreError):
+    """There is no store where one was to be read: nobody has written to it, or the URL is wrong."""
+
+
 class StoreOutdated(StoreError):
     """The store's schema is older or newer than this release: run ``rabbitjobs store migrate``."""
 

@@ -108,7 +108,11 @@ class JobAbandoned(JobEvent, frozen=True, kw_only=True):
 
 
 class ConsumerChanged(Event, frozen=True, kw_only=True):
-    """A subscription's state: waiting (for a connection), consuming, failed, stopped."""
+    """A subscription's state: waiting (for a connection), consuming, failed, stopped.
+
+    ``delayed``: it consumes, but its work stands still. ``queue`` is ``store`` or ``outbox`` for
+    the upkeep that the intake does.
+    """
 
     queue: str
     state: str

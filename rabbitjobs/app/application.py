@@ -265,9 +265,13 @@ class RabbitJobs:
         """Declare the topology on the broker; idempotent. ``rabbitjobs topology apply`` does it."""
         self.parts.apply()
 
-    def close(self) -> None:
-        """Close connections and the store; the app can be used again and will reconnect."""
-        self.parts.close()
+    def close(self, *, timeout: float = 30.0) -> None:
+        """Close connections and the store; the app can be used again and will reconnect.
+
+        A store that hangs is waited for ``timeout`` seconds at most; what it had not committed
+        then may be lost, and was never acked.
+        """
+        self.parts.close(timeout)
 
 
 def _after_fork() -> None:

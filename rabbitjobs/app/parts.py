@@ -220,7 +220,7 @@ class Parts:
 
         return make_desk(self._app, store)
 
-    def close(self) -> None:
+    def close(self, timeout: float = 30.0) -> None:
         """Close what was opened; a part that is asked for again is made anew."""
         with self._lock:
             session, self._session = self._session, None
@@ -229,7 +229,7 @@ class Parts:
             session.close()
         if store is not None:
             try:
-                store.close()
+                store.close(timeout)
             except RabbitJobsError as error:  # closing is best effort; what mattered was awaited
                 log.warning("closing the store failed: %s", error)
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rabbitjobs.app import RabbitJobs
     from rabbitjobs.topology.model import TopologySpec
 
+# How a command hands --url on to the processes that it starts.
+URL_VARIABLE = "RABBITJOBS_CLI_URL"
+
 
 @dataclass
 class CliContext:
@@ -87,7 +90,7 @@ class CliContext:
             if value is not None:
                 parts += [option, str(value)]
         if self.url is not None:
-            os.environ["RABBITJOBS_CLI_URL"] = self.url
+            os.environ[URL_VARIABLE] = self.url
         return (*parts, "--log-level", self.log_level, "--log-format", self.log_format)
 
     def management_url(self) -> str | None:

@@ -8,23 +8,10 @@ from typing import Any
 import click
 import msgspec
 
+from rabbitjobs.cli.duration import DurationType
 from rabbitjobs.cli.options import CliContext
-from rabbitjobs.clock import parse_duration
 from rabbitjobs.errors import ArgumentsRefused, UnknownJob
 from rabbitjobs.monitor.logs import escape_json
-
-
-class DurationType(click.ParamType[timedelta]):
-    """``5s``, ``10m``, ``1h30m``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
-        """Read a duration or fail with what was expected."""
-        try:
-            return value if isinstance(value, timedelta) else parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class MomentType(click.ParamType[datetime]):

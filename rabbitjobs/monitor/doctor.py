@@ -83,6 +83,13 @@ def _store(store: StoreFacts) -> Iterable[Check]:
             store.error,
             "nothing is acked until the store can be used: mend store.url, or start the database",
         )
+    elif store.missing:
+        yield Check(
+            "store",
+            "warn",
+            store.missing,
+            "correct store.url; if nothing has run here yet, the first worker makes it",
+        )
     elif not store.where:
         yield Check(
             "store",

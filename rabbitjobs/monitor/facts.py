@@ -16,6 +16,7 @@ from rabbitjobs.errors import (
     ChannelClosed,
     ConnectionLost,
     RabbitJobsError,
+    StoreMissing,
     TopologyRefused,
 )
 from rabbitjobs.monitor.rights import TIMEOUT, try_rights
@@ -73,11 +74,15 @@ class BrokerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFacts:
-    """The store, if there is one: where, and why it cannot be used."""
+    """The store, if there is one: where, and why it cannot be used.
+
+    ``missing`` is set for a SQLite file that nobody has made yet (or whose path is mistyped).
+    """
 
     where: str = ""
     one_machine: bool = False
     error: str = ""
+    missing: str = ""
 
 
 async def look(
@@ -186,11 +191,14 @@ def _manage(management: Management | None, address: Address) -> dict[str, Any]:
 
 
 def look_at_store(store: Store | None) -> StoreFacts:
-    """Take the facts of the store; a SQLite file is made if it is not there."""
+    """Take the facts of the store; a SQLite file that is not there is not made."""
     if store is None:
         return StoreFacts()
     try:
+        store.must_exist()
         store.check()
+    except StoreMissing as error:
+        return StoreFacts(where=store.where, one_machine=True, missing=error.text)
     except RabbitJobsError as error:
         return StoreFacts(where=store.where, one_machine=store.one_machine, error=error.text)
     return StoreFacts(where=store.where, one_machine=store.one_machine)

@@ -17,8 +17,9 @@ from rabbitjobs.broker.url import Address
 from rabbitjobs.broker.version import from_version
 from rabbitjobs.clock import now
 from rabbitjobs.consumer import consumer as module
-from rabbitjobs.consumer.consumer import Drained, QueueConsumer
+from rabbitjobs.consumer.consumer import QueueConsumer
 from rabbitjobs.consumer.context import Context
+from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.consumer.rulebook import rule_book

@@ -94,6 +94,8 @@ def test_sqlite_serves_one_machine() -> None:
 def test_a_store_that_cannot_be_used_is_a_fault_and_none_is_a_warning() -> None:
     """Without a store there are no results and no desk; a broken one stops all acks."""
     (broken,) = wrong(facts(), StoreFacts(where="sqlite:///x", one_machine=True, error="locked"))
+    (missing,) = wrong(facts(), StoreFacts(where="sqlite:///x", missing="no such file"))
+    assert (missing.state, missing.text) == ("warn", "no such file")
     (none,) = wrong(facts(), StoreFacts())
     assert (broken.state, none.state) == ("fail", "warn")
 
