@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wire.scripted import ScriptedBroker
-from tests.unit.wire.test_tls import CERTIFICATE, KEY
+from rabbitjobs.testing.wire.scripted import ScriptedBroker
+from tests.unit.wire.conftest import Served
 
 FORKING = """
 import asyncio, os, signal, sys
@@ -51,10 +50,10 @@ class Listening(ScriptedBroker):
 
 
 @contextmanager
-def forking(port: int, kind: str) -> Iterator[subprocess.Popen[bytes]]:
+def forking(port: int, kind: str, cafile: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is connected, and a child of it that lives until this block is left."""
     with subprocess.Popen(
-        [sys.executable, "-c", FORKING, str(port), kind, str(CERTIFICATE)],
+        [sys.executable, "-c", FORKING, str(port), kind, cafile],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
@@ -68,15 +67,13 @@ def forking(port: int, kind: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("kind", ["plain", "tls"])
-async def test_a_killed_parents_connection_ends_though_its_child_lives_on(kind: str) -> None:
+async def test_a_killed_parents_connection_ends_though_its_child_lives_on(
+    kind: str, served: Served
+) -> None:
     """So the broker sends its jobs to others at once, and not at the missing heartbeat."""
-    context = None
-    if kind == "tls":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE, KEY)
     broker = Listening()
-    async with broker.running(context) as address:
-        with forking(address.port, kind) as process:
+    async with broker.running(served.context if kind == "tls" else None) as address:
+        with forking(address.port, kind, served.cafile) as process:
             assert process.stdout is not None
             said = await asyncio.to_thread(process.stdout.readline)
             assert said == b"both are there\n"
