@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FILE: Final = "rabbitjobs.yaml"
 TOPOLOGY_FILE: Final = "topology.yaml"
 NO_STORE: Final = "none"
+PIKA: Final = "pika"
+AIO_PIKA: Final = "aio-pika"
 _KEEP = timedelta(days=7)
 _GRACE = timedelta(seconds=30)
 _DEADLINE = timedelta(seconds=10)
@@ -34,6 +36,7 @@ _SECOND, _DAY, _YEARS = timedelta(seconds=1), timedelta(days=1), timedelta(days=
 class Settings:
     """What one app is configured to do. ``None``: not configured, the default is derived later.
 
+    ``wire`` is the client library that work runs over, "pika" or "aio-pika".
     ``note_queued`` records each send in the store, so that others can read its status.
     ``topology`` is ``None`` without a topology file: then it follows from the registered jobs.
     ``keep`` is how long results are kept, ``grace`` how long a stopping worker waits for running
@@ -43,6 +46,7 @@ class Settings:
     app: str | None = None
     include: tuple[str, ...] = ()
     broker_url: Secret | None = None
+    wire: str = PIKA
     management_url: Secret | None = None
     store_url: Secret | None = None
     no_store: bool = False
@@ -121,7 +125,7 @@ def _of_file(
     top = root(document).keys(
         "app", "include", "broker", "store", "results", "worker", "publisher", "notify"
     )
-    broker = top.child("broker").keys("url", "management_url")
+    broker = top.child("broker").keys("url", "management_url", "wire")
     store = top.child("store").keys("url")
     results = top.child("results").keys("url", "keep", "queued")
     results.child("url").choice(("store",), "store")
@@ -131,6 +135,7 @@ def _of_file(
         app=top.child("app").text() or None,
         include=top.child("include").texts(),
         broker_url=_secret(broker.child("url").text()) or known.broker_url,
+        wire=broker.child("wire").choice((PIKA, AIO_PIKA), PIKA),
         management_url=_secret(broker.child("management_url").text()) or known.management_url,
         store_url=_secret(None if store_url == NO_STORE else store_url) or known.store_url,
         no_store=store_url == NO_STORE if store_url else known.no_store,
