@@ -39,6 +39,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     epmd_port: int
     password: str
     cookie: str
+    own_epmd: bool = True
+    """Whether the node starts and ends its epmd itself; the nodes of a cluster share one."""
 
     def __repr__(self) -> str:
         return f"Identity(name={self.name!r}, amqp_port={self.amqp_port})"

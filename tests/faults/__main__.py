@@ -7,11 +7,11 @@ import random
 import sys
 from pathlib import Path
 
-from tests.faults import rows_processes
+from tests.faults import rows_broker, rows_network, rows_processes
 from tests.faults.row import ROWS
 from tests.faults.run import HEAD, Theatre, line, schedule, total
 
-PARTS = (rows_processes,)
+PARTS = (rows_processes, rows_broker, rows_network)
 
 
 def main() -> int:

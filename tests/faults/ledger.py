@@ -102,8 +102,8 @@ class Balance:
     reruns: int
     longest_publish: float
 
-    def faults(self, *, most_duplicates: int) -> list[str]:
-        """What is wrong, in words; ``most_duplicates`` bounds the duplicate runs."""
+    def faults(self, *, most_duplicates: int, most_reruns: int = 0) -> list[str]:
+        """What is wrong, in words; the bounds are those of duplicate runs and of reruns."""
         sets = {
             "lost": self.lost,
             "unexpected": self.unexpected,
@@ -116,7 +116,7 @@ class Balance:
             found.append("nothing was confirmed: a run without load proves nothing")
         if self.duplicate_outcomes:
             found.append(f"{self.duplicate_outcomes} outcomes were recorded a second time")
-        if self.reruns:
+        if self.reruns > most_reruns:
             found.append(f"{self.reruns} attempts began again after their recorded ending")
         if self.duplicate_runs > most_duplicates:
             found.append(

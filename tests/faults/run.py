@@ -109,7 +109,9 @@ class Theatre:
             with self._stage(row, place, seed, folder) as made:
                 row.play(made)
                 found = made.settle()
-                faults += found.faults(most_duplicates=made.most_duplicates)
+                faults += found.faults(
+                    most_duplicates=made.most_duplicates, most_reruns=made.most_reruns
+                )
         except (Failed, RabbitJobsError) as error:
             faults.append(str(error))
             found = balance(made.lines()) if made else found
@@ -117,14 +119,14 @@ class Theatre:
         if seconds > row.most_seconds:
             faults.append(f"expected an end within {row.most_seconds:g} s, got {seconds:.0f} s")
         recovered = made.recovered() if made else None
-        self._clear(folder, row, faults)
+        self._clear(folder, row, place, faults)
         return Account(
             row, place, made.injected if made else 0, found, recovered, seconds, tuple(faults)
         )
 
-    def _clear(self, folder: Path, row: Row, faults: Sequence[str]) -> None:
+    def _clear(self, folder: Path, row: Row, place: Place, faults: Sequence[str]) -> None:
         if faults and self._keep:
-            shutil.copytree(folder, self._keep / row.name, dirs_exist_ok=True)
+            shutil.copytree(folder, self._keep / f"{row.name}-{place}", dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
