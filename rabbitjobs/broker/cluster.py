@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from rabbitjobs.broker.node import Node
 from rabbitjobs.errors import NodeError
 
 SIZE = 3
+JOIN_SECONDS = 20.0
 
 
 class Cluster:
@@ -91,10 +93,7 @@ class Cluster:
             self._epmd.launch_epmd()
             self._guard = _guard(f"{self._epmd.last_resort()}; sleep 1; rm -rf -- '{self.folder}'")
         self._each(Node.start)
-        for node in self.nodes:
-            members = node.ask("length([node() | nodes()]).")
-            if members != str(SIZE):
-                raise NodeError(f"expected {SIZE} running members, {node} sees {members}")
+        self._each(_wait_members)
         return self
 
     def kill(self) -> None:
@@ -146,6 +145,14 @@ class Cluster:
     def _each(self, act: Callable[[Node], object]) -> None:
         with ThreadPoolExecutor(SIZE) as pool:
             list(pool.map(act, self.nodes))
+
+
+def _wait_members(node: Node) -> None:
+    deadline = time.monotonic() + JOIN_SECONDS
+    while (members := node.ask("length([node() | nodes()]).")) != str(SIZE):
+        if time.monotonic() > deadline:
+            raise NodeError(f"expected {SIZE} running members, {node} sees {members}")
+        time.sleep(0.1)
 
 
 def _identities() -> list[Identity]:

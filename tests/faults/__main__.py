@@ -7,11 +7,27 @@ import random
 import sys
 from pathlib import Path
 
-from tests.faults import rows_broker, rows_network, rows_processes
+from tests.faults import (
+    rows_broker,
+    rows_cluster,
+    rows_composite,
+    rows_messages,
+    rows_network,
+    rows_processes,
+    rows_store,
+)
 from tests.faults.row import ROWS
 from tests.faults.run import HEAD, Theatre, line, schedule, total
 
-PARTS = (rows_processes, rows_broker, rows_network)
+PARTS = (
+    rows_composite,
+    rows_processes,
+    rows_broker,
+    rows_cluster,
+    rows_network,
+    rows_messages,
+    rows_store,
+)
 
 
 def main() -> int:

@@ -76,6 +76,14 @@ async def ask(ctx: Context, token: str, seconds: float = 0.0) -> None:
     raise Review("a person decides")
 
 
+if os.environ.get("FAULTS_NEWER"):
+
+    @app.job("newer", queue="work")
+    async def newer(ctx: Context, token: str) -> str:
+        """A job that older workers do not know."""
+        return await mark(ctx, token)
+
+
 def _note(event: Event) -> None:
     if isinstance(event, JobSucceeded):
         pen.write("D", "-", event.job_id)

@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from rabbitjobs import RabbitJobs
@@ -35,6 +36,7 @@ class Order:
     deadline: float
     own_ids: bool
     count: int
+    delay: float
 
 
 class Publisher:
@@ -46,6 +48,7 @@ class Publisher:
         self._pen = Pen(self._ledger)
         self._app = RabbitJobs()
         self._jobs = {kind: self._app.remote(kind, queue="work") for kind in {*order.mix}}
+        self._delay = timedelta(seconds=order.delay) if order.delay else None
         self._numbers = itertools.count()
         self._stop = asyncio.Event()
 
@@ -94,7 +97,7 @@ class Publisher:
         job_id = token if own_id else None
         while True:
             try:
-                sending = job.options(id=job_id, timeout=self._order.deadline)
+                sending = job.options(id=job_id, timeout=self._order.deadline, delay=self._delay)
                 handle = await sending.asend(token, self._order.seconds)
             except SendError as error:
                 job_id = error.job_id
@@ -121,6 +124,7 @@ def main() -> None:
     parser.add_argument("--deadline", type=float, default=10, help="of one try to send")
     parser.add_argument("--own-ids", action="store_true")
     parser.add_argument("--count", type=int, default=-1)
+    parser.add_argument("--delay", type=float, default=0, help="seconds until a job is due")
     parser.add_argument("--recover", action="store_true")
     options = vars(parser.parse_args())
     recover = options.pop("recover")

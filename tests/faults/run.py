@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from rabbitjobs.broker.cluster import Cluster
 from rabbitjobs.broker.node import Node
 from rabbitjobs.errors import RabbitJobsError
 from tests.faults.ledger import Balance, balance
@@ -89,6 +90,7 @@ class Theatre:
 
     def __init__(self, keep: Path | None = None) -> None:
         self._nodes: dict[str, Node] = {}
+        self._clusters: dict[str, Cluster] = {}
         self._opened = ExitStack()
         self._keep = keep
 
@@ -132,11 +134,24 @@ class Theatre:
     @contextmanager
     def _stage(self, row: Row, place: Place, seed: int, folder: Path) -> Iterator[Stage]:
         with ExitStack() as own:
-            node = self._node(row, place, own)
-            topology = dict(row.topology)
+            cluster = self._cluster(place) if row.place == "cluster" else None
+            node = cluster.nodes[0] if cluster else self._node(row, place, own)
             yield own.enter_context(
-                stage(node, folder, wire=place.wire, seed=seed, topology=topology)
+                stage(
+                    node,
+                    folder,
+                    cluster=cluster,
+                    wire=place.wire,
+                    seed=seed,
+                    topology=row.topology,
+                )
             )
+
+    def _cluster(self, place: Place) -> Cluster:
+        if place.version not in self._clusters:
+            made = Cluster(version=place.version)
+            self._clusters[place.version] = self._opened.enter_context(made)
+        return self._clusters[place.version].start()
 
     def _node(self, row: Row, place: Place, own: ExitStack) -> Node:
         if row.settings:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rabbitjobs import RabbitJobs
+from rabbitjobs.broker.cluster import Cluster
 from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
 from tests.faults.ledger import ENDINGS, Balance, Line, Pen, balance, read, recovery
@@ -115,11 +116,15 @@ class Process:
 
 @dataclass
 class Stage:
-    """Where one row plays. ``url`` is what the app's processes get; a proxy may stand before it."""
+    """Where one row plays.
+
+    ``url`` is what the app's processes get, of every node; ``direct`` is that of ``node`` alone.
+    """
 
     folder: Path
     node: Node
     url: str
+    direct: str
     vhost: str
     wire: str
     seed: int
@@ -133,7 +138,7 @@ class Stage:
     most_duplicates: int = 0
     most_reruns: int = 0
     poison: int = 0
-    notes: list[str] = field(default_factory=list)
+    cluster: Cluster | None = None
 
     @property
     def ledger(self) -> Path:
@@ -333,15 +338,12 @@ def stage(
     node: Node,
     folder: Path,
     *,
-    url: str | None = None,
+    cluster: Cluster | None = None,
     wire: str = "pika",
     seed: int = 0,
     topology: Mapping[str, str] | None = None,
 ) -> Iterator[Stage]:
-    """A stage on a fresh vhost of ``node``, its topology applied; at the end all is cleared away.
-
-    ``url`` are the nodes that the app's processes know, if they are more than the one.
-    """
+    """A stage on a fresh vhost of ``node``, its topology applied; at the end all is cleared away."""
     (folder / "config").mkdir(parents=True)
     more = "\n".join(f"    {key}: {value}" for key, value in (topology or {}).items())
     words = {"slots": SLOTS, "more": more}
@@ -354,7 +356,7 @@ def stage(
     store_url = f"sqlite:///{folder / 'store.db'}"
     app = RabbitJobs(config=folder / "config")
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RABBITJOBS_")}
-    given = url.replace("/%2F", f"/{vhost}") if url else direct
+    given = cluster.vhost_url(vhost) if cluster else direct
     environment = kept | {
         "PYTHONPATH": str(ROOT),
         "FAULTS_LEDGER": str(folder / "ledger"),
@@ -364,7 +366,7 @@ def stage(
         "RABBITJOBS_MANAGEMENT_URL": node.management_url,
         "RABBITJOBS_STORE_URL": store_url,
     }
-    made = Stage(folder, node, given, vhost, wire, seed, app, environment)
+    made = Stage(folder, node, given, direct, vhost, wire, seed, app, environment, cluster=cluster)
     try:
         with app.overridden(url=direct, store_url=store_url, management_url=node.management_url):
             app.apply()
