@@ -7,27 +7,8 @@ import random
 import sys
 from pathlib import Path
 
-from tests.faults import (
-    rows_broker,
-    rows_cluster,
-    rows_composite,
-    rows_messages,
-    rows_network,
-    rows_processes,
-    rows_store,
-)
-from tests.faults.row import ROWS
+from tests.faults.matrix import MATRIX
 from tests.faults.run import HEAD, Theatre, line, schedule, total
-
-PARTS = (
-    rows_composite,
-    rows_processes,
-    rows_broker,
-    rows_cluster,
-    rows_network,
-    rows_messages,
-    rows_store,
-)
 
 
 def main() -> int:
@@ -39,11 +20,11 @@ def main() -> int:
     parser.add_argument("--wires", nargs="*", default=["pika", "aio-pika"])
     parser.add_argument("--keep", type=Path, help="keep the folders of rows that do not hold here")
     options = parser.parse_args()
-    unknown = [name for name in options.rows if name not in ROWS]
+    unknown = [name for name in options.rows if name not in MATRIX]
     if unknown:
-        parser.error(f"expected rows of {', '.join(ROWS)}, got {', '.join(unknown)}")
+        parser.error(f"expected rows of {', '.join(MATRIX)}, got {', '.join(unknown)}")
     seed = random.randrange(10**6) if options.seed is None else options.seed
-    rows = [ROWS[name] for name in options.rows] or list(ROWS.values())
+    rows = [MATRIX[name] for name in options.rows] or list(MATRIX.values())
     print(f"SEED={seed}\n{HEAD}", flush=True)
     accounts = []
     with Theatre(options.keep) as theatre:
