@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from rabbitjobs.broker.counting import count
+from rabbitjobs.broker.counting import count, count_all, read_counts
 from rabbitjobs.broker.install import Installation, Report, provide
 from rabbitjobs.broker.layout import (
     HOST,
@@ -275,6 +275,15 @@ class Node:
                 raise NodeError(f"expected a number of messages, got {answer}", queue=queue)
             time.sleep(0.1)
         return int(answer)
+
+    def messages_by_queue(self, vhost: str, *, timeout: float = 30.0) -> dict[str, int]:
+        """The exact numbers of all queues of a vhost; see ``messages_total``."""
+        deadline = time.monotonic() + timeout
+        while (found := read_counts(answer := self.ask(count_all(vhost)))) is None:
+            if time.monotonic() > deadline:
+                raise NodeError(f"expected numbers of messages, got {answer}")
+            time.sleep(0.1)
+        return found
 
     def log_tail(self, lines: int = 30) -> str:
         """The last lines that the server wrote, to its log and to its output."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -51,6 +52,13 @@ async def hog(ctx: Context, token: str, seconds: float = 0.0) -> str:
     return token
 
 
+@app.job("die", queue="work")
+async def die(ctx: Context, token: str, seconds: float = 0.0) -> None:
+    """End the worker, as a crash of an extension does."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @app.job("flaky", queue="work")
 async def flaky(ctx: Context, token: str, seconds: float = 0.0) -> str:
     """Fail at first, and succeed at the second attempt."""
@@ -81,7 +89,9 @@ if os.environ.get("FAULTS_NEWER"):
     @app.job("newer", queue="work")
     async def newer(ctx: Context, token: str) -> str:
         """A job that older workers do not know."""
-        return await mark(ctx, token)
+        pen.write("S", token, ctx.job_id, ctx.attempt)
+        pen.write("E", token, ctx.job_id)
+        return token
 
 
 def _note(event: Event) -> None:

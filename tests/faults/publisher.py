@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from rabbitjobs import RabbitJobs
-from rabbitjobs.errors import QueueFull, SendError
+from rabbitjobs.errors import QueueFull, SendError, SendRefused, Unroutable
 from rabbitjobs.job.definition import Job
 from tests.faults.ledger import Pen, read
 
@@ -102,8 +102,8 @@ class Publisher:
             except SendError as error:
                 job_id = error.job_id
                 self._pen.write("U", token, job_id or "-", type(error).__name__)
-                if isinstance(error, QueueFull):
-                    await asyncio.sleep(0.2)
+                if isinstance(error, QueueFull | Unroutable | SendRefused):
+                    await asyncio.sleep(0.2)  # these are told at once
             else:
                 self._pen.write("C", token, handle.id, f"{time.monotonic() - begun:.3f}")
                 return

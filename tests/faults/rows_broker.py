@@ -55,7 +55,7 @@ def broker_kill(stage: Stage) -> None:
         stage.flows(30)
 
 
-@row(everywhere=True)
+@row()
 def broker_restart(stage: Stage) -> None:
     """SIGTERM and a new start."""
     stage.load(*MIXED[:1], "mark,mark,grind,flaky")
@@ -65,7 +65,7 @@ def broker_restart(stage: Stage) -> None:
     stage.recovers()
 
 
-@row(everywhere=True)
+@row()
 def broker_freezes(stage: Stage) -> None:
     """SIGSTOP for nine seconds: publishers hear Unknown by their deadline, and all goes on."""
     stage.load("--deadline", "2", RABBITJOBS_URL=f"{stage.url}?heartbeat=2")
@@ -97,14 +97,14 @@ def disk_alarm(stage: Stage) -> None:
 
 
 def _alarm(stage: Stage, *, on: tuple[str, ...], off: tuple[str, ...]) -> None:
-    options = ("--deadline", "2", "--seconds", "0.3", "--rate", "60")
+    options = ("--deadline", "2", "--seconds", "0.3", "--rate", "150")
     (worker,) = stage.load(*options, workers=1)
-    until(lambda: stage.count("C") > stage.count("E") + 50, "a backlog")
+    until(lambda: stage.count("C") > stage.count("E") + 250, "a backlog")
     stage.fault()
     stage.opened.callback(stage.node.rabbitmqctl, *off)
     stage.node.rabbitmqctl(*on)
     until(lambda: refusals(stage, "BrokerBlocked") >= 5, "publishers that are told of the alarm")
-    stage.flows(40)
+    stage.flows(20)
     stage.node.rabbitmqctl(*off)
     stage.heal()
     stage.recovers()
@@ -204,7 +204,7 @@ def consumer_timeout(stage: Stage) -> None:
     until(lambda: stage.count("E") > 30, "everybody's jobs")
 
 
-@row(everywhere=True)
+@row()
 def event_loop_blocked(stage: Stage) -> None:
     """Jobs that block their event loop for six seconds, at a heartbeat of two."""
     (worker,) = stage.workers(1, RABBITJOBS_URL=f"{stage.url}?heartbeat=2")

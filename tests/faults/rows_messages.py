@@ -110,10 +110,10 @@ def channel_errors(stage: Stage) -> None:
     stage.fault()
     delete(stage, f"exchanges/{quote(stage.vhost, safe='')}/faults.delay")
     stage.publish("--count", "20", "--delay", "1", "--deadline", "2")
-    until(lambda: refusals(stage, "SendRefused") >= 3, "delayed sends that are refused")
+    until(lambda: refusals(stage, "Unroutable") >= 3, "delayed sends that are refused")
     stage.fault()
     _must(pika.exceptions.ChannelClosedByBroker, lambda: _redeclare(stage))
-    if stage.count("U") - before != refusals(stage, "SendRefused"):
+    if stage.count("U") - before != refusals(stage, "Unroutable"):
         raise Failed(f"expected plain sends to go on, got {stage.lines('U')[-3:]}")
     stage.rabbitjobs("topology", "apply")
     stage.publishers[1].ends(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from tests.faults.row import row
-from tests.faults.stage import SLOTS, Stage
+from tests.faults.stage import SLOTS, Failed, Stage
 
 MIXED = ("--mix", "mark,mark,grind,flaky,mark,skip,mark,ask")
 
@@ -51,6 +51,22 @@ def publisher_dies_between_confirm_and_return(stage: Stage) -> None:
         )  # fmt: skip
         again.ends(0)
     stage.recovers()
+
+
+@row(everywhere=True, topology={"delivery_limit": "2"})
+def delivery_counts(stage: Stage) -> None:
+    """A job that kills its worker is delivered three times on every version, then on a desk."""
+    stage.intake()
+    stage.publish("--mix", "die", "--count", "1")
+    for _ in range(3):
+        stage.fault(duplicates=1)
+        stage.worker("--slots", "1").ends(-signal.SIGKILL)
+    stage.workers(1)
+    stage.heal()
+    stage.publish("--rate", "30")
+    stage.recovers()
+    if (deaths := stage.count("S") - stage.count("E")) != 3:
+        raise Failed(f"expected three deliveries, got {deaths}")
 
 
 @row(everywhere=True)

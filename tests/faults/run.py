@@ -109,6 +109,7 @@ class Theatre:
         found = balance(())
         try:
             with self._stage(row, place, seed, folder) as made:
+                began = time.monotonic()
                 row.play(made)
                 found = made.settle()
                 faults += found.faults(
