@@ -28,7 +28,7 @@ def main() -> int:
     print(f"SEED={seed}\n{HEAD}", flush=True)
     accounts = []
     with Theatre(options.keep) as theatre:
-        for row, place in schedule(rows, options.brokers, options.wires):
+        for row, place in schedule(rows, options.brokers, options.wires, named=bool(options.rows)):
             accounts.append(theatre.play(row, place, seed))
             print(line(accounts[-1]), flush=True)
     print(total(accounts))

@@ -97,12 +97,14 @@ def disk_alarm(stage: Stage) -> None:
 
 
 def _alarm(stage: Stage, *, on: tuple[str, ...], off: tuple[str, ...]) -> None:
-    options = ("--deadline", "2", "--seconds", "0.3", "--rate", "150")
-    (worker,) = stage.load(*options, workers=1)
-    until(lambda: stage.count("C") > stage.count("E") + 250, "a backlog")
+    (worker,) = stage.workers(1)
+    # Twenty seconds of work, all of it confirmed before.
+    stage.publish("--count", "400", "--rate", "1000", "--senders", "50", "--seconds", "0.5")
+    stage.publishers[0].ends(0)
     stage.fault()
     stage.opened.callback(stage.node.rabbitmqctl, *off)
     stage.node.rabbitmqctl(*on)
+    stage.publish("--deadline", "2")
     until(lambda: refusals(stage, "BrokerBlocked") >= 5, "publishers that are told of the alarm")
     stage.flows(20)
     stage.node.rabbitmqctl(*off)

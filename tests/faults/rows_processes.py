@@ -72,14 +72,15 @@ def delivery_counts(stage: Stage) -> None:
 @row(everywhere=True)
 def sigterm_twenty_times(stage: Stage) -> None:
     """Under load: nothing is lost, and no job that was done runs again."""
-    crew = stage.load("--rate", "150", "--seconds", "0.03")
-    for _ in range(20):
-        stage.fault()
-        old = crew.pop(0)
-        crew.append(stage.worker())
-        old.signal(signal.SIGTERM)
-        old.ends(0)
-        crew[-1].says("healthy: consuming")
+    crew = stage.load("--rate", "100", "--seconds", "0.03")
+    for _ in range(10):
+        fresh = [stage.worker() for _ in crew]
+        for old in crew:
+            stage.fault()
+            old.signal(signal.SIGTERM)
+        for old in crew:
+            old.ends(0)
+        crew = [new.says("healthy: consuming") for new in fresh]
     stage.heal()
     stage.recovers()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -115,8 +117,9 @@ class Theatre:
                 faults += found.faults(
                     most_duplicates=made.most_duplicates, most_reruns=made.most_reruns
                 )
-        except (Failed, RabbitJobsError) as error:
+        except (Failed, RabbitJobsError, subprocess.TimeoutExpired) as error:
             faults.append(str(error))
+            (folder / "traceback").write_text("".join(traceback.format_exception(error)))
             found = balance(made.lines()) if made else found
         seconds = time.monotonic() - began
         if seconds > row.most_seconds:
@@ -164,14 +167,20 @@ class Theatre:
 
 
 def schedule(
-    rows: Iterable[Row], brokers: Sequence[str], wires: Sequence[str]
+    rows: Iterable[Row], brokers: Sequence[str], wires: Sequence[str], *, named: bool = False
 ) -> list[tuple[Row, Place]]:
-    """Every row on the reference, and those that touch wire or version everywhere else too."""
+    """Every row on the reference, and those that touch wire or version everywhere else too.
+
+    Further versions are played over pika, the other wire on the reference. Rows that somebody
+    ``named`` are played on the first place, whatever it is.
+    """
     listed = list(rows)
+    usual = Place(REFERENCE, "pika")
     places = [Place(version, wire) for version in brokers for wire in wires]
-    usual = Place(REFERENCE, "pika") if Place(REFERENCE, "pika") in places else places[0]
-    found = [(row, usual) for row in listed]
-    for place in places:
-        if place != usual and (place.wire == "pika" or place.version == usual.version):
-            found += [(row, place) for row in listed if row.everywhere]
-    return found
+    chosen = [one for one in places if one.version == REFERENCE or one.wire == "pika"] or places
+    return [
+        (row, place)
+        for place in chosen
+        for row in listed
+        if place == usual or row.everywhere or (named and place == chosen[0])
+    ]
