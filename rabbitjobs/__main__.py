@@ -8,7 +8,7 @@ from rabbitjobs.errors import ConfigError, RabbitJobsError, TopologyError
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one clear text and exit code 1, never a traceback."""
+    """Run the command line; our errors are one clear text and exit code 1, never a traceback."""
     from rabbitjobs.cli.root import cli
 
     try:

@@ -149,7 +149,7 @@ class MessageError(RabbitJobsError):
 
 
 class ArgumentsRefused(MessageError):
-    """The arguments do not fit the job's signature or types; nothing was sent, or nothing was run."""
+    """The arguments do not fit the job's signature or types; nothing was sent or run."""
 
 
 class Undecodable(MessageError):
@@ -191,12 +191,20 @@ class BrokerUnavailable(SendRejected):
     """No connection within the deadline: nothing was written to any broker."""
 
 
+class AccessRefused(BrokerUnavailable, ConnectionLost):
+    """The broker does not let the user in, or not into the vhost: nothing was written.
+
+    The text names user and vhost, never the password. It is tried again all the same: rights can
+    be given while a service runs.
+    """
+
+
 class BrokerBlocked(SendRejected):
-    """A memory or disk alarm blocks publishing, and the deadline passed before anything was written."""
+    """A memory or disk alarm blocks publishing; the deadline passed before anything was written."""
 
 
 class SendUnknown(SendError):
-    """No confirm within the deadline: it may or may not be stored. Send again with the same ``id=``."""
+    """No confirm within the deadline: it may be stored or not. Send again with the same ``id=``."""
 
 
 class SyncInAsync(SendError):
@@ -216,6 +224,10 @@ class ResultTimeout(ResultError, TimeoutError):
 
 class NoResult(ResultError):
     """The job ended, but keeps no result, or its result has expired."""
+
+
+class ResultIgnored(NoResult):
+    """The job was registered with ``ignore_result=True``: no result will ever come."""
 
 
 class JobFailed(ResultError):
@@ -258,6 +270,10 @@ class StoreUnavailable(StoreError):
 
 class StoreOutdated(StoreError):
     """The store's schema is older or newer than this release: run ``rabbitjobs store migrate``."""
+
+
+class StoreRefused(StoreError):
+    """The store is there and refuses what one attempt would record: trying again does not help."""
 
 
 class DeskError(RabbitJobsError):

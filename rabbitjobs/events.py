@@ -50,6 +50,13 @@ class JobRetrying(JobEvent, frozen=True, kw_only=True):
     rule: str
 
 
+class JobPassedOn(JobEvent, frozen=True, kw_only=True):
+    """This worker does not know the job: the same attempt comes again after ``delay`` seconds."""
+
+    delay: float
+    rule: str
+
+
 class JobEnded(JobEvent, frozen=True, kw_only=True):
     """A job ended without success: ``status`` is ignored, in-review, quarantined or expired."""
 
@@ -61,7 +68,7 @@ class JobEnded(JobEvent, frozen=True, kw_only=True):
 
 
 class DuplicateDropped(JobEvent, frozen=True, kw_only=True):
-    """A message came whose attempt was recorded before: its follow-ups were repeated, no code ran."""
+    """A message whose attempt was recorded before: its follow-ups were repeated, no code ran."""
 
 
 class DeliveryAdopted(JobEvent, frozen=True, kw_only=True):
@@ -82,11 +89,11 @@ class EndingDelayed(JobEvent, frozen=True, kw_only=True):
 
 
 class JobHandedBack(JobEvent, frozen=True, kw_only=True):
-    """An attempt was never started, because the consumer stops: its message is back in the queue."""
+    """An attempt never started, because the consumer stops: its message is back in the queue."""
 
 
 class JobAbandoned(JobEvent, frozen=True, kw_only=True):
-    """An attempt still ran after ``seconds`` when the grace was over: it will be delivered again."""
+    """An attempt still ran when the grace of ``seconds`` was over: it will be delivered again."""
 
     seconds: float
 
@@ -142,6 +149,7 @@ AnyEvent = (
     JobStarted
     | JobSucceeded
     | JobRetrying
+    | JobPassedOn
     | JobEnded
     | DuplicateDropped
     | DeliveryAdopted

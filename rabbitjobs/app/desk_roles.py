@@ -9,21 +9,27 @@ from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import Drained
 from rabbitjobs.consumer.system import SystemConsumer
-from rabbitjobs.ending.settlement import quarantined
-from rabbitjobs.errors import StoreError, Undecodable
+from rabbitjobs.ending.quarantine import quarantined
+from rabbitjobs.ending.settle import said
+from rabbitjobs.ending.settlement import ERROR_SHOWN, Outcome, Terms, unstorable
+from rabbitjobs.errors import RabbitJobsError, StoreError, Undecodable
 from rabbitjobs.notify.channels import build
+from rabbitjobs.notify.durable import StoreMemory
 from rabbitjobs.notify.intake import note_of
 from rabbitjobs.notify.notifier import Notifier
 from rabbitjobs.notify.options import NotifyOptions
+from rabbitjobs.policy.decision import Failure
 from rabbitjobs.publisher.relay import Relay
-from rabbitjobs.review.intake import atake_in
+from rabbitjobs.review.intake import FailedMessage, atake_in
 from rabbitjobs.review.reading import failed_message
 from rabbitjobs.store.outbox import Outbox
 from rabbitjobs.topology import names
-from rabbitjobs.wire.protocol import Delivery
+from rabbitjobs.topology.model import TopologySpec
+from rabbitjobs.wire.protocol import Delivery, Outgoing
 
 INTAKE_PREFETCH = 100
 SWEEP_SECONDS = 60.0
+FAULTS_BEFORE_QUARANTINE = 3
 _NOTHING = Drained(0, 0, 0)
 
 
@@ -54,6 +60,7 @@ class IntakeRole:
             trouble=lambda reason: self._trouble("outbox", reason),
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._faults: dict[tuple[str, int], int] = {}
 
     async def start(self) -> None:
         """See ``Role``."""
@@ -64,7 +71,16 @@ class IntakeRole:
 
     async def _take(self, delivery: Delivery) -> None:
         message = failed_message(delivery, self._app.namespace)
-        case_id = await atake_in(self._store, message)
+        try:
+            case_id = await atake_in(self._store, message)
+        except RabbitJobsError:
+            raise
+        except Exception as error:
+            if not self._refused_for_good(delivery):
+                raise
+            for outgoing in _to_quarantine(self._app.spec, delivery, message, said(error)):
+                await self._app.publisher.confirmed(outgoing)
+            return
         if self._app.bus:
             envelope = message.envelope
             self._app.bus.emit(
@@ -76,6 +92,18 @@ class IntakeRole:
                     queue=message.queue,
                 )
             )
+
+    def _refused_for_good(self, delivery: Delivery) -> bool:
+        """Whether the store has refused this message so often that it always will.
+
+        RabbitMQ counts no message of this queue that is given back: the loop would have no end.
+        """
+        key = str(delivery.properties.message_id), hash(delivery.body)
+        faults = self._faults[key] = self._faults.get(key, 0) + 1
+        if faults < FAULTS_BEFORE_QUARANTINE:
+            return False
+        del self._faults[key]
+        return True
 
     async def _sweep(self) -> None:
         while True:
@@ -106,7 +134,9 @@ class NotifyRole:
     def __init__(self, app: RabbitJobs) -> None:
         options = app.settings.notify or NotifyOptions()
         self._app = app
-        self._notifier = Notifier(options, channels=build(options))
+        store = app.parts.store
+        memory = StoreMemory(store) if store is not None else None
+        self._notifier = Notifier(options, channels=build(options), memory=memory)
         self._consumer = SystemConsumer(
             queue=names.notify_queue(app.namespace),
             session=app.parts.session(),
@@ -123,15 +153,7 @@ class NotifyRole:
         try:
             note = note_of(delivery)
         except Undecodable as error:
-            spec = self._app.spec
-            settlement = quarantined(
-                delivery.properties,
-                delivery.body,
-                delivery.raw,
-                error.text,
-                self._consumer.queue,
-                spec,
-            )
+            settlement = quarantined(delivery, error.text, self._consumer.queue, self._app.spec)
             for outgoing in settlement.sends:
                 await self._app.publisher.confirmed(outgoing)
             return
@@ -155,3 +177,19 @@ def _review_queues(app: RabbitJobs) -> list[str]:
         if one.review_own
     ]
     return [names.review_queue(spec.namespace), *own]
+
+
+def _to_quarantine(
+    spec: TopologySpec, delivery: Delivery, message: FailedMessage, why: str
+) -> tuple[Outgoing, ...]:
+    """What the store takes as no case is seen in quarantine, with what had failed before."""
+    envelope, before = message.envelope, message.failure
+    error = f"case could not be stored: {why}"
+    if envelope is None:
+        return quarantined(delivery, error, message.queue, spec).sends
+    if before is not None:
+        error = f"{error}; it was {before.error_type}: {before.error}"
+    failure = Failure(kind="unstorable", error_type="StoreRefused", error=error[:ERROR_SHOWN])
+    outcome = Outcome(envelope=envelope, started=now(), ended=now(), failure=failure)
+    terms = Terms(spec=spec, keep=0.0, ignore_result=False, worker="intake")
+    return unstorable(outcome, why, terms)[2].sends

@@ -97,7 +97,7 @@ class Parts:
             return self._session
 
     def management(self) -> Management:
-        """The management API of the broker: as configured, the private node's, or the usual port."""
+        """The broker's management API: the configured, the private node's, or the usual port."""
         from rabbitjobs.broker.management import management_of
         from rabbitjobs.broker.state import running_management_url
 
@@ -188,14 +188,17 @@ class Parts:
 
         check_url(url, (self._app.settings.notify or NotifyOptions()).on_done)
 
-    def put_outbox(self, transaction: Any, envelope: Envelope) -> None:
-        """Write a send into the caller's transaction; a relay publishes it after the commit."""
+    def put_outbox(self, tx: Any, envelope: Envelope, undone: Callable[[], None]) -> None:
+        """Write a send into the caller's transaction; a relay publishes it after the commit.
+
+        ``undone`` is called if the transaction rolls back.
+        """
         store = self.store
         if store is None:
             raise StoreError("expected a store for tx=, got none; set store.url")
         from rabbitjobs.store import outbox
 
-        outbox.put(transaction, store.namespace, envelope)
+        outbox.put(tx, store.namespace, envelope, undone=undone)
 
     @property
     def desk(self) -> Desk:

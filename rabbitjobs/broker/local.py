@@ -166,12 +166,19 @@ def _wait_stopped(pid: int) -> None:
     while time.monotonic() < deadline:
         try:
             threads = list(Path(f"/proc/{pid}/task").iterdir())
-            states = {(thread / "stat").read_text().rpartition(")")[2][1] for thread in threads}
         except OSError:
             return
-        if states <= {"T", "t", "Z", "X"}:
+        if all(_state(thread) in "TtZX" for thread in threads):
             return
         time.sleep(0.005)
+
+
+def _state(thread: Path) -> str:
+    """The letter of a thread's state; "X" for one that has ended since it was listed."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2][1]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def _born(pid: int) -> str:

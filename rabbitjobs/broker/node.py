@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
-import http.client
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
-from urllib.parse import quote
 
 import msgspec
 
-from rabbitjobs.broker.counting import count, count_all, read_counts
+from rabbitjobs.broker.commands import Commands
 from rabbitjobs.broker.install import Installation, Report, provide
 from rabbitjobs.broker.layout import (
-    HOST,
-    USER,
     Identity,
     lay_out,
     new_identity,
@@ -52,7 +45,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     installation: Installation
 
 
-class Node:
+class Node(Commands):
     """A private RabbitMQ node: loopback only, random password, its own epmd, ports and folder.
 
     ``folder`` keeps its data over restarts; without one it lives in a temporary
@@ -93,6 +86,7 @@ class Node:
 
     def _take(self, record: Record) -> None:
         self._record = record
+        self._identity = record.identity
         self._runner = make_runner(record.installation, self.folder, record.identity)
 
     def __repr__(self) -> str:
@@ -127,7 +121,7 @@ class Node:
     @property
     def ports(self) -> Ports:
         """Where it listens."""
-        return Ports(self._record.identity.amqp_port, self._record.identity.http_port)
+        return Ports(self._identity.amqp_port, self._identity.http_port)
 
     @property
     def url(self) -> str:
@@ -137,11 +131,7 @@ class Node:
     @property
     def management_url(self) -> str:
         """The management HTTP API's address, with the password in it: do not print it."""
-        return self._record.identity.management_url
-
-    def vhost_url(self, name: str) -> str:
-        """The AMQP URL of a vhost."""
-        return self._record.identity.url(name)
+        return self._identity.management_url
 
     def start(self, timeout: float = 60.0) -> Self:
         """Start the server and return when it accepts clients; running already is fine.
@@ -161,7 +151,7 @@ class Node:
         if not self.installation.is_there():
             # Its cache was emptied, or the package removed.
             found = provide(report=self._report)
-            self._take(Record(identity=self._record.identity, installation=found))
+            self._take(Record(identity=self._identity, installation=found))
         for attempt in (1, 2, 3):
             self._launch()
             try:
@@ -228,92 +218,11 @@ class Node:
             self._take(found)  # another process started it since we looked
         return self._runner.alive()
 
-    @property
-    def ready(self) -> bool:
-        """Whether the server answers its clients now."""
-        try:
-            status, _ = self._request("GET", "/api/overview", timeout=2)
-            socket.create_connection((HOST, self._record.identity.amqp_port), timeout=2).close()
-        except OSError:
-            return False
-        return status == 200
-
-    def create_vhost(self, name: str | None = None) -> str:
-        """Make a vhost (with a fresh name if none is given); returns its AMQP URL."""
-        name = name or f"v{uuid.uuid4().hex[:12]}"
-        path = f"/api/vhosts/{quote(name, safe='')}"
-        self._expect("PUT", path, b"{}", (201, 204))
-        rights = b'{"configure": ".*", "write": ".*", "read": ".*"}'
-        permission = f"/api/permissions/{quote(name, safe='')}/{USER}"
-        self._expect("PUT", permission, rights, (201, 204))
-        return self.vhost_url(name)
-
-    def delete_vhost(self, name: str) -> None:
-        """Remove a vhost with everything in it; one that does not exist is fine."""
-        self._expect("DELETE", f"/api/vhosts/{quote(name, safe='')}", b"", (204, 404))
-
-    def rabbitmqctl(self, *arguments: str, timeout: float = 60.0) -> str:
-        """Run rabbitmqctl against this node (a second or more); returns what it printed."""
-        return self._tool("rabbitmqctl", "-q", *arguments, timeout=timeout)
-
-    def eval(self, expression: str, *, timeout: float = 30.0) -> str:
-        """Evaluate Erlang inside the server; returns the value as Erlang prints it."""
-        return self._tool("rabbitmqctl", "eval", expression, timeout=timeout).strip()
-
-    def messages_total(self, vhost: str, queue: str, *, timeout: float = 30.0) -> int:
-        """The exact number of messages in a queue at this moment.
-
-        Counts ready messages, unacked ones, and those that dead lettering holds.
-        Waits up to ``timeout`` seconds for a leader (there is none just after a
-        start). On 3.10 the youngest messages are missing from it for about a
-        second after ``kill`` and ``start``. Raises ``NodeError`` when the queue
-        does not exist.
-        """
-        deadline = time.monotonic() + timeout
-        while not (answer := self.ask(count(vhost, queue))).isdigit():
-            if "not_found" in answer or time.monotonic() > deadline:
-                raise NodeError(f"expected a number of messages, got {answer}", queue=queue)
-            time.sleep(0.1)
-        return int(answer)
-
-    def messages_by_queue(self, vhost: str, *, timeout: float = 30.0) -> dict[str, int]:
-        """The exact numbers of all queues of a vhost; see ``messages_total``."""
-        deadline = time.monotonic() + timeout
-        while (found := read_counts(answer := self.ask(count_all(vhost)))) is None:
-            if time.monotonic() > deadline:
-                raise NodeError(f"expected numbers of messages, got {answer}")
-            time.sleep(0.1)
-        return found
-
     def log_tail(self, lines: int = 30) -> str:
         """The last lines that the server wrote, to its log and to its output."""
         files = sorted((self.folder / "log").glob("*.*"), key=lambda file: file.stat().st_mtime)
         text = "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
         return "\n".join(text.splitlines()[-lines:])
-
-    def ask(self, expression: str) -> str:
-        """As ``eval``, by erl_call where that exists: 0.02 s instead of 1 s. For short values."""
-        address = f"{HOST}:{self._record.identity.dist_port}"
-        code, out, _err = self._runner.tool(
-            "erl_call", "-address", address, "-e", stdin=expression, timeout=30
-        )
-        if code == 0 and out.startswith("{ok, ") and out.rstrip().endswith("}"):
-            return out.rstrip()[len("{ok, ") : -1].strip()
-        return self.eval(expression)
-
-    def _tool(self, name: str, *arguments: str, timeout: float) -> str:
-        try:
-            code, out, err = self._runner.tool(name, *arguments, stdin="", timeout=timeout)
-        except subprocess.TimeoutExpired as error:
-            raise NodeError(
-                f"expected `{name} {arguments[0]}` to end within {timeout:g} s, got no answer"
-            ) from error
-        if code != 0:
-            raise NodeError(
-                f"expected `{name} {' '.join(arguments)}` to succeed, got exit {code}: "
-                f"{(out + err).strip()}"
-            )
-        return out
 
     def _launch(self) -> None:
         record = self._record
@@ -353,30 +262,6 @@ class Node:
             self._guard.communicate()
             self._guard = None
         self._runner.clear()
-
-    def _expect(self, method: str, path: str, body: bytes, allowed: tuple[int, ...]) -> None:
-        try:
-            status, answer = self._request(method, path, body)
-        except OSError as error:
-            raise NodeError(f"expected the node to answer, got {error!r}") from error
-        if status not in allowed:
-            said = answer.decode(errors="replace")
-            raise NodeError(f"expected {method} {path} to succeed, got {status}: {said}")
-
-    def _request(
-        self, method: str, path: str, body: bytes = b"", timeout: float = 30
-    ) -> tuple[int, bytes]:
-        identity = self._record.identity
-        secret = base64.b64encode(f"{USER}:{identity.password}".encode()).decode()
-        headers = {"Authorization": f"Basic {secret}", "Content-Type": "application/json"}
-        connection = http.client.HTTPConnection(HOST, identity.http_port, timeout=timeout)
-        with contextlib.closing(connection):
-            try:
-                connection.request(method, path, body or None, headers)
-                answer = connection.getresponse()
-                return answer.status, answer.read()
-            except http.client.HTTPException as error:
-                raise OSError(f"no HTTP answer: {error!r}") from error
 
 
 def _read_record(folder: Path) -> Record | None:

@@ -14,6 +14,7 @@ from rabbitjobs.cli.options import CliContext
 from rabbitjobs.cli.table import show
 from rabbitjobs.errors import ConnectionLost, ManagementError, TopologyError
 from rabbitjobs.message import headers as h
+from rabbitjobs.message.properties import from_text
 from rabbitjobs.monitor import queues
 from rabbitjobs.monitor.facts import BrokerFacts
 from rabbitjobs.monitor.logs import escape
@@ -22,6 +23,7 @@ from rabbitjobs.topology.plan import Plan
 from rabbitjobs.wire.protocol import Delivery
 
 BODY_SHOWN = 2_000
+VALUE_SHOWN = 300
 
 
 @click.group()
@@ -102,7 +104,7 @@ def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
 
     What cannot be read stays. A job out of quarantine comes back as its next attempt.
     """
-    from rabbitjobs.app.putting_back import PutBack, put_back, sources
+    from rabbitjobs.publisher.putting_back import PutBack, put_back, sources
 
     app = obj.app()
     known = sources(app.namespace)
@@ -113,7 +115,8 @@ def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
     async def work() -> PutBack:
         wire = await reaching.opened(obj)
         try:
-            return await put_back(app, wire, source, to=to)
+            publish = app.publisher.confirmed
+            return await put_back(wire, source, to=to, spec=app.spec, publish=publish)
         finally:
             await wire.close()
 
@@ -154,6 +157,8 @@ async def _peek(obj: CliContext, found: Queue, count: int) -> list[Delivery]:
 
 def _plain(message: Delivery) -> dict[str, Any]:
     properties = message.properties
+    came_with = from_text(properties.headers.get(h.PROPERTIES))
+    unreadable = {"came_with": came_with} if came_with is not None else {}
     return {
         "job": properties.type,
         "id": properties.headers.get(h.ID) or properties.message_id,
@@ -167,6 +172,7 @@ def _plain(message: Delivery) -> dict[str, Any]:
         "headers": {key: _value(value) for key, value in properties.headers.items()},
         "size": len(message.body),
         "body": message.body[:BODY_SHOWN].decode("utf-8", "backslashreplace"),
+        **unreadable,
     }
 
 
@@ -180,6 +186,9 @@ def _show(message: dict[str, Any]) -> None:
         + ("  redelivered" if message["redelivered"] else "")
     )
     for key, value in message["headers"].items():
-        click.echo(f"    {escape(str(key))}: {escape(str(value))[:300]}")
+        if key != h.PROPERTIES or "came_with" not in message:
+            click.echo(f"    {escape(str(key))}: {escape(str(value))[:VALUE_SHOWN]}")
+    for name, value in message.get("came_with", {}).items():
+        click.echo(f"    came with {escape(name)}: {escape(str(value))[:VALUE_SHOWN]}")
     cut = "" if message["size"] <= BODY_SHOWN else f" … ({message['size']:,} bytes)"
     click.echo(f"    {escape(message['body'])}{cut}")

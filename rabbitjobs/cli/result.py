@@ -23,7 +23,7 @@ from rabbitjobs.monitor.logs import escape
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.pass_obj
 def result(obj: CliContext, job_id: str, wait: timedelta | None, as_json: bool) -> None:
-    """Show job ID. Exit 0: it succeeded; 1: it ended otherwise; 3: it has not ended or is unknown."""
+    """Show job ID. Exit 0: it succeeded; 1: it ended otherwise; 3: not ended, or unknown."""
     handle = obj.app().handle(job_id)
     if wait is not None:
         with contextlib.suppress(JobFailed, ResultError):  # what there is to know is shown below

@@ -17,7 +17,8 @@ def _counts(texts: tuple[str, ...], queues: tuple[str, ...]) -> dict[str, int]:
         name, _, number = text.rpartition("=")
         if name not in queues or not number.isdigit() or int(number) < 1:
             raise WorkerError(
-                f"expected QUEUE=COUNT with a queue of the topology ({', '.join(queues)}), got {text!r}"
+                "expected QUEUE=COUNT with a queue of the topology "
+                f"({', '.join(queues)}), got {text!r}"
             )
         counts[name] = int(number)
     return counts
@@ -50,7 +51,8 @@ def run(
     What crashes is started again with backoff; SIGTERM is forwarded, a second one is sharp.
     """
     obj.log()
-    from rabbitjobs.process.supervisor import Child, Supervisor
+    from rabbitjobs.process.child import Child
+    from rabbitjobs.process.supervisor import Supervisor
 
     app = obj.app(needed=True)
     app.check()

@@ -40,7 +40,7 @@ class Executor:
         self._stopping = False
 
     async def execute(self, envelope: Envelope) -> Outcome:
-        """Run one attempt. Raises ``CancelledError`` only after ``stop``: then nothing has ended."""
+        """Run one attempt. Raises ``CancelledError`` only after ``stop``: nothing ended."""
         started = now()
         result: bytes | None = None
         failure: Failure | None = None

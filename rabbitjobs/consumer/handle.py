@@ -6,22 +6,27 @@ import random
 from collections.abc import Callable
 from typing import TypedDict
 
+import msgspec
+
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import failure_of
 from rabbitjobs.consumer.rulebook import rule_book
+from rabbitjobs.ending.quarantine import quarantined
 from rabbitjobs.ending.settle import Publish, settle, until_done
 from rabbitjobs.ending.settlement import (
     Outcome,
     Settlement,
     Terms,
-    quarantined,
+    passed_on,
     repeated,
     running,
     settlement,
+    unstorable,
 )
+from rabbitjobs.errors import StoreRefused
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.policy.decide import RuleBook, decide
@@ -69,13 +74,13 @@ class Handler:
         self._begin(envelope, redelivered, terms)
         outcome = await self._executor.execute(envelope)
         decision = self._decide(outcome)
+        if decision is not None and not decision.counts and self._recorder is not None:
+            self._recorder.running(passed_on(outcome, terms))
         await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
 
     async def quarantine(self, delivery: Delivery, why: str) -> None:
         """End a message that cannot be read; returning means: ack."""
-        plan = quarantined(
-            delivery.properties, delivery.body, delivery.raw, why, self._queue, self._spec
-        )
+        plan = quarantined(delivery, why, self._queue, self._spec)
         await self._settle(plan, None)
         if self._bus:
             self._bus.emit(events.DeliveryUndecodable(at=now(), queue=self._queue, reason=why))
@@ -87,7 +92,12 @@ class Handler:
         outcome = Outcome(envelope=envelope, started=at, ended=at, failure=failure)
         terms = self._terms(envelope)
         decision = self._decide(outcome)
-        await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+        try:
+            await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+        except Exception as again:  # without the store, then: in quarantine it is seen
+            failure = failure_of(again, "unstorable")
+            outcome = msgspec.structs.replace(outcome, failure=failure)
+            await self._end(*unstorable(outcome, failure.error, terms), terms)
 
     def stop(self) -> None:
         """From now on a cancelled attempt has not ended, and is left to the broker."""
@@ -101,6 +111,7 @@ class Handler:
             spec=self._spec,
             keep=self._keep,
             ignore_result=definition.ignore_result if definition else False,
+            known=definition is not None and definition.function is not None,
             worker=self._worker,
         )
 
@@ -122,7 +133,7 @@ class Handler:
             self._bus.emit(events.DuplicateDropped(at=now(), **about(envelope)))
 
     def _begin(self, envelope: Envelope, redelivered: bool, terms: Terms) -> None:
-        if self._recorder is not None and not terms.ignore_result:
+        if self._recorder is not None and terms.known and not terms.ignore_result:
             self._recorder.running(running(envelope, terms))
         if self._bus:
             self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **about(envelope)))
@@ -135,13 +146,22 @@ class Handler:
         if book is None:
             book = rule_book(self._spec, self._queue, self._registry.get(name))
             self._books[name] = book
-        return decide(outcome.failure, outcome.envelope.attempt, book, self._chance)
+        envelope = outcome.envelope
+        return decide(
+            outcome.failure, envelope.attempt, book, self._chance, unknown=envelope.unknown
+        )
 
     async def _end(
         self, outcome: Outcome, decision: Decision | None, plan: Settlement, terms: Terms
     ) -> None:
         envelope = outcome.envelope
-        if await self._settle(plan, envelope):
+        try:
+            first = await self._settle(plan, envelope)
+        except StoreRefused as refused:
+            ended, decided, instead = unstorable(outcome, refused.text, terms)
+            await self._end(ended, decided, instead, terms)
+            return
+        if first:
             if self._bus:
                 self._bus.emit(_ended(outcome, decision, plan.status))
             return
@@ -199,6 +219,9 @@ def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> event
     failure = outcome.failure
     if failure is None or decision is None:
         return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **shared)
+    if not decision.counts:
+        delay = decision.delay or 0.0
+        return events.JobPassedOn(at=outcome.ended, delay=delay, rule=decision.rule, **shared)
     if decision.do == "retry":
         return events.JobRetrying(
             at=outcome.ended,

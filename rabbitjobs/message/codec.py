@@ -52,6 +52,7 @@ def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
         (h.ON_DONE, envelope.on_done),
         (h.UNIQUE, envelope.unique),
         (h.AGAIN, envelope.again or None),
+        (h.UNKNOWN, envelope.unknown or None),
         (h.RELEASE, envelope.release),
         (h.CASE, envelope.case),
     )
@@ -96,6 +97,9 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
         raise Undecodable(
             f"expected an attempt from 1 in {h.ATTEMPT}, got {attempt!r}", queue=queue
         )
+    unknown = headers.get(h.UNKNOWN, 0)
+    if type(unknown) is not int or not 0 <= unknown < _LARGEST_ATTEMPT:
+        raise Undecodable(f"expected a count from 0 in {h.UNKNOWN}, got {unknown!r}", queue=queue)
     enqueued = _seconds(headers, h.ENQUEUED)
     return Envelope(
         id=job_id,
@@ -117,6 +121,7 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
         unique=_text(headers, h.UNIQUE),
         # Other clients choose their ids themselves, and may send again after an unknown outcome.
         again=h.AGAIN in headers or h.V not in headers,
+        unknown=unknown,
         release=_text(headers, h.RELEASE),
         case=_text(headers, h.CASE),
         history=_history(headers, queue),

@@ -13,6 +13,7 @@ from rabbitjobs.topology import names
 from rabbitjobs.topology.model import QueueSpec, TopologySpec
 from rabbitjobs.topology.plan import Plan
 
+_LET_IN = "mend broker.url or RABBITJOBS_URL, or make the user: `rabbitjobs topology permissions`"
 State = Literal["ok", "warn", "fail"]
 
 # RabbitMQ's own default, in force wherever neither node, policy nor queue says otherwise.
@@ -58,7 +59,9 @@ def worst(checks: Iterable[Check]) -> State:
 
 
 def _reached(broker: BrokerFacts) -> Iterable[Check]:
-    if broker.error:
+    if broker.access_refused:
+        yield Check("broker", "fail", broker.error, _LET_IN)
+    elif broker.error:
         yield Check(
             "broker",
             "fail",

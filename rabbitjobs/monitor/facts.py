@@ -11,7 +11,14 @@ from rabbitjobs.broker.management import Management
 from rabbitjobs.broker.url import Address
 from rabbitjobs.broker.version import REFERENCE, Capabilities, from_properties
 from rabbitjobs.clock import uuid7
-from rabbitjobs.errors import BrokerError, ChannelClosed, RabbitJobsError, TopologyRefused
+from rabbitjobs.errors import (
+    AccessRefused,
+    BrokerError,
+    ChannelClosed,
+    ConnectionLost,
+    RabbitJobsError,
+    TopologyRefused,
+)
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.topology import names
 from rabbitjobs.topology.model import TopologySpec
@@ -38,7 +45,8 @@ class QueueSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerFacts:
-    """A broker as one user sees it. ``error`` is set when it could not be reached at all.
+    """A broker as one user sees it. ``error`` is set when it could not be reached at all, or
+    (``access_refused``) does not let this user in.
 
     ``queues`` and ``exchanges`` are the planned ones (a fault code for an exchange, 0: there).
     ``writes`` says for an exchange whether this user may publish to it. What only the management
@@ -47,6 +55,7 @@ class BrokerFacts:
 
     address: str
     error: str = ""
+    access_refused: bool = False
     version_error: str = ""
     capabilities: Capabilities | None = None
     plan: Plan | None = None
@@ -82,9 +91,13 @@ async def look(
 
     Nothing is declared. Rights are tried with an empty, unroutable message, which is returned.
     """
-    wire, address, error = await _open(addresses)
+    wire, address, errors = await _open(addresses)
     if wire is None:
-        return BrokerFacts(address=str(address), error=error)
+        return BrokerFacts(
+            address=str(address),
+            error="; ".join(error.text for error in errors),
+            access_refused=any(isinstance(error, AccessRefused) for error in errors),
+        )
     try:
         found = await _ask(wire, spec)
     finally:
@@ -97,20 +110,20 @@ async def look(
     )
 
 
-async def _open(addresses: Sequence[Address]) -> tuple[Wire | None, Address, str]:
-    reasons: list[str] = []
+async def _open(addresses: Sequence[Address]) -> tuple[Wire | None, Address, list[BrokerError]]:
+    errors: list[BrokerError] = []
     for address in addresses:
         wire = PikaWire()
         try:
             async with asyncio.timeout(TIMEOUT):
                 await wire.open(address, name="rabbitjobs doctor")
         except TimeoutError:
-            reasons.append(f"{address}: no answer within {TIMEOUT:g} s")
+            errors.append(ConnectionLost(f"{address}: no answer within {TIMEOUT:g} s"))
         except BrokerError as error:
-            reasons.append(error.text)
+            errors.append(error)
         else:
-            return wire, address, ""
-    return None, addresses[-1], "; ".join(reasons)
+            return wire, address, []
+    return None, addresses[-1], errors
 
 
 async def _ask(wire: Wire, spec: TopologySpec) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rabbitjobs import events
 _WARNING = (
     events.JobAbandoned,
     events.JobRetrying,
+    events.JobPassedOn,
     events.JobEnded,
     events.EndingDelayed,
     events.DeliveryUndecodable,
@@ -19,6 +20,7 @@ _WARNING = (
 _QUIET = (events.JobStarted, events.JobSucceeded, events.NoticeHandled)
 _TEXT: dict[type[events.Event], str] = {
     events.JobRetrying: "job failed, it will be tried again",
+    events.JobPassedOn: "job unknown here, passed on for another worker",
     events.JobEnded: "job ended without success",
     events.JobStarted: "job started",
     events.JobSucceeded: "job succeeded",

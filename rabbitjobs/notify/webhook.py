@@ -135,7 +135,7 @@ def secret_bytes(secret: str) -> bytes:
 
 
 def slack_text(message: Message) -> str:
-    """The message as Slack's mrkdwn: subject in bold, text as code, its three characters escaped."""
+    """The message as Slack's mrkdwn: bold subject, text as code, its three characters escaped."""
 
     def escaped(text: str) -> str:
         return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

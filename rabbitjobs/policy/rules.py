@@ -15,8 +15,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A named list of delays. ``attempts`` counts every try, the first included.
 
     ``delays`` holds the pause before attempt 2, 3, ...: one fewer than ``attempts``. ``jitter``
-    (0 to 1) spreads each delay by up to that share in both directions. ``line`` is that of the config,
-    0 without a file.
+    (0 to 1) spreads each delay by up to that share in both directions. ``line`` is that of the
+    config, 0 without a file.
     """
 
     name: str
@@ -30,8 +30,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One rule: errors of these dotted class names meet ``do``.
 
     ``errors`` are compared along the error's class chain; ``*`` matches each. ``policy`` names a
-    retry policy (``None``: the job's or queue's own). ``then`` is what
-    follows a notify. ``keep=0`` keeps no record of what is ignored. ``source`` says where it stands.
+    retry policy (``None``: the job's or queue's own). ``then`` is what follows a notify. ``keep=0``
+    keeps no record of what is ignored. ``source`` says where it stands.
     """
 
     do: Literal["retry", "ignore", "review", "notify"]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from rabbitjobs.process.supervisor import Child
+from rabbitjobs.process.child import Child
 
 _STYLE = {"consuming": "green", "starting": "yellow", "waiting": "yellow", "stopping": "yellow"}
 

@@ -52,7 +52,7 @@ def _until_reached(verify: Callable[[], None]) -> None:
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
         retry=tenacity.retry_if_exception_type(ConnectionLost),
         before_sleep=lambda state: log.error(
-            "unhealthy: the broker cannot be reached",
+            "unhealthy: the broker does not let us in, or cannot be reached",
             reason=str(state.outcome.exception()) if state.outcome else "",
         ),
     )

@@ -15,7 +15,7 @@ import msgspec
 from rabbitjobs import failpoints
 from rabbitjobs.backend.protocol import Results
 from rabbitjobs.clock import uuid7
-from rabbitjobs.errors import RabbitJobsError, SendError, StoreError, StoreUnavailable
+from rabbitjobs.errors import RabbitJobsError, SendError, SendRejected, StoreError, StoreUnavailable
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call
 from rabbitjobs.job.handle import JobHandle
@@ -38,7 +38,7 @@ WINDOW = 2000
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What became of one call of ``send_many``: the handle, and the error if it was not confirmed."""
+    """What became of one call of ``send_many``: its handle, and the error if not confirmed."""
 
     handle: JobHandle[Any]
     error: RabbitJobsError | None = None
@@ -59,7 +59,7 @@ class Publisher:
         session: Callable[[], Session],
         results: Callable[[], Results | None],
         unique: Callable[[], UniqueKeys | None],
-        outbox: Callable[[Any, Envelope], None],
+        outbox: Callable[[Any, Envelope, Callable[[], None]], None],
         deadline: Callable[[], float] = lambda: DEADLINE_SECONDS,
         app_id: str | None = None,
         check_on_done: Callable[[str], None] = lambda _url: None,
@@ -85,8 +85,7 @@ class Publisher:
         refuse_in_loop("send", "asend")
         envelope, outgoing = self._prepare(call)
         if call.options.tx is not None:
-            self._outbox(call.options.tx, envelope)
-            return self._handle(call, envelope)
+            return self._promise(call, envelope)
         taken = self._claim(call, envelope)
         if taken is not None:
             return taken
@@ -102,8 +101,7 @@ class Publisher:
         """The a-twin of ``send``. A transaction (``tx=``) must be a synchronous one."""
         envelope, outgoing = self._prepare(call)
         if call.options.tx is not None:
-            self._outbox(call.options.tx, envelope)
-            return self._handle(call, envelope)
+            return self._promise(call, envelope)
         if call.options.unique is not None:
             taken = await asyncio.to_thread(self._claim, call, envelope)
             if taken is not None:
@@ -122,7 +120,8 @@ class Publisher:
     def send_many(self, calls: Iterable[Call]) -> list[Sent]:
         """Publish many, pipelined, and wait for all confirms: one outcome for each, in order.
 
-        Raises nothing for a call that is refused: its ``Sent`` carries the error.
+        Raises nothing for a call that is refused: its ``Sent`` carries the error. ``unique=`` and
+        ``tx=`` are refused so (``SendRejected``): they need ``send``.
         """
         refuse_in_loop("send_many", "asend_many")
         gate = threading.Semaphore(WINDOW)
@@ -138,7 +137,7 @@ class Publisher:
     ) -> Sent | tuple[Call, Envelope, Future[Outcome]]:
         try:
             if call.options.unique is not None or call.options.tx is not None:
-                raise SendError("expected plain calls in send_many, got unique= or tx=; use send")
+                raise _not_for_many(call)
             envelope, outgoing = self._prepare(call)
         except RabbitJobsError as error:
             return Sent(JobHandle(error.job_id or "", None), error)
@@ -205,6 +204,12 @@ class Publisher:
             queue = options.queue or definition.queue
             raise error.concerning(queue=queue, job=definition.name, job_id=job_id)  # noqa: B904
 
+    def _promise(self, call: Call, envelope: Envelope) -> JobHandle[Any]:
+        """Into the caller's transaction, not to the broker: the handle hears of a rollback."""
+        handle = self._handle(call, envelope)
+        self._outbox(call.options.tx, envelope, handle.not_sent)
+        return handle
+
     def _claim(self, call: Call, envelope: Envelope) -> JobHandle[Any] | None:
         """The handle of the job that holds the unique key; ``None`` if the key is now ours."""
         if envelope.unique is None:
@@ -257,7 +262,20 @@ class Publisher:
             sent=True,
             job=envelope.job,
             queue=envelope.queue,
+            ignored=call.definition.ignore_result,
         )
+
+
+def _not_for_many(call: Call) -> SendRejected:
+    options = call.options
+    given = "tx=" if options.unique is None else f"unique={options.unique!r}"
+    return SendRejected(
+        f"expected calls without unique= and tx= in send_many, got {given}; "
+        "it was not sent: use send for it",
+        queue=options.queue or call.definition.queue,
+        job=call.definition.name,
+        job_id=options.id,
+    )
 
 
 def _certain(outcome: Outcome) -> bool:

@@ -15,7 +15,7 @@ class UniqueKeys(Protocol):
     """
 
     def claim(self, envelope: Envelope, seconds: float) -> str | None:
-        """The id of the job that holds the key; ``None`` if ``envelope`` holds it now, for so long."""
+        """The id of the job that holds the key; ``None``: ``envelope`` holds it now."""
         ...
 
     def keep(self, envelope: Envelope) -> None:

@@ -145,10 +145,8 @@ class Desk:
 
         def act(connection: Connection) -> Case:
             case = self._open(connection, case_id, version, "discard")
-            return ending.discard(
-                connection, self._store.namespace, case, reason=reason, who=who,
-                now=self._clock(), keep=self._keep,
-            )  # fmt: skip
+            by = self._by_hand(who, reason)
+            return ending.discard(connection, self._store.namespace, case, by)
 
         return self._store.run(act)
 
@@ -168,10 +166,8 @@ class Desk:
             case = self._open(connection, case_id, version, "resolve")
             if case.job is not None:
                 self._validate_result(case.job, encoded)
-            return ending.resolve(
-                connection, self._store.namespace, case, result=encoded, reason=reason, who=who,
-                now=self._clock(), keep=self._keep,
-            )  # fmt: skip
+            by = self._by_hand(who, reason)
+            return ending.resolve(connection, self._store.namespace, case, by, result=encoded)
 
         return self._store.run(act)
 
@@ -213,6 +209,9 @@ class Desk:
                 f"allowed now: {allowed}",
                 queue=case.queue, job=case.job, job_id=case.job_id,
             )  # fmt: skip
+
+    def _by_hand(self, who: str, reason: str) -> ending.ByHand:
+        return ending.ByHand(who=who, reason=reason, now=self._clock(), keep=self._keep)
 
     def _promise(
         self, connection: Connection, case: Case, envelope: Envelope, *, who: str, detail: str

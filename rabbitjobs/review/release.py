@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from rabbitjobs import clock
 from rabbitjobs.backend import result_rows
-from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.backend.protocol import Record, Status, record_of
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Case
@@ -38,7 +38,13 @@ def promise(
     attempt = next_attempt(connection, namespace, storable(envelope.id))
     release_id = clock.uuid7()
     envelope = msgspec.structs.replace(
-        envelope, attempt=attempt, release=release_id, case=case.id, due=None, expires=None
+        envelope,
+        attempt=attempt,
+        release=release_id,
+        case=case.id,
+        due=None,
+        expires=None,
+        unknown=0,
     )
     row = outbox.put(
         connection,
@@ -113,14 +119,5 @@ def next_attempt(connection: Connection, namespace: str, job_id: str) -> int:
 
 
 def _record(envelope: Envelope, status: Status, now: float) -> Record:
-    return Record(
-        job_id=storable(envelope.id),
-        attempt=envelope.attempt,
-        job=envelope.job,
-        queue=envelope.queue,
-        status=status,
-        enqueued=envelope.enqueued,
-        started=now,
-        ended=now,
-        keep=0.0,
-    )
+    record = record_of(envelope, status, at=now)
+    return msgspec.structs.replace(record, job_id=storable(envelope.id))

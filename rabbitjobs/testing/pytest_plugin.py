@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture ``rj``, on a broker in memory or (``--rj-broker=real``) a real one.
+"""The pytest plugin: fixture ``rj``, on a broker in memory or (``--rj-broker=real``) a real one.
 
 Override the fixture ``rj_app`` to say which app is tested.
 """

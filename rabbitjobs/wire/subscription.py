@@ -6,7 +6,7 @@ It attaches passively: a queue that is gone is reported and waited for, never re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -38,7 +38,8 @@ class Subscription:
     """Consumes one queue over a link with at most ``prefetch`` unacked messages.
 
     Everything is called on the I/O loop. ``deliver`` is called for each message; it must end in
-    exactly one ``ack`` or ``nack``. ``changed`` hears the state and why.
+    exactly one ``ack`` or ``nack``. ``changed`` hears the state and why. ``prepare`` runs before
+    each subscribing: it makes anew a queue that died with its connection.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Subscription:
         deliver: Callable[[Handed], None],
         changed: Callable[[State, str], None],
         arguments: Mapping[str, Any] | None = None,
+        prepare: Callable[[Wire], Awaitable[object]] | None = None,
     ) -> None:
         self._link = link
         self._queue = queue
@@ -57,6 +59,7 @@ class Subscription:
         self._deliver = deliver
         self._changed = changed
         self._arguments = arguments
+        self._prepare = prepare
         self._consumer: Consumer | None = None
         self._window = AckWindow()
         self._epoch = 0
@@ -109,6 +112,8 @@ class Subscription:
         epoch = self._epoch = self._epoch + 1
         self._window = AckWindow()
         try:
+            if self._prepare is not None:
+                await self._prepare(wire)
             consumer = await wire.consume(
                 self._queue,
                 prefetch=self._prefetch,

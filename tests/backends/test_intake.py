@@ -13,7 +13,7 @@ from rabbitjobs.backend.sql import SqlBackend
 from rabbitjobs.clock import uuid7
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.review import store as rows
-from rabbitjobs.review.case import Case, Filters, hash_of
+from rabbitjobs.review.case import Case, CaseLine, Filters, hash_of
 from rabbitjobs.review.intake import FailedMessage, atake_in, take_in
 from rabbitjobs.store.engine import Store
 
@@ -152,5 +152,5 @@ def test_a_hostile_payload_can_be_stored_and_found(store: Store, failed: Failed)
     assert _all(store, text="1%0") == ()
 
 
-def _all(store: Store, text: str | None = None) -> tuple[object, ...]:
+def _all(store: Store, text: str | None = None) -> tuple[CaseLine, ...]:
     return store.read(lambda c: rows.page(c, store.namespace, Filters(text=text), 100, None)).cases

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.backend.protocol import Record, Status, Stored
 from rabbitjobs.backend.sql import SqlBackend
 from rabbitjobs.clock import now, uuid7
 from rabbitjobs.store.engine import Store
@@ -92,7 +92,7 @@ async def test_a_long_job_is_shown_running_with_its_progress(
     backend.running(outcome(job, status=Status.RUNNING))
     backend.progress(job, b"1")
     backend.progress(job, b"2")
-    stored = await _until(backend, job, lambda: (s := backend.get(job)) and s.progress)
+    stored = await _until(backend, job, lambda stored: stored.progress)
     assert (stored.status, stored.progress) == (Status.RUNNING, b"2")
     await backend.record(outcome(job, status=Status.FAILED))
     assert backend.get(job).status is Status.FAILED  # type: ignore[union-attr]
@@ -110,7 +110,7 @@ async def test_a_late_running_changes_no_end(
     backend.mark_queued(done, job="j", queue="q", enqueued=1.0)
     last = uuid7()
     backend.running(outcome(last, status=Status.RUNNING))
-    await _until(backend, last, lambda: backend.get(last))
+    await _until(backend, last, lambda _: True)
     assert backend.get(done).status is Status.SUCCEEDED  # type: ignore[union-attr]
     assert backend.get(retried).status is Status.RETRYING  # type: ignore[union-attr]
 
@@ -119,10 +119,10 @@ async def test_a_queued_job_is_shown_until_it_runs(backend: SqlBackend, outcome:
     """For publishers that track what they have sent."""
     job = uuid7()
     backend.mark_queued(job, job="shop.mail", queue="emails", enqueued=now())
-    stored = await _until(backend, job, lambda: backend.get(job))
+    stored = await _until(backend, job, lambda _: True)
     assert (stored.status, stored.attempt) == (Status.QUEUED, 0)
     backend.running(outcome(job, status=Status.RUNNING))
-    await _until(backend, job, lambda: (s := backend.get(job)) and s.status is Status.RUNNING)
+    await _until(backend, job, lambda stored: stored.status is Status.RUNNING)
 
 
 async def test_a_result_that_nobody_wants_leaves_nothing(
@@ -206,9 +206,9 @@ async def test_unique_keys_past_their_time_are_swept(backend: SqlBackend) -> Non
     assert backend.clean(6.0).unique >= 1
 
 
-async def _until(backend: SqlBackend, job: str, seen: Callable[[], object]) -> Record:
+async def _until(backend: SqlBackend, job: str, seen: Callable[[Stored], object]) -> Stored:
     """Wait for what is written behind; it has no waiter, so this looks again and again."""
     async with asyncio.timeout(10):
-        while not seen():
+        while (stored := backend.get(job)) is None or not seen(stored):
             await asyncio.sleep(0.02)
-    return backend.get(job)  # type: ignore[return-value]
+    return stored

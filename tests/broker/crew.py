@@ -141,7 +141,7 @@ class Crew:
 
 @contextmanager
 def crew(node: Node, folder: Path, code: str, topology: str) -> Iterator[Crew]:
-    """A shop on a fresh vhost, its topology applied; workers that still run are killed at the end."""
+    """A shop on a fresh vhost, its topology applied; workers that still run are killed."""
     (folder / "shop.py").write_text(code, encoding="utf-8")
     (folder / "config").mkdir()
     (folder / "config" / "topology.yaml").write_text(topology, encoding="utf-8")

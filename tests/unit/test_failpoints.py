@@ -16,6 +16,7 @@ def _run(code: str, place: str | None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", f"from rabbitjobs import failpoints\n{code}"],
         env=environment,
+        check=False,
         capture_output=True,
         text=True,
         timeout=60,

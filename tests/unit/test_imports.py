@@ -25,7 +25,7 @@ SLOW = (
 )
 PROGRAM = """
 import sys, time
-before = time.process_time()
+before = time.perf_counter()
 import rabbitjobs
 app = rabbitjobs.RabbitJobs()
 
@@ -33,16 +33,13 @@ app = rabbitjobs.RabbitJobs()
 def job(a: int) -> int:
     return a
 
-took = time.process_time() - before
+took = time.perf_counter() - before
 print(took, *sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
 def start() -> tuple[float, set[str]]:
-    """How many seconds of CPU a fresh process needs, and which packages it has loaded then.
-
-    The time on the clock would measure what else the machine does.
-    """
+    """How many seconds a fresh process needs, and which packages it has loaded then."""
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -51,7 +48,7 @@ def start() -> tuple[float, set[str]]:
 
 
 def test_importing_and_making_an_app_takes_at_most_120_ms() -> None:
-    """The best of several fresh processes."""
+    """By the clock; the best of several fresh processes, because others may use this machine."""
     tries = (start()[0] for _ in range(20))
     assert any(seconds <= MOST_SECONDS for seconds in tries)
 

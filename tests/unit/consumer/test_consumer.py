@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import tenacity
 
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Record, Status
@@ -17,6 +18,7 @@ from rabbitjobs.broker.version import from_version
 from rabbitjobs.clock import now
 from rabbitjobs.consumer import consumer as module
 from rabbitjobs.consumer.consumer import Drained, QueueConsumer
+from rabbitjobs.consumer.context import Context
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.consumer.rulebook import rule_book
@@ -54,6 +56,7 @@ class Memory:
         self.records: dict[tuple[str, int], Record] = {}
         self.down = False
         self.asked: list[tuple[str, int]] = []
+        self.noted: list[Record] = []
 
     async def recorded(self, job_id: str, attempt: int) -> bytes | None:
         """See ``Recorder``."""
@@ -73,6 +76,7 @@ class Memory:
 
     def running(self, record: Record) -> None:
         """See ``Recorder``."""
+        self.noted.append(record)
 
     def progress(self, job_id: str, progress: bytes) -> None:
         """See ``Recorder``."""
@@ -95,7 +99,7 @@ class Bench:
             session=lambda: self.session,
             results=lambda: None,
             unique=lambda: None,
-            outbox=lambda _tx, _envelope: None,
+            outbox=lambda _tx, _envelope, _undone: None,
         )
         self.handler = Handler(
             queue="q",
@@ -162,9 +166,7 @@ class Bench:
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """Not consuming yet."""
     monkeypatch.setattr(link_module, "SHORT_LIFE_SECONDS", 0.01)
-    monkeypatch.setattr(
-        settle_module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01
-    )
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01)
     bench = Bench()
     yield bench
     await bench.drain(0)
@@ -199,7 +201,7 @@ async def test_every_failure_has_its_place(bench: Bench) -> None:
         bench.put(which, body=f'{{"args":["{which}"]}}'.encode())
     bench.put("arguments", body=b'{"args":[5]}')
     bench.put("expired", expires=now() - 1)
-    bench.put("unknown", job="nobody's", attempt=4)
+    bench.put("unknown", job="nobody's", unknown=3)
     bench.raw(Properties(message_id="no job"))
     bench.raw(Properties(type="job", message_id="m", headers={h.ATTEMPT: "first"}))
     await bench.consumer.start()
@@ -241,8 +243,54 @@ async def test_a_retry_comes_back_as_the_next_attempt(bench: Bench) -> None:
     assert list(bench.memory.records) == [("i", 1), ("i", 2), ("i", 3)]
 
 
+async def test_an_unknown_job_is_passed_on_as_the_same_attempt_until_a_worker_knows_it(
+    bench: Bench,
+) -> None:
+    """A rolling deploy: an old worker uses up none of the job's attempts, and records nothing."""
+    bench.put("i", job="new", attempt=4)
+    await bench.consumer.start()
+    for _ in range(2):
+        await bench.settled()
+        assert bench.memory.records == {}
+        assert bench.failed("quarantine") == []
+        bench.broker.advance(130)
+    await bench.settled()
+    seen: list[int] = []
+
+    def job(ctx: Context) -> None:
+        seen.append(ctx.attempt)
+
+    bench.registry.add(
+        define(job, name="new", queue="q", retry=None, rules=(), ignore_result=False)
+    )
+    bench.broker.advance(130)
+    await bench.until(lambda: bench.heard(events.JobSucceeded))
+    assert seen == [4]
+    assert list(bench.memory.records) == [("i", 4)]
+    assert [one.attempt for one in bench.heard(events.JobPassedOn)] == [4, 4, 4]
+    assert bench.heard(events.JobRetrying) == []
+    assert [noted.status for noted in bench.memory.noted] == [
+        *[Status.RETRYING] * 3,
+        Status.RUNNING,
+    ]
+    assert {noted.attempt for noted in bench.memory.noted[:3]} == {3}
+
+
+async def test_two_copies_of_what_was_passed_on_have_one_outcome(bench: Bench) -> None:
+    """A worker that died after it passed a first attempt on: the second copy is looked up."""
+    ran: list[int] = []
+    bench.register(lambda: ran.append(1))
+    passed = Envelope(id="i", job="job", queue="q", body=b"{}").passed_on(due=0.0)
+    for _ in range(2):
+        bench.raw(encode(passed))
+    await bench.consumer.start()
+    await bench.settled()
+    assert ran == [1]
+    assert len(bench.heard(events.DuplicateDropped)) == 1
+
+
 async def test_an_attempt_that_was_recorded_before_runs_no_code(bench: Bench) -> None:
-    """A worker died between the record and the ack: its follow-ups are repeated, then it is acked."""
+    """A worker died between record and ack: its follow-ups are repeated, then it is acked."""
     ran: list[int] = []
 
     def job() -> None:
@@ -400,22 +448,105 @@ async def test_a_message_whose_handling_fails_for_good_comes_before_a_person(
     monkeypatch.setattr(module, "FAULT_PAUSE_SECONDS", 0.01)
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     runs: list[int] = []
-    record = bench.memory.record
 
-    async def broken(one: Record) -> bool:
-        if one.status is Status.SUCCEEDED:
-            raise RuntimeError("a result that the store cannot take")
-        return await record(one)
+    async def broken(_: Envelope) -> Any:
+        runs.append(1)
+        raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(bench.memory, "record", broken)
-    bench.register(lambda: runs.append(1))
+    monkeypatch.setattr(bench.handler._executor, "execute", broken)
     bench.put("i")
     await bench.consumer.start()
     await bench.settled()
     assert len(runs) == module.FAULTS_BEFORE_REVIEW
     assert [one.status for one in bench.memory.records.values()] == [Status.IN_REVIEW]
     (message,) = bench.failed("review")
-    assert "a result that the store cannot take" in message.properties.headers[h.FAILURE]
+    assert "a fault of ours" in message.properties.headers[h.FAILURE]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_outcome_that_the_store_refuses_for_good_comes_before_a_person(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """The job runs once, its end says why nothing was stored, and nothing comes back."""
+    monkeypatch.setattr(settle_module, "RECORD_PAUSE_SECONDS", 0.001)
+    runs: list[int] = []
+    tries: list[Status] = []
+    record = bench.memory.record
+
+    async def broken(one: Record) -> bool:
+        tries.append(one.status)
+        if one.status is not Status.IN_REVIEW:
+            raise RuntimeError("CHECK constraint failed\n[SQL: INSERT INTO rj_jobs ...]")
+        return await record(one)
+
+    def job() -> None:
+        runs.append(1)
+        if fails:
+            raise ValueError("bad order")
+
+    monkeypatch.setattr(bench.memory, "record", broken)
+    bench.register(job)
+    bench.put("i")
+    await bench.consumer.start()
+    await bench.settled()
+    assert len(runs) == 1
+    assert len(tries) == settle_module.RECORD_TRIES + 1
+    (kept,) = bench.memory.records.values()
+    what = "failure" if fails else "result"
+    said = f"{what} could not be stored: RuntimeError: CHECK constraint failed"
+    assert kept.status is Status.IN_REVIEW
+    assert kept.error == said + ("; it was ValueError: bad order" if fails else "")
+    (message,) = bench.failed("review")
+    assert said in message.properties.headers[h.FAILURE]
+    assert bench.failed("quarantine") == []
+
+
+async def test_a_store_that_takes_nothing_of_an_attempt_puts_it_into_quarantine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its neighbour is done; it is seen in quarantine with the reason, and does not loop."""
+    monkeypatch.setattr(settle_module, "RECORD_PAUSE_SECONDS", 0.001)
+    record = bench.memory.record
+
+    async def broken(one: Record) -> bool:
+        if one.job_id == "bad":
+            raise RuntimeError("not a row of mine")
+        return await record(one)
+
+    monkeypatch.setattr(bench.memory, "record", broken)
+    bench.register(lambda: 1)
+    bench.put("bad", "good")
+    await bench.consumer.start()
+    await bench.settled()
+    (message,) = bench.failed("quarantine")
+    assert "result could not be stored: RuntimeError: not a row of mine" in str(
+        message.properties.headers[h.FAILURE]
+    )
+    assert bench.failed("review") == []
+    assert list(bench.memory.records) == [("good", 1)]
+
+
+async def test_a_look_up_that_never_works_puts_the_message_into_quarantine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what was recorded can be read nor anything new be written."""
+    monkeypatch.setattr(module, "FAULT_PAUSE_SECONDS", 0.01)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+
+    async def broken(_job_id: str, _attempt: int) -> bytes | None:
+        raise RuntimeError("unreadable row")
+
+    async def taken(_: Record) -> bool:
+        return False
+
+    monkeypatch.setattr(bench.memory, "recorded", broken)
+    monkeypatch.setattr(bench.memory, "record", taken)
+    bench.register(lambda: 1)
+    bench.put("i", attempt=2)
+    await bench.consumer.start()
+    await bench.settled()
+    (message,) = bench.failed("quarantine")
+    assert "unreadable row" in message.properties.headers[h.FAILURE]
 
 
 async def test_a_job_that_cancels_its_task_after_its_end_costs_no_slot(

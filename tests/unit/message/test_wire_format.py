@@ -49,6 +49,8 @@ FULL = Envelope(
     trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     on_done="https://hooks.shop.example/",
     unique="k",
+    again=True,
+    unknown=2,
     release="r1",
     case="c1",
     history=(AttemptRecord(attempt=1, started=1.0, seconds=0.1, error_type="E", error="e"),),

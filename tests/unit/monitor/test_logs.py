@@ -197,7 +197,7 @@ def test_escape_writes_characters_as_python_does() -> None:
 def test_importing_rabbitjobs_leaves_the_applications_logging_alone() -> None:
     """A web application that imports the library keeps its own handlers and structlog setup."""
     code = (
-        "import logging, structlog, rabbitjobs, rabbitjobs.monitor.logs, rabbitjobs.notify.notifier;"
+        "import logging, structlog, rabbitjobs.monitor.logs, rabbitjobs.notify.notifier;"
         "print(logging.getLogger().handlers, structlog.is_configured(),"
         "logging.getLogger('pika').level)"
     )

@@ -159,6 +159,20 @@ def test_drift_reads_the_policy_in_effect(changes: dict[str, Any], detail: str) 
     assert detail in finding.detail
 
 
+def test_no_operator_is_blamed_for_a_policy_that_is_still_the_old_one() -> None:
+    """A change that apply refused: our own policy stands as it was, and nobody overrides it."""
+    plan = _plan()
+    live = _live(plan)
+    name = "shop.q.emails"
+    old = {**live.policies[name].definition, "dead-letter-routing-key": "elsewhere"}
+    before = msgspec.structs.replace(live.policies[name], definition=old)
+    live = msgspec.structs.replace(live, policies={**live.policies, name: before})
+    found = find_drift(plan, _with_queue(live, name, effective=old))
+    assert [finding.name for finding in found] == [f"policy {name}"]
+    assert "dead-letter-routing-key: elsewhere -> " in found[0].detail
+    assert "operator" not in found[0].detail
+
+
 def test_drift_shows_stray_bindings_and_what_is_left_over() -> None:
     """A tap on jobs confirms what has no reader; an old retry queue only waits to be empty."""
     plan = _plan()

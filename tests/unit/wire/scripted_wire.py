@@ -72,6 +72,7 @@ class ScriptedWire:
     def __init__(self, world: World) -> None:
         self.closed: Callable[[str], None] = lambda reason: None
         self.blocked: Callable[[bool], None] = lambda blocked: None
+        self.alarm = ""
         self.server: Mapping[str, Any] = {}
         self.world = world
         self.flying: list[tuple[Outgoing, Callable[[Outcome], None]]] = []
