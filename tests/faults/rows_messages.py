@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from urllib.parse import quote
 
@@ -93,7 +94,7 @@ def unknown_job(stage: Stage) -> None:
     old.says("no job 'newer' is registered here")
     stage.heal()
     stage.workers(1, FAULTS_NEWER="1")
-    old.signal(15)
+    old.signal(signal.SIGTERM)
     old.ends(0)
     until(lambda: any(line.token == "new-job" for line in stage.lines("D")), "the newer job's end")
     stage.recovers()
