@@ -70,6 +70,7 @@ class ConsumeRole:
             handler=handler,
             slots=slots,
             bus=app.bus,
+            ordered=known_queue.ordered,
         )
 
     async def start(self) -> None:

@@ -16,7 +16,8 @@ class Attachment:
     """Subscribes to the broker's ``queue`` and says as ``name`` how it stands with it.
 
     ``take`` gets each message on the loop that ``start`` was called on; it must end in exactly one
-    ``ack`` or ``nack``. At most ``prefetch`` messages are out at a time. Nothing here blocks.
+    ``ack`` or ``nack``. At most ``prefetch`` messages are out at a time. ``takes_turns``: the queue
+    has a single active consumer. Nothing here blocks.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Attachment:
         prefetch: int,
         take: Callable[[Handed], None],
         bus: events.Bus,
+        takes_turns: bool = False,
     ) -> None:
         self.state: State = "waiting"
         self.reason = "not connected yet"
@@ -37,6 +39,7 @@ class Attachment:
         self._prefetch = prefetch
         self._take = take
         self._bus = bus
+        self._takes_turns = takes_turns
         self._subscription: Subscription | None = None
 
     def start(self) -> None:
@@ -51,6 +54,7 @@ class Attachment:
                 prefetch=self._prefetch,
                 deliver=lambda handed: mailbox.post(self._take, handed),
                 changed=lambda state, reason: mailbox.post(self._changed, state, reason),
+                takes_turns=self._takes_turns,
             )
 
         self._session.portal.post(subscribe)

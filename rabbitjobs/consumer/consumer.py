@@ -60,6 +60,7 @@ class QueueConsumer:
         handler: Handler,
         slots: int,
         bus: events.Bus,
+        ordered: bool = False,
     ) -> None:
         self.queue = queue
         self._attachment = Attachment(
@@ -69,6 +70,7 @@ class QueueConsumer:
             prefetch=slots,
             take=self._take,
             bus=bus,
+            takes_turns=ordered,
         )
         self._handler = handler
         self._slots = slots

@@ -174,7 +174,7 @@ def _timeouts(
 ) -> Iterable[Check]:
     for queue in spec.queues.values():
         timeout, source = _timeout(spec, queue, broker)
-        limit = limits.get(queue.name)
+        limit = limits.get(queue.name) or queue.time_limit
         shown = f"queue {queue.name}: a delivery is taken back after {_said(timeout)} ({source})"
         if limit is not None and limit >= timeout:
             yield Check(
@@ -198,8 +198,8 @@ def _timeout(spec: TopologySpec, queue: QueueSpec, broker: BrokerFacts) -> tuple
         return timedelta(milliseconds=found), "the queue's effective policy or argument"
     capabilities = broker.capabilities
     settable = capabilities is not None and capabilities.consumer_timeout != "node"
-    if queue.consumer_timeout is not None and settable:
-        return queue.consumer_timeout, "as configured"
+    if queue.wanted_timeout is not None and settable:
+        return queue.wanted_timeout, "as configured"
     return BROKERS_TIMEOUT, "RabbitMQ's default; the node's own setting cannot be seen from here"
 
 

@@ -81,7 +81,7 @@ def _not_ours(ours: LivePolicy, queue: LiveQueue, operators: Iterable[LivePolicy
     """What keeps our policy, as it stands on the broker, from being what counts for its queue."""
     if queue.policy != ours.name:
         return f"the policy in effect is {queue.policy or 'none'}, not ours"
-    name, theirs = _overriding(queue, operators)
+    name, theirs = overriding(queue, operators)
     changed = differences(ours.definition, {**ours.definition, **theirs})
     if not changed:
         return ""
@@ -89,10 +89,11 @@ def _not_ours(ours: LivePolicy, queue: LiveQueue, operators: Iterable[LivePolicy
     return f"{who} (in effect -> ours): {changed}"
 
 
-def _overriding(
+def overriding(
     queue: LiveQueue, operators: Iterable[LivePolicy]
 ) -> tuple[str | None, Mapping[str, Any]]:
-    """The operator's values: from the queue where the broker tells, else by the pattern."""
+    """The values in effect and the operator policy's name, where the broker tells them; else the
+    values of the operator policy whose pattern fits."""
     if queue.effective:
         return queue.operator_policy, queue.effective
     fitting = [p for p in operators if p.applies_to_queues and p.matches(queue.name)]

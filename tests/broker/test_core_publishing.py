@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,64 +59,6 @@ def own_shop(tmp_path: Path) -> Iterator[Crew]:
     """On a node of its own, for alarms and outages."""
     with Node(version=wanted_version()) as node, crew(node, tmp_path, SHOP, TOPOLOGY) as found:
         yield found
-
-
-def test_threads_share_an_app(shop: Crew) -> None:
-    """Eight at once: every send is confirmed to the thread that sent it."""
-    echo = shop.app.remote("echo", queue="work")
-    ids: list[str] = []
-
-    def send() -> None:
-        ids.extend(echo.send(number).id for number in range(50))
-
-    threads = [threading.Thread(target=send) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(ids)) == 400
-    assert shop.total("q.work") == 400
-
-
-FORKING = """
-import os, threading
-from shop import app, echo
-
-echo.send(0)                      # the parent is connected before it forks, as under gunicorn
-stop = threading.Event()
-
-def chatter():
-    while not stop.is_set():
-        echo.send(1)
-
-thread = threading.Thread(target=chatter)
-thread.start()                    # and another thread is in the middle of a send
-children = []
-for _ in range(4):
-    pid = os.fork()
-    if pid == 0:
-        ids = [echo.send(2).id for _ in range(5)]
-        threads = [threading.Thread(target=echo.send, args=(3,)) for _ in range(5)]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join()
-        app.close()
-        os._exit(0 if len(set(ids)) == 5 else 1)
-    children.append(pid)
-codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-stop.set()
-thread.join()
-echo.send(4)                      # the parent's connection is still its own
-print(codes)
-"""
-
-
-def test_parent_and_children_send_after_a_fork(shop: Crew) -> None:
-    """Each over its own connection; nobody hangs, nothing is lost."""
-    assert shop.python(FORKING).strip() == "[0, 0, 0, 0]"
-    bodies = shop.total("q.work")
-    assert bodies >= 2 + 4 * 10
 
 
 def test_a_program_that_ends_at_once_has_sent_its_job(shop: Crew) -> None:

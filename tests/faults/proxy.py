@@ -28,7 +28,7 @@ class _Line:
 
 
 class Proxy:
-    """Passes everything on, until it is told otherwise. Thread-safe; each call returns when done."""
+    """Passes everything on, until it is told otherwise. Thread-safe; a call returns when done."""
 
     def __init__(self, target: int) -> None:
         self.port = 0

@@ -1,4 +1,4 @@
-"""The ledger's check can fail: it catches a loss, a duplicate outcome, an unexpected id, and more."""
+"""The ledger's check can fail: it catches a loss, a duplicate outcome, an unexpected id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quickest rows of the fault matrix, in every run of the tests; `make faults` plays them all."""
+"""The quickest rows of the fault matrix, in every run of the tests; `make faults` plays all."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ import pytest
 
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ConnectionLost
+from rabbitjobs.testing.wire.scripted import ScriptedBroker
 from rabbitjobs.wire.aio_pika import AioPikaWire
 from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Wire
-from tests.unit.wire.scripted import ScriptedBroker
 
 # Signed by itself, for the host name broker.test only.
 CERTIFICATE = Path(__file__).parent / "tls" / "cert.pem"
