@@ -344,7 +344,7 @@ def stage(
     seed: int = 0,
     topology: Mapping[str, str] | None = None,
 ) -> Iterator[Stage]:
-    """A stage on a fresh vhost of ``node``, its topology applied; all is cleared away at the end."""
+    """A stage on a fresh vhost of ``node``, its topology applied; all is cleared away then."""
     (folder / "config").mkdir(parents=True)
     keys = {"delivery_limit": "200", **(topology or {})}
     more = "\n".join(f"    {key}: {value}" for key, value in keys.items())

@@ -20,8 +20,8 @@ from pika.adapters.utils.io_services_utils import _AsyncStreamConnector
 
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ConnectionLost
+from rabbitjobs.testing.wire.scripted import ScriptedBroker
 from rabbitjobs.wire.pika import PikaWire
-from tests.unit.wire.scripted import ScriptedBroker
 from tests.unit.wire.test_tls import CERTIFICATE, KEY
 
 # More turns of the loop than a whole handshake takes.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wire.scripted import ScriptedBroker
+from rabbitjobs.testing.wire.scripted import ScriptedBroker
 from tests.unit.wire.test_tls import CERTIFICATE, KEY
 
 FORKING = """
