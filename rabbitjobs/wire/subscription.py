@@ -32,7 +32,7 @@ LOOKS_UNTIL_STUCK = 2
 LOOKS_UNTIL_ANEW = 4
 # What the broker gets to answer ``basic.consume``: a node that is parted from the majority of its
 # cluster never does, and keeps its connections alive all the same.
-CONSUME_SECONDS = 10.0
+CONSUME_SECONDS = 5.0
 
 State = Literal["waiting", "consuming", "failed", "stopped"]
 

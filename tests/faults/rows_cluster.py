@@ -58,13 +58,13 @@ def rolling_restart(stage: Stage) -> None:
 @row(place="cluster")
 def partition(stage: Stage) -> None:
     """The leader's node is parted from the others: they elect another and go on; it is healed."""
-    stage.load("--deadline", "4", "--mix", "mark,flaky")
+    stage.load("--deadline", "4", "--mix", "mark,flaky", "--rate", "40")
     leader = cluster(stage).leader(stage.vhost, WORK)
     stage.fault(duplicates=BOTH, reruns=SENDERS)
     cluster(stage).cut_off(leader)
     stage.heal()
     stage.recovers()
-    stage.flows(50)
+    stage.flows(20)
     stage.fault(duplicates=BOTH, reruns=SENDERS)
     cluster(stage).rejoin(leader)
-    stage.flows(50)
+    stage.flows(20)
