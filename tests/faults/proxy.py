@@ -121,6 +121,10 @@ class Proxy:
             await asyncio.gather(
                 self._pump(reader, server, line, "up"), self._pump(answers, writer, line, "down")
             )
+        # Both sides have ended, or this proxy has: a black hole told neither of them before.
+        for one in (writer, server):
+            one.transport.abort()
+        self._lines.discard(line)
 
     async def _pump(
         self,
@@ -154,7 +158,8 @@ class Proxy:
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))
+        for _ in range(3):  # aborted transports close their sockets in the next turns
+            self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     def stop(self) -> None:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 # For what must happen and may take its time on a busy machine.
 PATIENCE = 50.0
 # A run in which nothing has ended for so long does not go on by itself.
-STILL = 30.0
+STILL = 40.0
 SLOTS = 10
 TOPOLOGY = """
 version: 1
@@ -316,7 +316,13 @@ class Stage:
                 if not 0 <= n <= (self.most_duplicates if name in kept else 0)
             }
 
-        until(lambda: not left(), "empty queues", pause=0.5, why=left)
+        def where() -> str:
+            columns = ("name", "messages_ready", "messages_unacknowledged", "consumers")
+            words = ("-p", self.vhost, "list_queues", *columns, "--no-table-headers")
+            told = self.node.rabbitmqctl(*words).splitlines()
+            return "; ".join([str(left()), *(one for one in told if one.split()[0] in left())])
+
+        until(lambda: not left(), "empty queues", patience=30, pause=0.5, why=where)
 
     def totals(self) -> dict[str, int]:
         """The exact number of messages of every queue of this vhost: ready, unacked, held."""
