@@ -156,6 +156,10 @@ class Undecodable(MessageError):
     """A message that cannot be read: it ends in quarantine with its raw bytes."""
 
 
+class SignatureRefused(MessageError):
+    """A job whose signature is missing or does not hold: it ends in quarantine and never runs."""
+
+
 class UnknownJob(MessageError):
     """No job of this name is registered here."""
 
@@ -266,6 +270,10 @@ class StoreError(RabbitJobsError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached or cannot write: nothing is acked until it can."""
+
+
+class StoreMissing(StoreError):
+    """There is no store where one was to be read: nobody has written to it, or the URL is wrong."""
 
 
 class StoreOutdated(StoreError):

@@ -82,6 +82,15 @@ class DeliveryUndecodable(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class DeliveryRefused(Event, frozen=True, kw_only=True):
+    """A job without a signature that holds went to quarantine; who it says it is, is not proven."""
+
+    queue: str
+    job: str
+    job_id: str
+    reason: str
+
+
 class EndingDelayed(JobEvent, frozen=True, kw_only=True):
     """The store or the broker does not take the ending yet: nothing is acked, it is tried again."""
 
@@ -99,7 +108,11 @@ class JobAbandoned(JobEvent, frozen=True, kw_only=True):
 
 
 class ConsumerChanged(Event, frozen=True, kw_only=True):
-    """A subscription's state: waiting (for a connection), consuming, failed, stopped."""
+    """A subscription's state: waiting (for a connection), consuming, failed, stopped.
+
+    ``delayed``: it consumes, but its work stands still. ``queue`` is ``store`` or ``outbox`` for
+    the upkeep that the intake does.
+    """
 
     queue: str
     state: str
@@ -154,6 +167,7 @@ AnyEvent = (
     | DuplicateDropped
     | DeliveryAdopted
     | DeliveryUndecodable
+    | DeliveryRefused
     | EndingDelayed
     | JobHandedBack
     | JobAbandoned

@@ -7,11 +7,12 @@ import asyncio
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.clock import now
-from rabbitjobs.consumer.consumer import Drained
+from rabbitjobs.consumer.drained import Drained, total
 from rabbitjobs.consumer.system import SystemConsumer
 from rabbitjobs.ending.quarantine import quarantined
 from rabbitjobs.ending.settle import said
-from rabbitjobs.ending.settlement import ERROR_SHOWN, Outcome, Terms, unstorable
+from rabbitjobs.ending.settlement import Outcome, Terms
+from rabbitjobs.ending.unstorable import ERROR_SHOWN, unstorable
 from rabbitjobs.errors import RabbitJobsError, StoreError, Undecodable
 from rabbitjobs.notify.channels import build
 from rabbitjobs.notify.durable import StoreMemory
@@ -29,8 +30,8 @@ from rabbitjobs.wire.protocol import Delivery, Outgoing
 
 INTAKE_PREFETCH = 100
 SWEEP_SECONDS = 60.0
+SWEEP_AGAIN_SECONDS = 5.0
 FAULTS_BEFORE_QUARANTINE = 3
-_NOTHING = Drained(0, 0, 0)
 
 
 class IntakeRole:
@@ -60,6 +61,7 @@ class IntakeRole:
             trouble=lambda reason: self._trouble("outbox", reason),
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._said: dict[str, str] = {}
         self._faults: dict[tuple[str, int], int] = {}
 
     async def start(self) -> None:
@@ -107,23 +109,31 @@ class IntakeRole:
 
     async def _sweep(self) -> None:
         while True:
+            pause = SWEEP_SECONDS
             try:
                 await asyncio.to_thread(self._backend.clean)
             except Exception as error:  # upkeep that ended in silence would let the store grow
                 self._trouble("store", str(error))
-            await asyncio.sleep(SWEEP_SECONDS)
+                pause = SWEEP_AGAIN_SECONDS
+            else:
+                self._trouble("store", "")
+            await asyncio.sleep(pause)
 
     def _trouble(self, where: str, reason: str) -> None:
+        """Say that a piece of upkeep stands still, or goes on: once, not at each try."""
+        if reason == self._said.get(where, ""):
+            return
+        self._said[where] = reason
+        state = "delayed" if reason else "consuming"
         self._app.bus.emit(
-            events.ConsumerChanged(at=now(), queue=where, state="delayed", reason=reason)
+            events.ConsumerChanged(at=now(), queue=where, state=state, reason=reason)
         )
 
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(consumer.drain(grace, hurry) for consumer in self._consumers))
-        return _NOTHING
+        return total(await asyncio.gather(*(one.drain(grace, hurry) for one in self._consumers)))
 
 
 class NotifyRole:
@@ -164,9 +174,12 @@ class NotifyRole:
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         # First the notifier: whoever waits for a digest gives its note back at once.
-        await self._notifier.close()
-        await self._consumer.drain(grace, hurry)
-        return _NOTHING
+        closing = asyncio.ensure_future(self._notifier.close())
+        hurried = asyncio.ensure_future(hurry.wait())
+        await asyncio.wait([closing, hurried], return_when=asyncio.FIRST_COMPLETED)
+        for task in (closing, hurried):
+            task.cancel()
+        return await self._consumer.drain(grace, hurry)
 
 
 def _review_queues(app: RabbitJobs) -> list[str]:

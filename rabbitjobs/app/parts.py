@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
     from rabbitjobs.backend.sql import SqlBackend
     from rabbitjobs.broker.management import Management
+    from rabbitjobs.message.signing import Signing, SigningOptions
     from rabbitjobs.publisher.unique import UniqueKeys
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.store.engine import Store
@@ -49,6 +50,7 @@ class Parts:
         self._orphans: tuple[object, ...] = ()
         self._session: Session | None = None
         self._store: Store | None = None
+        self._signing: tuple[SigningOptions, Signing] | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -65,9 +67,10 @@ class Parts:
 
     def broker_url(self, given: str | None) -> str:
         """The URL in the order that ``RabbitJobs`` documents."""
-        configured = self._app.settings.broker_url
-        if given or configured:
-            return given or configured.reveal()  # type: ignore[union-attr]
+        settings = self._app.settings
+        configured = given or (settings.broker_url.reveal() if settings.broker_url else None)
+        if configured:
+            return settings.broker_files.into(configured)
         from rabbitjobs.broker import running_url
 
         private = running_url()
@@ -128,6 +131,19 @@ class Parts:
 
         with self.management() as management:
             verify(self.plan(), amqp_url=self._app.url, management=management, queue=queue)
+
+    @property
+    def signing(self) -> Signing | None:
+        """What signs and checks jobs; ``None`` unless ``signing:`` is configured."""
+        options = self._app.settings.signing
+        if options is None:
+            return None
+        known = self._signing
+        if known is None or known[0] is not options:
+            from rabbitjobs.message.signing import Signing
+
+            known = self._signing = options, Signing(options, namespace=self._app.namespace)
+        return known[1]
 
     # --- store ----------------------------------------------------------------------------------
 
@@ -210,7 +226,7 @@ class Parts:
 
         return make_desk(self._app, store)
 
-    def close(self) -> None:
+    def close(self, timeout: float = 30.0) -> None:
         """Close what was opened; a part that is asked for again is made anew."""
         with self._lock:
             session, self._session = self._session, None
@@ -219,7 +235,7 @@ class Parts:
             session.close()
         if store is not None:
             try:
-                store.close()
+                store.close(timeout)
             except RabbitJobsError as error:  # closing is best effort; what mattered was awaited
                 log.warning("closing the store failed: %s", error)
 

@@ -43,6 +43,7 @@ class LocalRunner:
         self._folder = folder
         self._identity = identity
         self._in_chroot = installation.kind == "chroot"
+        self.inside = "/node" if self._in_chroot else str(folder)
 
     def launch(self) -> None:
         """Start epmd and the server; both outlive this process unless somebody ends them."""
@@ -133,11 +134,10 @@ class LocalRunner:
         return str(Path(self._installation.where, name))
 
     def _environment(self) -> dict[str, str]:
-        inside = "/node" if self._in_chroot else str(self._folder)
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         if not self._in_chroot:
             path = f"{os.environ.get('PATH', '')}:{path}"
-        return {"PATH": path, **environment(self._identity, inside)}
+        return {"PATH": path, **environment(self._identity, self.inside)}
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.process.json"

@@ -21,6 +21,7 @@ from rabbitjobs.broker.commands import Commands
 from rabbitjobs.broker.install import Installation, Report, provide
 from rabbitjobs.broker.layout import (
     Identity,
+    ServerTls,
     lay_out,
     new_identity,
     write_secret,
@@ -52,8 +53,9 @@ class Node(Commands):
     folder that ``close`` removes. ``version`` is "4.3", "4.0" or "3.10"; without
     it the machine's best is taken (installed first, if need be). A node dies with
     the process that started it, unless ``outlive`` is set. ``settings`` are lines
-    of rabbitmq.conf. ``report`` gets a line for each slow step. ``identity`` is for a
-    cluster, whose nodes know each other before they start.
+    of rabbitmq.conf. ``tls`` opens a port for ``amqps://`` as well (``tls_url``), and is
+    given again at every start. ``report`` gets a line for each slow step.
+    ``identity`` is for a cluster, whose nodes know each other before they start.
 
     As a context manager it is started on entry and closed on exit. Blocking
     calls; not for use from several threads at a time.
@@ -66,6 +68,7 @@ class Node(Commands):
         version: str | None = None,
         outlive: bool = False,
         settings: Mapping[str, str] | None = None,
+        tls: ServerTls | None = None,
         report: Report = lambda _line: None,
         identity: Identity | None = None,
     ) -> None:
@@ -76,6 +79,7 @@ class Node(Commands):
         self._outlive = outlive
         self._report = report
         self._settings = dict(settings or {})
+        self._tls = tls
         self._guard: subprocess.Popen[bytes] | None = None
         found = _read_record(self.folder)
         self._given = identity
@@ -132,6 +136,12 @@ class Node(Commands):
     def management_url(self) -> str:
         """The management HTTP API's address, with the password in it: do not print it."""
         return self._identity.management_url
+
+    def tls_url(self, vhost: str = "/") -> str:
+        """The ``amqps://`` URL of a vhost, with the password in it; only with ``tls``."""
+        if self._tls is None:
+            raise NodeError("expected a node with a TLS port, got one without; pass tls=")
+        return self._record.identity.tls_url(vhost)
 
     def start(self, timeout: float = 60.0) -> Self:
         """Start the server and return when it accepts clients; running already is fine.
@@ -226,7 +236,15 @@ class Node(Commands):
 
     def _launch(self) -> None:
         record = self._record
-        lay_out(self.folder, record.identity, bind=self._runner.bind, settings=self._settings)
+        runner = self._runner
+        lay_out(
+            self.folder,
+            record.identity,
+            bind=runner.bind,
+            inside=runner.inside,
+            settings=self._settings,
+            tls=self._tls,
+        )
         write_secret(self.folder / _RECORD, msgspec.json.encode(record).decode())
         self._runner.launch()
         if not self._outlive:

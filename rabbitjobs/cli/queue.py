@@ -17,7 +17,7 @@ from rabbitjobs.message import headers as h
 from rabbitjobs.message.properties import from_text
 from rabbitjobs.monitor import queues
 from rabbitjobs.monitor.facts import BrokerFacts
-from rabbitjobs.monitor.logs import escape
+from rabbitjobs.monitor.logs import escape, escape_json
 from rabbitjobs.topology.objects import Queue
 from rabbitjobs.topology.plan import Plan
 from rabbitjobs.wire.protocol import Delivery
@@ -40,7 +40,7 @@ def list_(obj: CliContext, everything: bool, as_json: bool) -> None:
     broker = _facts(obj)
     found = queues.rows(broker, everything=everything)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        click.echo(escape_json(json.dumps(found, ensure_ascii=False, indent=2)))
         return
     columns = ("queue", "role", "ready", "unacked", "held", "consumers", "fault")
     numbers = frozenset({"ready", "unacked", "held", "consumers"})
@@ -66,7 +66,7 @@ def peek(obj: CliContext, name: str, count: int, yes: bool, as_json: bool) -> No
     messages = asyncio.run(_peek(obj, found, count))
     shown = [_plain(message) for message in messages]
     if as_json:
-        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+        click.echo(escape_json(json.dumps(shown, ensure_ascii=False, indent=2)))
         return
     for message in shown:
         _show(message)
@@ -102,7 +102,8 @@ def purge(obj: CliContext, name: str, yes: bool) -> None:
 def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
     """Send the jobs of quarantine or undeliverable again: after a renamed job, a deleted queue.
 
-    What cannot be read stays. A job out of quarantine comes back as its next attempt.
+    What cannot be read stays, and where jobs are signed, what no key signed. A job out of
+    quarantine comes back as its next attempt.
     """
     from rabbitjobs.publisher.putting_back import PutBack, put_back, sources
 
@@ -115,14 +116,19 @@ def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
     async def work() -> PutBack:
         wire = await reaching.opened(obj)
         try:
-            publish = app.publisher.confirmed
-            return await put_back(wire, source, to=to, spec=app.spec, publish=publish)
+            publish, signing = app.publisher.confirmed, app.parts.signing
+            return await put_back(
+                wire, source, to=to, spec=app.spec, publish=publish, signing=signing
+            )
         finally:
             await wire.close()
 
     done = asyncio.run(work())
     app.close()
-    click.echo(f"{done.sent:,} jobs of {source} sent again, {done.unreadable:,} left: unreadable")
+    left = f"{done.unreadable:,} left: unreadable, or not signed by a key of ours"
+    if app.parts.signing is None:
+        left = f"{done.unreadable:,} left: unreadable"
+    click.echo(f"{done.sent:,} jobs of {source} sent again, {left}")
 
 
 def _agreed(found: Queue) -> bool:

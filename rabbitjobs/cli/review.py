@@ -15,6 +15,7 @@ import msgspec
 from rabbitjobs import clock
 from rabbitjobs.cli import review_text as text
 from rabbitjobs.cli.review_editor import edited
+from rabbitjobs.cli.store import existing_store
 from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.review.case import STATES, Case, Filters, Page
 from rabbitjobs.review.desk import Desk
@@ -74,7 +75,8 @@ def acts_on_a_case(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def desk_from_context(ctx: click.Context) -> Desk:
-    """The desk of the app that the command line names."""
+    """The desk of the app that the command line names; raises ``StoreMissing``: it makes none."""
+    existing_store(ctx)
     desk: Desk = ctx.obj.app().desk
     return desk
 

@@ -6,13 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable
 
-import msgspec
-
 from rabbitjobs import events
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.attachment import Attachment
+from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.handle import Handler, about
-from rabbitjobs.errors import Undecodable
+from rabbitjobs.errors import SignatureRefused, Undecodable
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology import names
@@ -25,14 +24,6 @@ FAULT_PAUSE_SECONDS = 5.0
 # And not an endless one: RabbitMQ 4.3 counts no message that is given back. After this many faults
 # of one attempt here a person decides.
 FAULTS_BEFORE_REVIEW = 3
-
-
-class Drained(msgspec.Struct, frozen=True):
-    """What became of the messages that a stopping consumer held."""
-
-    finished: int
-    handed_back: int
-    abandoned: int
 
 
 class _Running:
@@ -121,8 +112,10 @@ class QueueConsumer:
         if delivery.damage is not None:
             return None, delivery.damage
         try:
-            return decode(delivery.properties, delivery.body, queue=self.queue), ""
-        except Undecodable as error:
+            envelope = decode(delivery.properties, delivery.body, queue=self.queue)
+            self._handler.authenticate(envelope)
+            return envelope, ""
+        except (Undecodable, SignatureRefused) as error:
             return None, error.text
 
     def _adopt(self, envelope: Envelope, handed: Handed) -> bool:

@@ -14,7 +14,7 @@ from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import failure_of
 from rabbitjobs.consumer.rulebook import rule_book
-from rabbitjobs.ending.quarantine import quarantined
+from rabbitjobs.ending.quarantine import quarantined, refused
 from rabbitjobs.ending.settle import Publish, settle, until_done
 from rabbitjobs.ending.settlement import (
     Outcome,
@@ -24,11 +24,13 @@ from rabbitjobs.ending.settlement import (
     repeated,
     running,
     settlement,
-    unstorable,
 )
-from rabbitjobs.errors import StoreRefused
+from rabbitjobs.ending.unstorable import unstorable
+from rabbitjobs.errors import StoreRefused, Undecodable
 from rabbitjobs.job.registry import Registry
+from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.message.signing import Signing
 from rabbitjobs.policy.decide import RuleBook, decide
 from rabbitjobs.policy.decision import Decision
 from rabbitjobs.topology.model import TopologySpec
@@ -51,6 +53,7 @@ class Handler:
         keep: float,
         worker: str,
         chance: Callable[[], float] = random.random,
+        signing: Signing | None = None,
     ) -> None:
         self._queue = queue
         self._spec = spec
@@ -62,7 +65,13 @@ class Handler:
         self._keep = keep
         self._worker = worker
         self._chance = chance
+        self._signing = signing
         self._books: dict[str, RuleBook] = {}
+
+    def authenticate(self, envelope: Envelope) -> None:
+        """Raise ``SignatureRefused`` for what nobody with a key has sent, if signing is on."""
+        if self._signing is not None:
+            self._signing.check(envelope)
 
     async def handle(self, envelope: Envelope, *, redelivered: bool) -> None:
         """Run one attempt and end it durably; returning means: ack."""
@@ -79,7 +88,21 @@ class Handler:
         await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
 
     async def quarantine(self, delivery: Delivery, why: str) -> None:
-        """End a message that cannot be read; returning means: ack."""
+        """End a message that cannot be read or is not signed; returning means: ack."""
+        envelope = self._readable(delivery)
+        if envelope is not None:
+            await self._settle(refused(envelope, delivery, why, self._spec), None)
+            if self._bus:
+                self._bus.emit(
+                    events.DeliveryRefused(
+                        at=now(),
+                        queue=self._queue,
+                        job=envelope.job,
+                        job_id=envelope.id,
+                        reason=why,
+                    )
+                )
+            return
         plan = quarantined(delivery, why, self._queue, self._spec)
         await self._settle(plan, None)
         if self._bus:
@@ -103,6 +126,15 @@ class Handler:
         """From now on a cancelled attempt has not ended, and is left to the broker."""
         self._executor.stop()
 
+    def _readable(self, delivery: Delivery) -> Envelope | None:
+        """The envelope of what is here for its signature only."""
+        if delivery.damage is not None:
+            return None
+        try:
+            return decode(delivery.properties, delivery.body, queue=self._queue)
+        except Undecodable:
+            return None
+
     # --- the steps ------------------------------------------------------------------------------
 
     def _terms(self, envelope: Envelope) -> Terms:
@@ -113,12 +145,15 @@ class Handler:
             ignore_result=definition.ignore_result if definition else False,
             known=definition is not None and definition.function is not None,
             worker=self._worker,
+            renew=self._signing.renew if self._signing is not None else None,
         )
 
     async def _recorded(self, envelope: Envelope, redelivered: bool) -> bytes | None:
         # A first attempt that was sent once and never handed over cannot have ended: the look-up
         # is saved.
         sent_once = envelope.release is None and not envelope.again
+        # Where jobs are signed, somebody may send the copy of one, with whatever headers suit him.
+        sent_once = sent_once and self._signing is None
         first = envelope.attempt == 1 and sent_once and not redelivered
         if first or self._recorder is None:
             return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.attachment import Attachment
+from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.wire.protocol import Delivery
 from rabbitjobs.wire.session import Session
@@ -42,15 +44,18 @@ class SystemConsumer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._trouble = ""
+        self._settled = 0
+        self._returned = 0
 
     async def start(self) -> None:
         """Subscribe; returns at once."""
         self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
         self._attachment.start()
 
     def _take(self, handed: Handed) -> None:
         if self._stopping:
-            self._attachment.nack(handed)
+            self._give_back(handed)
             return
         task = self._loop.create_task(self._carry(handed))
         self._tasks.add(task)
@@ -68,6 +73,7 @@ class SystemConsumer:
             )
             await self._later(handed)
         else:
+            self._settled += 1
             self._attachment.ack(handed)
             self._delayed("")
 
@@ -81,14 +87,25 @@ class SystemConsumer:
         self._bus.emit(events.ConsumerChanged(at=now(), queue=self.queue, state=state, reason=why))
 
     async def _later(self, handed: Handed) -> None:
-        await asyncio.sleep(PAUSE_SECONDS)
+        with contextlib.suppress(TimeoutError):  # who stops gives back at once
+            async with asyncio.timeout(PAUSE_SECONDS):
+                await self._stopped.wait()
+        self._give_back(handed)
+
+    def _give_back(self, handed: Handed) -> None:
+        self._returned += 1
         self._attachment.nack(handed)
 
-    async def drain(self, grace: float, hurry: asyncio.Event) -> None:
-        """Stop taking and finish what runs, for at most ``grace`` seconds or until ``hurry``."""
+    async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
+        """Stop taking and finish what runs, for at most ``grace`` seconds or until ``hurry``.
+
+        What still runs then is not acked: the broker delivers it again.
+        """
+        settled, returned = self._settled, self._returned
         self._stopping = True
         if not await self._attachment.stop():
-            return
+            return Drained(0, 0, 0)
+        self._stopped.set()
         if self._tasks:
             finished = asyncio.ensure_future(asyncio.wait(tuple(self._tasks)))
             hurried = asyncio.ensure_future(hurry.wait())
@@ -97,6 +114,8 @@ class SystemConsumer:
             )
             finished.cancel()
             hurried.cancel()
+        abandoned = len(self._tasks)
         for task in tuple(self._tasks):
             task.cancel()
         await self._attachment.finish()
+        return Drained(self._settled - settled, self._returned - returned, abandoned)

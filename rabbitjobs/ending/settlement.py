@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
@@ -18,7 +19,6 @@ from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.protocol import Outgoing
 
 ERROR_KEPT = 300
-ERROR_SHOWN = 2000
 # Bounds of what goes into headers: see ``codec.TEXT_BYTES``.
 FAILURE_BYTES = 48_000
 TRACEBACK_SHORT = 3000
@@ -66,10 +66,15 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(Keeping, frozen=True, kw_only=True):
-    """What the settlement depends on besides the outcome. ``known``: the code is at hand here."""
+    """What the settlement depends on besides the outcome.
+
+    ``known``: this worker has the code. ``renew`` signs a changed envelope; ``None`` where nothing
+    is signed.
+    """
 
     spec: TopologySpec
     known: bool = True
+    renew: Callable[[Envelope], Envelope] | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,10 +92,9 @@ _read_verdict = msgspec.msgpack.Decoder(Verdict)
 def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Settlement:
     """The settlement of an attempt; ``decision`` is ``None`` for a success."""
     status, verdict = _judged(outcome, decision)
-    sends = _follow_ups(outcome, verdict, terms.spec) if verdict is not None else ()
-    if verdict is not None and not verdict.decision.counts:
-        # The attempt has not ended: it is still to be made.
-        return Settlement(status=status, record=None, sends=sends)
+    sends = _follow_ups(outcome, verdict, terms) if verdict is not None else ()
+    if decision is not None and not decision.counts:
+        return Settlement(status=status, record=None, sends=sends)  # it is still to be made
     if wants_note(outcome.envelope, status):
         sends = (*sends, _completion(outcome, status, terms.spec))
     return Settlement(status=status, record=_record(outcome, status, verdict, terms), sends=sends)
@@ -105,36 +109,6 @@ def kept(outcome: Outcome, decision: Decision | None, keeping: Keeping) -> Recor
 def wants_note(envelope: Envelope, status: Status) -> bool:
     """Whether a caller is to hear that his job has ended so."""
     return status.final and bool(envelope.on_done)
-
-
-def unstorable(outcome: Outcome, why: str, terms: Terms) -> tuple[Outcome, Decision, Settlement]:
-    """The ending of an attempt whose outcome the store refuses for good, because of ``why``.
-
-    A person decides; when the store does not take that either, the message goes to quarantine
-    without a record: it is seen there, and it does not come back.
-    """
-    before = outcome.failure
-    again = before is not None and before.kind == "unstorable"
-    if again or before is None:
-        error = f"result could not be stored: {why}"
-    else:
-        error = f"failure could not be stored: {why}; it was {before.error_type}: {before.error}"
-    failure = (
-        before
-        if before is not None and again
-        else Failure(
-            kind="unstorable",
-            error_type=before.error_type if before else "rabbitjobs.errors.StoreRefused",
-            error=error[:ERROR_SHOWN],
-            traceback=before.traceback if before else "",
-        )
-    )
-    decision = Decision(
-        do="quarantine" if again else "review", rule="its outcome could not be stored"
-    )
-    ended = msgspec.structs.replace(outcome, result=None, failure=failure)
-    plan = settlement(ended, decision, terms)
-    return ended, decision, msgspec.structs.replace(plan, record=None) if again else plan
 
 
 def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
@@ -200,13 +174,13 @@ def _record(outcome: Outcome, status: Status, verdict: Verdict | None, keeping: 
     )
 
 
-def _follow_ups(outcome: Outcome, verdict: Verdict, spec: TopologySpec) -> tuple[Outgoing, ...]:
-    decision = verdict.decision
+def _follow_ups(outcome: Outcome, verdict: Verdict, terms: Terms) -> tuple[Outgoing, ...]:
+    decision, spec = verdict.decision, terms.spec
     sends: list[Outgoing] = []
     if decision.notify:
         sends.append(_failed(outcome, verdict, "notify", spec))
     if decision.do == "retry":
-        sends.append(_retry(outcome, decision, spec))
+        sends.append(_retry(outcome, decision, terms))
     elif decision.do == "review":
         sends.append(_failed(outcome, verdict, "review", spec))
     elif decision.do == "quarantine":
@@ -234,15 +208,17 @@ def _attempt_record(outcome: Outcome) -> AttemptRecord:
     )
 
 
-def _retry(outcome: Outcome, decision: Decision, spec: TopologySpec) -> Outgoing:
+def _retry(outcome: Outcome, decision: Decision, terms: Terms) -> Outgoing:
     envelope = outcome.envelope
     delay = decision.delay or SHORTEST_RETRY
     due = outcome.ended + delay
     if decision.counts:
         following = envelope.next_attempt(_attempt_record(outcome), due=due)
+        if terms.renew is not None:
+            following = terms.renew(following)
     else:
         following = envelope.passed_on(due=due)
-    route = routes.delayed(spec, envelope.queue, timedelta(seconds=delay))
+    route = routes.delayed(terms.spec, envelope.queue, timedelta(seconds=delay))
     return Outgoing(route.exchange, route.routing_key, encode(following), envelope.body)
 
 

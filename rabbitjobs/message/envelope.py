@@ -26,7 +26,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     in the config. ``body`` holds the encoded arguments and is forwarded untouched. All times are
     unix seconds. ``again``: its id was chosen by the sender, who may have sent it before.
     ``unknown`` counts how often workers that do not know the job have passed this attempt on.
-    ``release`` names the desk's release that sent it, ``case`` the case it is from.
+    ``release`` names the desk's release that sent it, ``case`` the case it is from. ``signature``
+    holds as long as none of what it covers is changed (``rabbitjobs.message.signing``).
     """
 
     id: str
@@ -50,6 +51,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unknown: int = 0
     release: str | None = None
     case: str | None = None
+    signature: str | None = None
     history: tuple[AttemptRecord, ...] = ()
 
     def next_attempt(self, record: AttemptRecord, *, due: float | None) -> Envelope:

@@ -21,6 +21,7 @@ AGAIN: Final = "x-rj-again"  # a message of this id and attempt may have been se
 UNKNOWN: Final = "x-rj-unknown"  # how often this attempt was passed on by workers without its job
 RELEASE: Final = "x-rj-release"
 CASE: Final = "x-rj-case"
+SIGNATURE: Final = "x-rj-signature"
 FAILURE: Final = "x-rj-failure"  # JSON text, on messages to the fail exchange only
 REASON: Final = "x-rj-reason"
 RULE: Final = "x-rj-rule"

@@ -16,6 +16,7 @@ _WARNING = (
     events.JobEnded,
     events.EndingDelayed,
     events.DeliveryUndecodable,
+    events.DeliveryRefused,
 )
 _QUIET = (events.JobStarted, events.JobSucceeded, events.NoticeHandled)
 _TEXT: dict[type[events.Event], str] = {
@@ -27,6 +28,7 @@ _TEXT: dict[type[events.Event], str] = {
     events.DuplicateDropped: "duplicate message dropped, its follow-ups were repeated",
     events.DeliveryAdopted: "message delivered again while its job runs here: adopted",
     events.DeliveryUndecodable: "message that cannot be read went to quarantine",
+    events.DeliveryRefused: "job refused for its signature, it went to quarantine",
     events.EndingDelayed: "ending waits for the store or the broker; nothing is acked",
     events.JobHandedBack: "job handed back to its queue, it had not started",
     events.JobAbandoned: "job abandoned, it will be delivered again",

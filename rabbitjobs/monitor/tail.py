@@ -54,7 +54,9 @@ class Broadcaster:
             self._dropped += 1
             return
         self._buffer.append(event)
-        if not self._planned:
+        if isinstance(event, events.WorkerStopped):  # connections are closed next
+            self._session.portal.post(self._send)
+        elif not self._planned:
             self._planned = True
             loop = self._session.portal.loop
             self._session.portal.post(lambda: loop.call_later(BATCH_SECONDS, self._send))

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from rabbitjobs.monitor.logs import escape
 from rabbitjobs.process.child import Child
 
 _STYLE = {"consuming": "green", "starting": "yellow", "waiting": "yellow", "stopping": "yellow"}
@@ -48,6 +49,6 @@ class Table:
                 Text(child.state, style=_STYLE.get(child.state, "red")),
                 up,
                 str(child.restarts or ""),
-                Text(child.reason),
+                Text(escape(child.reason)),
             )
         self._live.update(table, refresh=True)

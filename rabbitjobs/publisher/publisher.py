@@ -28,6 +28,7 @@ from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.protocol import Confirmed, Outcome, Outgoing, Unknown
 
 if TYPE_CHECKING:
+    from rabbitjobs.message.signing import Signing
     from rabbitjobs.wire.session import Session
 
 DEADLINE_SECONDS = 10.0
@@ -64,6 +65,7 @@ class Publisher:
         app_id: str | None = None,
         check_on_done: Callable[[str], None] = lambda _url: None,
         note_sent: Callable[[Envelope], None] = lambda _envelope: None,
+        signing: Callable[[], Signing | None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._session = session
@@ -74,6 +76,7 @@ class Publisher:
         self._app_id = app_id
         self._check_on_done = check_on_done
         self._note_sent = note_sent
+        self._signing = signing
         self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
             weakref.WeakKeyDictionary()
         )
@@ -199,6 +202,9 @@ class Publisher:
             if options.on_done is not None:
                 self._check_on_done(options.on_done)
             envelope = envelope_of(call, self._spec(), job_id=job_id, app_id=self._app_id)
+            signing = self._signing()
+            if signing is not None:
+                envelope = signing.sign(envelope)
             return envelope, outgoing_of(envelope, self._spec())
         except RabbitJobsError as error:
             queue = options.queue or definition.queue

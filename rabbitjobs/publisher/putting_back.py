@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from rabbitjobs.errors import Undecodable
+from rabbitjobs.errors import SignatureRefused, Undecodable
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.message.signing import Signing
 from rabbitjobs.publisher.prepare import outgoing_of
 from rabbitjobs.topology import names
 from rabbitjobs.topology.model import TopologySpec
@@ -21,7 +22,10 @@ IDLE_SECONDS = 5.0
 
 
 class PutBack(msgspec.Struct, frozen=True):
-    """How many jobs were sent again, and how many messages stay because they cannot be read."""
+    """How many jobs were sent again, and how many messages stay.
+
+    What cannot be read stays, and what no key signed where signing is on.
+    """
 
     sent: int
     unreadable: int
@@ -34,12 +38,14 @@ async def put_back(
     to: str | None,
     spec: TopologySpec,
     publish: Callable[[Outgoing], Awaitable[None]],
+    signing: Signing | None = None,
 ) -> PutBack:
     """Send every job that stands in ``queue`` now to the work queue it is for, or ``to``.
 
     Published confirmed by ``publish``, then acked: a crash in between sends one twice, under the
     same id and attempt. A job out of quarantine has an ending on record and comes back as its next
-    attempt. Raises ``Unroutable`` for a queue that the topology lacks: the rest stays.
+    attempt. ``signing`` checks each and signs it anew. Raises ``Unroutable`` for a queue that the
+    topology lacks: the rest stays.
     """
     ready, _ = await wire.inspect_queue(queue)
     sent = unreadable = 0
@@ -48,7 +54,7 @@ async def put_back(
             delivery = await browser.next()
             if delivery is None:
                 break
-            envelope = _read(delivery, to)
+            envelope = _read(delivery, to, signing)
             if envelope is None:
                 unreadable += 1
                 continue
@@ -66,16 +72,19 @@ def sources(namespace: str) -> dict[str, str]:
     }
 
 
-def _read(delivery: Delivery, to: str | None) -> Envelope | None:
+def _read(delivery: Delivery, to: str | None, signing: Signing | None) -> Envelope | None:
     headers = delivery.properties.headers
-    queue = to or headers.get(h.QUEUE)
+    queue = headers.get(h.QUEUE) or to
     if delivery.damage is not None or not isinstance(queue, str):
         return None
     try:
         envelope = decode(delivery.properties, delivery.body, queue=queue)
-    except Undecodable:
+        if signing is not None:
+            signing.check(envelope)
+    except (Undecodable, SignatureRefused):
         return None
-    ended = h.FAILURE in headers
-    return msgspec.structs.replace(
-        envelope, attempt=envelope.attempt + ended, due=None, again=True, unknown=0
+    attempt = envelope.attempt + (h.FAILURE in headers)
+    envelope = msgspec.structs.replace(
+        envelope, queue=to or queue, attempt=attempt, due=None, again=True, unknown=0
     )
+    return signing.renew(envelope) if signing is not None else envelope

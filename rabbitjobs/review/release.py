@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from sqlalchemy import Connection, func, select
 
@@ -29,6 +31,7 @@ def promise(
     who: str,
     detail: str,
     now: float,
+    sign: Callable[[Envelope], Envelope] = lambda envelope: envelope,
 ) -> OutboxRow:
     """Set the case releasing, allocate the next attempt and put the message into the outbox.
 
@@ -37,7 +40,7 @@ def promise(
     """
     attempt = next_attempt(connection, namespace, storable(envelope.id))
     release_id = clock.uuid7()
-    envelope = msgspec.structs.replace(
+    changed_for_it = msgspec.structs.replace(
         envelope,
         attempt=attempt,
         release=release_id,
@@ -46,6 +49,7 @@ def promise(
         expires=None,
         unknown=0,
     )
+    envelope = sign(changed_for_it)
     row = outbox.put(
         connection,
         namespace,

@@ -149,7 +149,7 @@ def connect(url: str) -> Amqp:
         try:
             return Amqp(pika.BlockingConnection(_parameters(address)), address)
         except (AMQPError, OSError, AssertionError) as error:
-            faults.append(unreached(address, _reason(error)))
+            faults.append(unreached(address, _reason(error), error))
     refused = [fault for fault in faults if isinstance(fault, AccessRefused)]
     if len(refused) == len(faults) == 1:
         raise refused[0]

@@ -150,7 +150,13 @@ class _Doer:
 
 def _live(plan: Plan, amqp: Amqp, management: Management | None) -> Live:
     if management is None:
-        return probe_live(amqp, plan)
+        try:
+            return probe_live(amqp, plan)
+        except ChannelClosed as error:
+            raise TopologyRefused(
+                f"expected the right to declare, got {error.code} {error.text}; apply as the "
+                "topology user: `rabbitjobs topology permissions` shows its rights"
+            ) from error
     return read_live(management, amqp.address.vhost)
 
 

@@ -122,7 +122,7 @@ class AioPikaWire:
             await undisturbed(connection.connect(), connection)
         except (ConnectionLost, ChannelClosed) as error:
             said = self._transport.goodbye or str(error)
-            raise unreached(address, said) from error
+            raise unreached(address, said, error) from error
         return connection
 
     def _on_blocked(self, blocked: bool, alarm: str) -> None:

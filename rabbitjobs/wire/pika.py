@@ -65,7 +65,7 @@ class PikaWire:
 
         def failed(_: Any, error: BaseException) -> None:
             if not opened.done():
-                opened.set_exception(unreached(address, reason(error)))
+                opened.set_exception(unreached(address, reason(error), error))
 
         def ended(_: Any, error: BaseException) -> None:
             failed(_, error)

@@ -308,7 +308,7 @@ def test_a_database_that_is_not_there_is_unavailable(store: Store, tmp_path: Pat
     if store.one_machine:
         (tmp_path / "file").write_text("")
         with pytest.raises(StoreUnavailable):
-            Store(f"sqlite:///{tmp_path / 'file' / 'store.db'}")
+            Store(f"sqlite:///{tmp_path / 'file' / 'store.db'}").check()
         return
     url = store.url.set(port=1, password="hunter2").render_as_string(hide_password=False)
     gone = Store(url)

@@ -13,8 +13,9 @@ import pytest
 from rabbitjobs.backend.protocol import Status
 from rabbitjobs.broker.management import Management, management_of
 from rabbitjobs.broker.node import Node
-from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.clock import uuid7
+from rabbitjobs.secret import Secret
 from tests.broker.crew import Crew, crew, until
 from tests.brokers import wanted_version
 

@@ -14,11 +14,12 @@ from click.testing import CliRunner, Result
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.broker.management import management_of
-from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.cli.root import cli
 from rabbitjobs.clock import uuid7
 from rabbitjobs.ending.quarantine import quarantined
 from rabbitjobs.message.properties import Properties
+from rabbitjobs.secret import Secret
 from rabbitjobs.wire.protocol import Delivery
 
 CONFIG = """
@@ -150,14 +151,22 @@ def publisher_url(applied: Shell) -> Iterator[str]:
 
 
 def test_rights_are_tried_without_leaving_anything(applied: Shell, publisher_url: str) -> None:
-    """A publisher may write to jobs, and learns what it may not."""
+    """A user who may write to jobs learns what it may not; the messages there stay."""
+    applied.publish(3)
     applied.connect_as(publisher_url)
-    found = json.loads(applied.run("doctor", "--json").stdout)
-    text = " ".join(check["text"] for check in found if check["name"] == "permissions")
-    assert "shop.fail" in text
+    for role, lacking in (
+        ("publisher", "write on shop.delay"),
+        ("worker", "read on shop.q.emails"),
+        ("reviewer", "read on shop.review"),
+        ("topology", "configure on shop.*"),
+    ):
+        ran = applied.run("doctor", "--json", "--role", role)
+        (check,) = [one for one in json.loads(ran.stdout) if one["name"] == "permissions"]
+        assert (ran.exit_code, check["state"]) == (1, "fail")
+        assert lacking in check["text"] and f"--user {role}=publisher-" in check["do"]
     applied.connect_as(applied.url)
     rows = json.loads(applied.run("queue", "list", "--json", "--all").stdout)
-    assert sum(row["ready"] for row in rows) == 0
+    assert {row["queue"]: row["ready"] for row in rows if row["ready"]} == {"shop.q.emails": 3}
 
 
 def test_queue_list_shows_what_waits(applied: Shell) -> None:

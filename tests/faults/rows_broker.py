@@ -8,8 +8,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from rabbitjobs.broker.management import Management, management_of
-from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.clock import uuid7
+from rabbitjobs.secret import Secret
 from tests.faults.row import row
 from tests.faults.rows_processes import MIXED
 from tests.faults.stage import SLOTS, Failed, Process, Stage, until

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from rabbitjobs.broker.node import Node
-from rabbitjobs.broker.url import Address, Secret, parse_urls
+from rabbitjobs.broker.url import Address, parse_urls
 from rabbitjobs.errors import ConnectionLost, UrlRefused
 from rabbitjobs.monitor.logs import configure
+from rabbitjobs.secret import Secret
 from rabbitjobs.testing.control import RabbitControl
 from rabbitjobs.testing.wire.kit import Ends, connected, consume, message, publish
 from rabbitjobs.wire import aio_pika

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,13 @@ async def test_pitfall_06_a_bare_cancelled_error_of_the_library_is_a_lost_connec
     await asyncio.sleep(0)
 
 
+def hand_over(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Outcome], outcome: Outcome
+) -> None:
+    """From the I/O thread to ours."""
+    loop.call_soon_threadsafe(future.set_result, outcome)
+
+
 async def publish_many(
     make_wire: MakeWire, control: RabbitControl, messages: list[Outgoing]
 ) -> list[Outcome]:
@@ -135,9 +143,7 @@ async def publish_many(
     futures: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in messages]
     try:
         for outgoing, future in zip(messages, futures, strict=True):
-            session.publish(
-                outgoing, 10, lambda o, f=future: loop.call_soon_threadsafe(f.set_result, o)
-            )
+            session.publish(outgoing, 10, partial(hand_over, loop, future))
         return list(await asyncio.gather(*futures))
     finally:
         await asyncio.to_thread(session.close)

@@ -124,7 +124,7 @@ async def test_what_a_consumer_timeout_does(impatient: Node, generation: Generat
 async def test_pitfall_10_a_job_longer_than_the_consumer_timeout_runs_once(
     impatient: Node, make_wire: MakeWire, tmp_path: Path
 ) -> None:
-    """Taken away, subscribed anew, adopted: one run in this process, one outcome, on each version."""
+    """Taken away, subscribed anew, adopted: one run in this process, one outcome everywhere."""
     async with shop(impatient, tmp_path, make_wire) as found:
         found.gate("long")
         await found.send("long")

@@ -7,8 +7,8 @@ import dataclasses
 
 import pytest
 
-from rabbitjobs.broker.url import Secret
 from rabbitjobs.errors import AccessRefused, ChannelClosed, ConnectionLost
+from rabbitjobs.secret import Secret
 from rabbitjobs.testing.control import BrokerControl
 from rabbitjobs.testing.wire.kit import (
     PATIENCE,

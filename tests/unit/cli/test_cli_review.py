@@ -244,6 +244,7 @@ def test_the_store_says_how_it_is(run: Run, store: Store, tmp_path: Path) -> Non
     assert "SQLite" in run("status", group=store_group).output
     assert json.loads(run("status", "--json", group=store_group).output)["schema"] == "0002"
     assert "nothing to do" in run("migrate", group=store_group).output
+    (tmp_path / "other.db").touch()
     url = f"sqlite:///{tmp_path / 'other.db'}"
     assert (
         "run: rabbitjobs store migrate"

@@ -148,6 +148,16 @@ def test_a_retry_is_the_next_attempt_with_its_history() -> None:
     assert (record.error_type, record.error) == ("KeyError", "x" * ERROR_KEPT)
 
 
+def test_the_next_attempt_is_signed_anew() -> None:
+    """Its number is covered by the signature: the old one would not hold."""
+    terms = msgspec.structs.replace(
+        TERMS, renew=lambda one: msgspec.structs.replace(one, signature=f"k:{one.attempt}")
+    )
+    decision = Decision(do="retry", rule="r", delay=3.0)
+    (sent,) = settlement(outcome(FAILURE, signature="k:1"), decision, terms).sends
+    assert decode(sent.properties, sent.body, queue="emails").signature == "k:2"
+
+
 @pytest.mark.parametrize("delay", [0.0, None])
 def test_a_retry_without_delay_still_waits_a_moment(delay: float | None) -> None:
     """Straight back it could spin, or deadlock with a full queue."""

@@ -22,7 +22,7 @@ from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ConnectionLost
 from rabbitjobs.testing.wire.scripted import ScriptedBroker
 from rabbitjobs.wire.pika import PikaWire
-from tests.unit.wire.test_tls import CERTIFICATE, KEY
+from tests.unit.wire.conftest import Served
 
 # More turns of the loop than a whole handshake takes.
 TURNS = 60
@@ -78,19 +78,15 @@ async def given_up(address: Address, turns: int) -> None:
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 async def test_giving_up_at_any_turn_of_the_handshake_leaves_no_socket(
-    opened: Opened, secure: bool
+    opened: Opened, served: Served, secure: bool
 ) -> None:
     """Nor one for the garbage collector to find."""
-    context = None
-    if secure:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE, KEY)
-    async with ScriptedBroker(1, []).running(context) as plain:
+    async with ScriptedBroker(1, []).running(served.context if secure else None) as plain:
         address = Address(
             host="127.0.0.1",
             port=plain.port,
             tls=secure,
-            cafile=str(CERTIFICATE) if secure else None,
+            cafile=served.cafile if secure else None,
             server_name="broker.test" if secure else None,
         )
         before = opened()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-import ssl
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rabbitjobs.testing.wire.scripted import ScriptedBroker
-from tests.unit.wire.test_tls import CERTIFICATE, KEY
+from tests.unit.wire.conftest import Served
 
 FORKING = """
 import asyncio, os, signal, sys
@@ -22,10 +23,8 @@ from rabbitjobs.wire.pika import PikaWire
 
 async def main(port, tls, cafile):
     wire = PikaWire()
-    address = Address(
-        host="127.0.0.1", port=port, tls=tls, cafile=cafile, server_name="broker.test"
-    )
-    await wire.open(address, name="test")
+    where = {"host": "127.0.0.1", "port": port, "server_name": "broker.test"}
+    await wire.open(Address(tls=tls, cafile=cafile, **where), name="test")
     if os.fork() == 0:
         sys.stdin.read()               # a child of a job that outlives its worker
         os._exit(0)
@@ -50,27 +49,35 @@ class Listening(ScriptedBroker):
         self.ended.set()
 
 
+@contextmanager
+def forking(port: int, kind: str, cafile: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is connected, and a child of it that lives until this block is left."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING, str(port), kind, cafile],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    ) as process:
+        assert process.stdin is not None
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.stdin.close()  # which ends the child
+
+
 @pytest.mark.parametrize("kind", ["plain", "tls"])
-async def test_a_killed_parents_connection_ends_though_its_child_lives_on(kind: str) -> None:
+async def test_a_killed_parents_connection_ends_though_its_child_lives_on(
+    kind: str, served: Served
+) -> None:
     """So the broker sends its jobs to others at once, and not at the missing heartbeat."""
-    context = None
-    if kind == "tls":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE, KEY)
     broker = Listening()
-    async with broker.running(context) as address:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", FORKING, str(address.port), kind, str(CERTIFICATE)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        )
-        assert process.stdin is not None and process.stdout is not None
-        async with asyncio.timeout(30):
-            assert await process.stdout.readline() == b"both are there\n"
-        assert not broker.ended.is_set()
-        process.send_signal(signal.SIGKILL)
-        async with asyncio.timeout(5):  # a heartbeat of 10 s would end it after 20
-            await broker.ended.wait()
-        process.stdin.close()
-        await process.wait()
+    async with broker.running(served.context if kind == "tls" else None) as address:
+        with forking(address.port, kind, served.cafile) as process:
+            assert process.stdout is not None
+            said = await asyncio.to_thread(process.stdout.readline)
+            assert said == b"both are there\n"
+            assert not broker.ended.is_set()
+            process.kill()
+            async with asyncio.timeout(5):  # a heartbeat of 10 s would end it after 20
+                await broker.ended.wait()

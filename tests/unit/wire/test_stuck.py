@@ -1,4 +1,4 @@
-"""A consumer that the broker has forgotten is noticed and built anew; a waiting one is left alone."""
+"""A consumer that the broker has forgotten is built anew; one that waits is left alone."""
 
 from __future__ import annotations
 
