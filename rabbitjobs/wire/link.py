@@ -51,6 +51,7 @@ class Link:
     ) -> None:
         self._make_wire = make_wire
         self._addresses = itertools.cycle(addresses)
+        self.hosts = len(addresses)
         self._name = name
         self._listeners: list[LinkListener] = []
         self._pause = tenacity.wait_random_exponential(multiplier=0.25, max=longest_pause)
