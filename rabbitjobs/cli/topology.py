@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -87,18 +87,19 @@ class _Call:
 
         return management_of(reaching.addresses(self.obj)[0], self._management_url)
 
-    def answering(self) -> Management | None:
+    @contextmanager
+    def answering(self) -> Iterator[Management | None]:
         """The management API if it can be reached; a refusal (401, 403) is still an error."""
-        found = self.management()
-        try:
-            if found is not None:
-                found.overview()
-        except ManagementError as error:
-            if error.status:
-                raise
-            click.echo(f"without the management API: {escape(str(error))}", err=True)
-            return None
-        return found
+        with _closing(self.management()) as found:
+            try:
+                if found is not None:
+                    found.overview()
+            except ManagementError as error:
+                if error.status:
+                    raise
+                click.echo(f"without the management API: {escape(str(error))}", err=True)
+                found = None
+            yield found
 
     def capabilities(self, version: str | None) -> Capabilities:
         if version is not None:
@@ -147,7 +148,7 @@ def plan(obj: CliContext, /, broker_version: str | None, full: bool, **options: 
         from rabbitjobs.topology.apply import plan_changes
         from rabbitjobs.topology.drift import left_over
 
-        with _closing(call.answering()) as management:
+        with call.answering() as management:
             changes = plan_changes(wanted, amqp_url=call.url(), management=management)
             if management is not None:
                 live = read_live(management, reaching.addresses(call.obj)[0].vhost)
@@ -173,7 +174,7 @@ def apply_(obj: CliContext, /, without_policies: bool, **options: Any) -> None:
 
     call = _Call(obj, **options)
     wanted = call.plan()
-    with _closing(call.answering()) as management:
+    with call.answering() as management:
         changes = apply(
             wanted,
             amqp_url=call.url(),

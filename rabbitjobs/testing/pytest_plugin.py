@@ -88,8 +88,9 @@ def _vhost(request: pytest.FixtureRequest) -> tuple[str, str, Any]:
         return node.create_vhost(name), node.management_url, partial(node.delete_vhost, name)
     address = parse_urls(given)[0]
     management = management_of(address, os.environ.get("RABBITJOBS_TEST_MANAGEMENT_URL"))
-    management.create_vhost(name)
-    management.set_permissions(name, address.user, configure=".*", write=".*", read=".*")
+    with management:
+        management.create_vhost(name)
+        management.set_permissions(name, address.user, configure=".*", write=".*", read=".*")
 
     def remove() -> None:
         with management:
