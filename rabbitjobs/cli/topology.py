@@ -90,7 +90,8 @@ class _Call:
     @contextmanager
     def answering(self) -> Iterator[Management | None]:
         """The management API if it can be reached; a refusal (401, 403) is still an error."""
-        with _closing(self.management()) as found:
+        found = self.management()
+        with _closing(found):
             try:
                 if found is not None:
                     found.overview()

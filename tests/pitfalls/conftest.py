@@ -8,14 +8,12 @@ import pytest
 
 from rabbitjobs.broker.node import Node
 from rabbitjobs.testing.control import RabbitControl
-from rabbitjobs.wire.aio_pika import AioPikaWire
-from rabbitjobs.wire.pika import PikaWire
-from tests.pitfalls.shop import MakeWire
+from tests.pitfalls.shop import WIRES, MakeWire
 
 _ALARM = "{resource_limit, memory, node()}"
 
 
-@pytest.fixture(params=[PikaWire, AioPikaWire], ids=["pika", "aio-pika"])
+@pytest.fixture(params=WIRES.values(), ids=WIRES)
 def make_wire(request: pytest.FixtureRequest) -> MakeWire:
     """A wire, not opened yet."""
     made: MakeWire = request.param

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.errors import SendError
 from rabbitjobs.events import Event
 from rabbitjobs.job.definition import AsyncJob
+from rabbitjobs.wire.aio_pika import AioPikaWire
+from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Wire
 
 MakeWire = Callable[[], Wire]
+WIRES: dict[str, MakeWire] = {"pika": PikaWire, "aio-pika": AioPikaWire}
 PATIENCE = 20.0
 
 
@@ -27,6 +30,19 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> N
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def on_both_wires(folder: Path, act: Callable[[Path, MakeWire], Awaitable[None]]) -> None:
+    """Act on each wire, each in a folder of its own, at one time: where waiting is the subject."""
+
+    async def on(name: str, make_wire: MakeWire) -> None:
+        own = folder / name
+        own.mkdir()
+        await act(own, make_wire)
+
+    async with asyncio.TaskGroup() as group:
+        for name, make_wire in WIRES.items():
+            group.create_task(on(name, make_wire))
 
 
 class Shop:

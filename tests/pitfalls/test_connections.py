@@ -23,7 +23,7 @@ from rabbitjobs.testing.control import RabbitControl
 from rabbitjobs.testing.wire.kit import Ends, connected, consume, message, publish
 from rabbitjobs.wire import aio_pika
 from tests.broker.crew import Crew, crew
-from tests.pitfalls.shop import MakeWire, shop, until
+from tests.pitfalls.shop import WIRES, MakeWire, shop, until
 from tests.pitfalls.test_consuming import delete
 
 ROOT = Path(__file__).parents[2] / "rabbitjobs"
@@ -49,17 +49,20 @@ def test_pitfall_08_the_robust_connection_is_used_nowhere() -> None:
 
 
 async def test_pitfall_15_a_black_hole_is_noticed_by_its_heartbeats(
-    make_wire: MakeWire, control: RabbitControl
+    control: RabbitControl,
 ) -> None:
     """At the default of 10 s within half a minute: pika waits twice, five seconds longer each."""
-    wire = make_wire()
-    ends = Ends(wire)
-    await wire.open(dataclasses.replace(control.address, heartbeat=1), name="pitfall")
+    wires = [make_wire() for make_wire in WIRES.values()]
+    all_ends = [Ends(wire) for wire in wires]
+    for wire in wires:
+        await wire.open(dataclasses.replace(control.address, heartbeat=1), name="pitfall")
     await control.hold_answers()
     started = time.monotonic()
-    await ends.until(lambda heard: bool(heard.closed))
-    assert time.monotonic() - started < 2 * (1 + 5) + 4
-    await wire.close()
+    for ends in all_ends:
+        await ends.until(lambda heard: bool(heard.closed))
+        assert time.monotonic() - started < 2 * (1 + 5) + 4
+    for wire in wires:
+        await wire.close()
 
 
 @pytest.mark.parametrize("heartbeat", ["0", "-1", "601", "1e3", ""])

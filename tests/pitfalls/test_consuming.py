@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.testing.control import RabbitControl
 from rabbitjobs.testing.wire.kit import connected, consume, message, publish
 from rabbitjobs.testing.wire.raw import POISON, raw_header
-from tests.pitfalls.shop import MakeWire, Shop, shop, until
+from tests.pitfalls.shop import MakeWire, Shop, on_both_wires, shop, until
 from tests.proxy import proxy
 
 
@@ -96,13 +97,16 @@ def drained(node: Node, found: Shop, queue: str) -> list[tuple[bytes, bytes]]:
         connection.close()
 
 
-async def test_pitfall_07_an_ack_that_returned_proves_nothing(
-    node: Node, make_wire: MakeWire, tmp_path: Path
-) -> None:
+async def test_pitfall_07_an_ack_that_returned_proves_nothing(node: Node, tmp_path: Path) -> None:
     """Sent into a black hole it is lost, and the message comes back: the outcome counts once."""
+    await on_both_wires(tmp_path, partial(acks_into_a_black_hole, node))
+
+
+async def acks_into_a_black_hole(node: Node, folder: Path, make_wire: MakeWire) -> None:
+    """One job, whose ack gets lost."""
     async with (
         proxy(port_of(node)) as line,
-        shop(node, tmp_path, make_wire, port=line.port, options="?heartbeat=1") as found,
+        shop(node, folder, make_wire, port=line.port, options="?heartbeat=1") as found,
         found.working(),
     ):
         gate = found.gate("one")

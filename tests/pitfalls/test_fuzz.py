@@ -1,11 +1,12 @@
 """Thousands of mutated property and header frames: no connection ends, and nothing is lost.
 
-The seeds are fixed: a failure comes again.
+The seeds are fixed: a failure comes again. ``RABBITJOBS_TEST_FUZZ=20`` tries twenty times as much.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import struct
@@ -30,8 +31,9 @@ from tests.broker.crew import crew, until
 from tests.pitfalls.shop import MakeWire
 
 BODY = b'{"args": [1], "kwargs": {}}'
-LIVE = 2500
-SCRIPTED = 4000
+TIMES = int(os.environ.get("RABBITJOBS_TEST_FUZZ", "1"))
+LIVE = 2500 * TIMES
+SCRIPTED = 4000 * TIMES
 SHOP = """
 from rabbitjobs import RabbitJobs
 
@@ -218,7 +220,7 @@ async def test_pitfall_04_no_frame_at_all_ends_a_connection(make_wire: MakeWire)
     async with ScriptedBroker(deliveries=deliveries).running() as address:
         wire = make_wire()
         ends = Ends(wire)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(30 * TIMES):
             await wire.open(address, name="fuzz")
             _, inbox = await consume(wire, "q", prefetch=SCRIPTED + 1)
             got = [await inbox.next() for _ in headers]

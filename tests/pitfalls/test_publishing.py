@@ -24,7 +24,7 @@ from rabbitjobs.testing.wire.kit import connected, consume, message, start_publi
 from rabbitjobs.wire.aio_pika_channel import undisturbed
 from rabbitjobs.wire.protocol import CONFIRMED, Outcome, Outgoing, Rejected
 from rabbitjobs.wire.session import Session
-from tests.pitfalls.shop import MakeWire, shop
+from tests.pitfalls.shop import MakeWire, on_both_wires, shop
 from tests.pitfalls.test_consuming import alarm, delete, port_of
 from tests.proxy import proxy
 
@@ -202,12 +202,17 @@ async def test_pitfall_13_an_alarm_makes_no_publish_a_failure_that_is_none(
 
 
 async def test_pitfall_14_an_idle_connection_is_pumped_and_publishes_at_once(
-    node: Node, make_wire: MakeWire, tmp_path: Path
+    node: Node, tmp_path: Path
 ) -> None:
     """Idle for many heartbeats, while this thread does something else."""
+    await on_both_wires(tmp_path, partial(idles_and_publishes, node))
+
+
+async def idles_and_publishes(node: Node, folder: Path, make_wire: MakeWire) -> None:
+    """Over one and the same connection."""
     async with (
         proxy(port_of(node)) as line,
-        shop(node, tmp_path, make_wire, port=line.port, options="?heartbeat=1") as found,
+        shop(node, folder, make_wire, port=line.port, options="?heartbeat=1") as found,
     ):
         await found.send("first")
         accepted = line.accepted

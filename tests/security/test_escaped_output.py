@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pika
 import pytest
 
 from tests.brokers import Vhost
@@ -33,20 +35,23 @@ def evil(text: str) -> str:
 def echo(text: str) -> str:
     return text
 """
-SEND = f"""
-import os, pika
-EVIL = {EVIL!r}
-with pika.BlockingConnection(pika.URLParameters(os.environ["RABBITJOBS_URL"])) as connection:
-    channel = connection.channel()
-    channel.confirm_delivery()
-    def send(type, body, id, **headers):
-        properties = pika.BasicProperties(type=type, message_id=id, headers=headers)
-        channel.basic_publish("shop.jobs", "one", body, properties, mandatory=True)
-    send(EVIL, b"{{}}", "unknown" + EVIL, **{{"x-rj-unknown": 3, "x-evil" + EVIL: EVIL}})
-    send("echo", EVIL.encode(), "no-json")
-    send("evil", __import__("json").dumps({{"args": [EVIL]}}).encode(), "evil-1")
-    send("echo", __import__("json").dumps({{"args": [EVIL]}}).encode(), "echo-1")
-"""
+
+
+def send(url: str) -> None:
+    """What somebody who may write to the exchange sends: a type nobody knows, and three jobs."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+
+        def put(kind: str, body: bytes, job_id: str, **headers: object) -> None:
+            properties = pika.BasicProperties(type=kind, message_id=job_id, headers=headers)
+            channel.basic_publish("shop.jobs", "one", body, properties, mandatory=True)
+
+        arguments = json.dumps({"args": [EVIL]}).encode()
+        put(EVIL, b"{}", f"unknown{EVIL}", **{"x-rj-unknown": 3, f"x-evil{EVIL}": EVIL})
+        put("echo", EVIL.encode(), "no-json")
+        put("evil", arguments, "evil-1")
+        put("echo", arguments, "echo-1")
 
 
 @pytest.fixture
@@ -105,7 +110,7 @@ def test_a_newline_or_an_ansi_escape_in_a_name_or_payload_is_one_escaped_line(
     worker = team.start("-m", "rabbitjobs", "--log-format", kind, "--log-level", "debug", "run")
     try:
         until(team, "watching;")
-        team.python("-c", SEND)
+        send(team.environment["RABBITJOBS_URL"])
         until(team, "job succeeded", "job ended without success", times=4)
         until(team, "review item stored", times=2)
         listed = json.loads(team.python("-m", "rabbitjobs", "review", "list", "--json"))
@@ -120,7 +125,9 @@ def test_a_newline_or_an_ansi_escape_in_a_name_or_payload_is_one_escaped_line(
             ("doctor",),
         ]
         as_json = ["--json"] if kind == "json" else []
-        shown = {command: in_terminal(team, *command, *as_json) for command in commands}
+        with ThreadPoolExecutor(2) as two_at_a_time:
+            texts = two_at_a_time.map(lambda one: in_terminal(team, *one, *as_json), commands)
+            shown = dict(zip(commands, texts, strict=True))
     finally:
         assert end(worker) == 0, team.log()
         watcher.kill()

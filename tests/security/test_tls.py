@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
@@ -61,14 +62,14 @@ async def declare_over(url: str) -> None:
     await asyncio.to_thread(ask)
 
 
-@pytest.fixture(
-    params=[
-        lambda url: work_over(PikaWire(), url),
-        lambda url: work_over(AioPikaWire(), url),
-        declare_over,
-    ],
-    ids=["pika", "aio-pika", "declaring"],
-)
+WAYS: dict[str, Reach] = {
+    "pika": lambda url: work_over(PikaWire(), url),
+    "aio-pika": lambda url: work_over(AioPikaWire(), url),
+    "declaring": declare_over,
+}
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS)
 def reach(request: pytest.FixtureRequest) -> Reach:
     """Use the broker at a URL by each of our ways to it."""
     found: Reach = request.param
@@ -153,26 +154,25 @@ async def test_a_certificate_for_another_host_is_refused(
 
 
 async def test_an_expired_certificate_is_refused(
-    reach: Reach, tls_node: Node, authority: Authority, server_certificate: Certified
+    tls_node: Node, authority: Authority, server_certificate: Certified
 ) -> None:
-    """Of the right authority, for the right host."""
+    """Of the right authority, for the right host; by each of our ways."""
     expired = authority.certify(f"expired-{uuid7()}", "127.0.0.1", expired=True)
     with showing(tls_node, expired, server_certificate):
         url = trusting(tls_node.tls_url(), authority)
-        await refused(reach, url, said="has expired", do="renew the broker's certificate")
-    await reach(trusting(tls_node.tls_url(), authority))
+        for reach in WAYS.values():
+            await refused(reach, url, said="has expired", do="renew the broker's certificate")
+    for reach in WAYS.values():
+        await reach(trusting(tls_node.tls_url(), authority))
 
 
 async def test_a_self_signed_certificate_is_refused(
-    reach: Reach,
-    tls_node: Node,
-    authority: Authority,
-    stranger: Authority,
-    server_certificate: Certified,
+    tls_node: Node, authority: Authority, stranger: Authority, server_certificate: Certified
 ) -> None:
-    """With and without an authority of our own."""
+    """With and without an authority of our own; by each of our ways."""
     with showing(tls_node, stranger.self_signed(), server_certificate):
-        for url in (tls_node.tls_url(), trusting(tls_node.tls_url(), authority)):
+        urls = (tls_node.tls_url(), trusting(tls_node.tls_url(), authority))
+        for reach, url in itertools.product(WAYS.values(), urls):
             await refused(reach, url, said="self-signed", do=r"broker\.ca in the config")
 
 
