@@ -90,4 +90,9 @@ async def until_done(step: Callable[[], Awaitable[T]], delayed: Delayed) -> T:
         before_sleep=lambda state: delayed(str(state.outcome.exception()) if state.outcome else ""),
         sleep=asyncio.sleep,
     )
-    return await retrying(step)
+
+    async def once() -> T:
+        # Tenacity awaits coroutine functions only: of a lambda it would return the coroutine.
+        return await step()
+
+    return await retrying(once)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.ending import settle as settling
-from rabbitjobs.ending.settle import settle
+from rabbitjobs.ending.settle import settle, until_done
 from rabbitjobs.ending.settlement import Settlement
 from rabbitjobs.errors import QueueFull, SendUnknown, StoreOutdated, StoreRefused, StoreUnavailable
 from rabbitjobs.message.properties import Properties
@@ -169,6 +169,20 @@ async def test_a_store_that_is_down_is_waited_for() -> None:
     assert world.steps == ["record", "review"]
     assert world.reasons
     assert set(world.reasons) == {"the store is down"}
+
+
+async def test_what_is_asked_through_a_lambda_is_answered_after_an_outage() -> None:
+    """With the answer, not with a coroutine that nobody awaits."""
+    outages = [StoreUnavailable("down"), StoreUnavailable("still down")]
+
+    async def recorded(job_id: str) -> bytes:
+        if outages:
+            raise outages.pop()
+        return job_id.encode()
+
+    reasons: list[str] = []
+    assert await until_done(lambda: recorded("j"), reasons.append) == b"j"
+    assert reasons == ["still down", "down"]
 
 
 async def test_a_publish_that_is_refused_is_sent_until_it_is_accepted() -> None:
