@@ -15,10 +15,11 @@ def main() -> None:
         cli(prog_name="rabbitjobs")
     except RabbitJobsError as error:
         from rabbitjobs.monitor.logs import escape
+        from rabbitjobs.secret import mask
 
         # These two list every fault on a line of its own.
         keep = "\n" if isinstance(error, ConfigError | TopologyError) else ""
-        sys.stderr.write(f"rabbitjobs: {escape(str(error), keep=keep)}\n")
+        sys.stderr.write(f"rabbitjobs: {escape(mask(str(error)), keep=keep)}\n")
         sys.exit(1)
 
 

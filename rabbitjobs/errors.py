@@ -83,6 +83,10 @@ class RegistrationError(RabbitJobsError):
     """A job cannot be registered as asked (a name taken twice, a signature that cannot be sent)."""
 
 
+class FailpointUnknown(RabbitJobsError):
+    """``RABBITJOBS_FAILPOINT`` names no place where a process can be ended for a test."""
+
+
 class AppNotFound(RabbitJobsError):
     """The app that a command needs was not found or could not be imported."""
 
@@ -152,6 +156,10 @@ class Undecodable(MessageError):
     """A message that cannot be read: it ends in quarantine with its raw bytes."""
 
 
+class SignatureRefused(MessageError):
+    """A job whose signature is missing or does not hold: it ends in quarantine and never runs."""
+
+
 class UnknownJob(MessageError):
     """No job of this name is registered here."""
 
@@ -187,6 +195,14 @@ class BrokerUnavailable(SendRejected):
     """No connection within the deadline: nothing was written to any broker."""
 
 
+class AccessRefused(BrokerUnavailable, ConnectionLost):
+    """The broker does not let the user in, or not into the vhost: nothing was written.
+
+    The text names user and vhost, never the password. It is tried again all the same: rights can
+    be given while a service runs.
+    """
+
+
 class BrokerBlocked(SendRejected):
     """A memory or disk alarm blocks publishing; the deadline passed before anything was written."""
 
@@ -212,6 +228,10 @@ class ResultTimeout(ResultError, TimeoutError):
 
 class NoResult(ResultError):
     """The job ended, but keeps no result, or its result has expired."""
+
+
+class ResultIgnored(NoResult):
+    """The job was registered with ``ignore_result=True``: no result will ever come."""
 
 
 class JobFailed(ResultError):
@@ -252,8 +272,16 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached or cannot write: nothing is acked until it can."""
 
 
+class StoreMissing(StoreError):
+    """There is no store where one was to be read: nobody has written to it, or the URL is wrong."""
+
+
 class StoreOutdated(StoreError):
     """The store's schema is older or newer than this release: run ``rabbitjobs store migrate``."""
+
+
+class StoreRefused(StoreError):
+    """The store is there and refuses what one attempt would record: trying again does not help."""
 
 
 class DeskError(RabbitJobsError):

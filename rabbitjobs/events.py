@@ -50,6 +50,13 @@ class JobRetrying(JobEvent, frozen=True, kw_only=True):
     rule: str
 
 
+class JobPassedOn(JobEvent, frozen=True, kw_only=True):
+    """This worker does not know the job: the same attempt comes again after ``delay`` seconds."""
+
+    delay: float
+    rule: str
+
+
 class JobEnded(JobEvent, frozen=True, kw_only=True):
     """A job ended without success: ``status`` is ignored, in-review, quarantined or expired."""
 
@@ -75,6 +82,15 @@ class DeliveryUndecodable(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class DeliveryRefused(Event, frozen=True, kw_only=True):
+    """A job without a signature that holds went to quarantine; who it says it is, is not proven."""
+
+    queue: str
+    job: str
+    job_id: str
+    reason: str
+
+
 class EndingDelayed(JobEvent, frozen=True, kw_only=True):
     """The store or the broker does not take the ending yet: nothing is acked, it is tried again."""
 
@@ -92,7 +108,11 @@ class JobAbandoned(JobEvent, frozen=True, kw_only=True):
 
 
 class ConsumerChanged(Event, frozen=True, kw_only=True):
-    """A subscription's state: waiting (for a connection), consuming, failed, stopped."""
+    """A subscription's state: waiting (for a connection), consuming, failed, stopped.
+
+    ``delayed``: it consumes, but its work stands still. ``queue`` is ``store`` or ``outbox`` for
+    the upkeep that the intake does.
+    """
 
     queue: str
     state: str
@@ -142,10 +162,12 @@ AnyEvent = (
     JobStarted
     | JobSucceeded
     | JobRetrying
+    | JobPassedOn
     | JobEnded
     | DuplicateDropped
     | DeliveryAdopted
     | DeliveryUndecodable
+    | DeliveryRefused
     | EndingDelayed
     | JobHandedBack
     | JobAbandoned

@@ -4,6 +4,7 @@ shows all its faults at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from rabbitjobs.clock import format_duration, parse_duration
+from rabbitjobs.secret import HIDDEN
 from rabbitjobs.yaml import Document, Node, dotted, plain
 
 
@@ -165,5 +167,14 @@ class Field:
 
     def _show(self) -> str:
         value = plain(self.node) if self.node else None
-        text = "nothing" if value is None else repr(value)
+        text = "nothing" if value is None else _without_passwords(repr(value))
         return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# Up to the last @ of it: a password may hold every character, and one that is not escaped is just
+# what makes a URL wrong.
+_LOGIN = re.compile(r"://[^\s'\"]*@")
+
+
+def _without_passwords(text: str) -> str:
+    return _LOGIN.sub(f"://{HIDDEN}@", text)

@@ -13,21 +13,40 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rabbitjobs.broker.url import Secret
+from rabbitjobs.broker.url import with_tls_files
 from rabbitjobs.errors import ConfigError, Problem
+from rabbitjobs.secret import Secret
 
 if TYPE_CHECKING:
     from rabbitjobs.fields import Field
+    from rabbitjobs.message.signing import SigningOptions
     from rabbitjobs.notify.options import NotifyOptions
     from rabbitjobs.topology.model import TopologySpec
 
 FILE: Final = "rabbitjobs.yaml"
 TOPOLOGY_FILE: Final = "topology.yaml"
 NO_STORE: Final = "none"
+_KEY_PREFIX: Final = "RABBITJOBS_KEY_"
 _KEEP = timedelta(days=7)
 _GRACE = timedelta(seconds=30)
 _DEADLINE = timedelta(seconds=10)
 _SECOND, _DAY, _YEARS = timedelta(seconds=1), timedelta(days=1), timedelta(days=3660)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFiles:
+    """Files for TLS to the broker, all PEM: authorities to trust, our certificate and its key.
+
+    They hold for every ``amqps://`` URL that does not name its own.
+    """
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    def into(self, url: str) -> str:
+        """The URL with these files in it."""
+        return with_tls_files(url, cacertfile=self.ca, certfile=self.cert, keyfile=self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +62,7 @@ class Settings:
     app: str | None = None
     include: tuple[str, ...] = ()
     broker_url: Secret | None = None
+    broker_files: BrokerFiles = BrokerFiles()
     management_url: Secret | None = None
     store_url: Secret | None = None
     no_store: bool = False
@@ -51,6 +71,7 @@ class Settings:
     deadline: timedelta = _DEADLINE
     note_queued: bool = False
     notify: NotifyOptions | None = None
+    signing: SigningOptions | None = None
     topology: TopologySpec | None = None
     folder: Path | None = None
 
@@ -78,7 +99,8 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
         topology = _topology(folder / TOPOLOGY_FILE, env, problems)
         settings = replace(settings, topology=topology, folder=folder)
         if (folder / FILE).is_file():
-            settings = _of_file(folder / FILE, env, problems, settings)
+            filled = _with_key_files(env, problems)
+            settings = _of_file(folder / FILE, filled, problems, settings)
     if problems:
         raise ConfigError(tuple(problems))
     return settings
@@ -119,9 +141,10 @@ def _of_file(
         optional=("RABBITJOBS_URL", "RABBITJOBS_STORE_URL", "RABBITJOBS_MANAGEMENT_URL"),
     )
     top = root(document).keys(
-        "app", "include", "broker", "store", "results", "worker", "publisher", "notify"
-    )
-    broker = top.child("broker").keys("url", "management_url")
+        "app", "include", "broker", "store", "results", "worker", "publisher", "notify",
+        "signing",
+    )  # fmt: skip
+    broker = top.child("broker").keys("url", "management_url", "ca", "cert", "key")
     store = top.child("store").keys("url")
     results = top.child("results").keys("url", "keep", "queued")
     results.child("url").choice(("store",), "store")
@@ -131,6 +154,7 @@ def _of_file(
         app=top.child("app").text() or None,
         include=top.child("include").texts(),
         broker_url=_secret(broker.child("url").text()) or known.broker_url,
+        broker_files=_files(broker),
         management_url=_secret(broker.child("management_url").text()) or known.management_url,
         store_url=_secret(None if store_url == NO_STORE else store_url) or known.store_url,
         no_store=store_url == NO_STORE if store_url else known.no_store,
@@ -141,9 +165,23 @@ def _of_file(
         ),
         note_queued=results.child("queued").flag(),
         notify=_notify(top.child("notify")),
+        signing=_signing(top.child("signing")),
     )
+    if settings.broker_files != BrokerFiles() and _is_plain(settings.broker_url):
+        broker.fail("an amqps:// URL beside the files for TLS", "amqp://, which sends in plain")
     problems.extend(document.problems)
     return settings
+
+
+def _files(broker: Field) -> BrokerFiles:
+    ca, cert, key = (broker.child(name).text() or None for name in ("ca", "cert", "key"))
+    if key and not cert:
+        broker.child("cert").fail("the certificate that belongs to broker.key", "nothing")
+    return BrokerFiles(ca, cert, key)
+
+
+def _is_plain(url: Secret | None) -> bool:
+    return url is not None and not url.reveal().lstrip().startswith("amqps:")
 
 
 def _part(top: Field, room: str, key: str) -> Field:
@@ -158,6 +196,26 @@ def _notify(place: Field) -> NotifyOptions | None:
     return read_notify(place)
 
 
+def _signing(place: Field) -> SigningOptions | None:
+    if not place.given:
+        return None
+    from rabbitjobs.message.signing_options import read as read_signing
+
+    return read_signing(place)
+
+
+def _with_key_files(env: Mapping[str, str], problems: list[Problem]) -> Mapping[str, str]:
+    """The environment and what ``RABBITJOBS_KEY_..._FILE`` name, where a key itself is not set."""
+    contents: dict[str, str] = {}
+    for name, path in env.items():
+        key = name.removesuffix("_FILE")
+        if name.startswith(_KEY_PREFIX) and key != name and path and not env.get(key):
+            found = _content(name, path, "a file with a signing key", problems)
+            if found is not None:
+                contents[key] = found
+    return {**env, **contents} if contents else env
+
+
 def _secret(text: str | None) -> Secret | None:
     return Secret(text) if text else None
 
@@ -168,9 +226,15 @@ def _broker_url(env: Mapping[str, str], problems: list[Problem]) -> Secret | Non
     name = env.get("RABBITJOBS_URL_FILE")
     if not name:
         return None
+    return _secret(_content("RABBITJOBS_URL_FILE", name, "a file with the broker's URL", problems))
+
+
+def _content(variable: str, path: str, expected: str, problems: list[Problem]) -> str | None:
     try:
-        return _secret(Path(name).read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeError) as error:
-        expected = "a file with the broker's URL"
-        problems.append(Problem(name, 0, "RABBITJOBS_URL_FILE", expected, str(error)))
-        return None
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        got = error.strerror or "nothing"
+    except UnicodeError:  # its text would show bytes of the file
+        got = "bytes that are not UTF-8"
+    problems.append(Problem(path, 0, variable, expected, got))
+    return None

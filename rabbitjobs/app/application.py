@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts, pika_wire
-from rabbitjobs.broker.url import Secret
 from rabbitjobs.errors import ConfigError, Problem
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call, Options
@@ -25,6 +24,7 @@ from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rules import Rule
 from rabbitjobs.publisher.publisher import Publisher, Sent
+from rabbitjobs.secret import Secret
 from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class RabbitJobs:
     ) -> None:
         self._namespace = namespace
         self._config = Path(config) if config is not None else None
-        self._url = url
+        self._url = Secret(url) if url else None
         self._apply = apply
         self._applying = threading.Lock()
         self._queues: tuple[str, ...] = ()
@@ -77,6 +77,7 @@ class RabbitJobs:
             app_id=namespace,
             check_on_done=self.parts.check_on_done,
             note_sent=self.parts.note_sent,
+            signing=lambda: self.parts.signing,
         )
         _apps.add(self)
 
@@ -116,7 +117,7 @@ class RabbitJobs:
     @property
     def url(self) -> str:
         """The broker's URL, with its password; raises ``BrokerError`` when none is to be found."""
-        return self.parts.broker_url(self._url)
+        return self.parts.broker_url(self._url.reveal() if self._url else None)
 
     def check(self) -> list[str]:
         """Hold the code against the config: raises ``ConfigError`` with every mismatch.
@@ -133,7 +134,7 @@ class RabbitJobs:
             self._config = config
             self.__dict__.pop("settings", None)
         if url is not None:
-            self._url = url
+            self._url = Secret(url)
 
     @contextlib.contextmanager
     def overridden(
@@ -150,7 +151,7 @@ class RabbitJobs:
         """
         before = self._url, self.settings, self.parts
         self.parts.close()
-        self._url, self.parts = url, Parts(self, wire)
+        self._url, self.parts = Secret(url), Parts(self, wire)
         self.__dict__["settings"] = dataclasses.replace(
             self.settings,
             store_url=Secret(store_url),
@@ -264,9 +265,13 @@ class RabbitJobs:
         """Declare the topology on the broker; idempotent. ``rabbitjobs topology apply`` does it."""
         self.parts.apply()
 
-    def close(self) -> None:
-        """Close connections and the store; the app can be used again and will reconnect."""
-        self.parts.close()
+    def close(self, *, timeout: float = 30.0) -> None:
+        """Close connections and the store; the app can be used again and will reconnect.
+
+        A store that hangs is waited for ``timeout`` seconds at most; what it had not committed
+        then may be lost, and was never acked.
+        """
+        self.parts.close(timeout)
 
 
 def _after_fork() -> None:

@@ -48,4 +48,11 @@ def make_desk(app: RabbitJobs, store: Store) -> Desk:
             raise ArgumentsRefused(text, job=job) from None
 
     keep = app.settings.keep.total_seconds()
-    return Desk(store, publish, validate, keep=keep, validate_result=validate_result)
+    return Desk(
+        store,
+        publish,
+        validate,
+        keep=keep,
+        validate_result=validate_result,
+        signing=app.parts.signing,
+    )

@@ -7,24 +7,31 @@ import asyncio
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.clock import now
-from rabbitjobs.consumer.consumer import Drained
+from rabbitjobs.consumer.drained import Drained, total
 from rabbitjobs.consumer.system import SystemConsumer
-from rabbitjobs.ending.settlement import quarantined
-from rabbitjobs.errors import StoreError, Undecodable
+from rabbitjobs.ending.quarantine import quarantined
+from rabbitjobs.ending.settle import said
+from rabbitjobs.ending.settlement import Outcome, Terms
+from rabbitjobs.ending.unstorable import ERROR_SHOWN, unstorable
+from rabbitjobs.errors import RabbitJobsError, StoreError, Undecodable
 from rabbitjobs.notify.channels import build
+from rabbitjobs.notify.durable import StoreMemory
 from rabbitjobs.notify.intake import note_of
 from rabbitjobs.notify.notifier import Notifier
 from rabbitjobs.notify.options import NotifyOptions
+from rabbitjobs.policy.decision import Failure
 from rabbitjobs.publisher.relay import Relay
-from rabbitjobs.review.intake import atake_in
+from rabbitjobs.review.intake import FailedMessage, atake_in
 from rabbitjobs.review.reading import failed_message
 from rabbitjobs.store.outbox import Outbox
 from rabbitjobs.topology import names
-from rabbitjobs.wire.protocol import Delivery
+from rabbitjobs.topology.model import TopologySpec
+from rabbitjobs.wire.protocol import Delivery, Outgoing
 
 INTAKE_PREFETCH = 100
 SWEEP_SECONDS = 60.0
-_NOTHING = Drained(0, 0, 0)
+SWEEP_AGAIN_SECONDS = 5.0
+FAULTS_BEFORE_QUARANTINE = 3
 
 
 class IntakeRole:
@@ -54,6 +61,8 @@ class IntakeRole:
             trouble=lambda reason: self._trouble("outbox", reason),
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._said: dict[str, str] = {}
+        self._faults: dict[tuple[str, int], int] = {}
 
     async def start(self) -> None:
         """See ``Role``."""
@@ -64,7 +73,16 @@ class IntakeRole:
 
     async def _take(self, delivery: Delivery) -> None:
         message = failed_message(delivery, self._app.namespace)
-        case_id = await atake_in(self._store, message)
+        try:
+            case_id = await atake_in(self._store, message)
+        except RabbitJobsError:
+            raise
+        except Exception as error:
+            if not self._refused_for_good(delivery):
+                raise
+            for outgoing in _to_quarantine(self._app.spec, delivery, message, said(error)):
+                await self._app.publisher.confirmed(outgoing)
+            return
         if self._app.bus:
             envelope = message.envelope
             self._app.bus.emit(
@@ -77,25 +95,45 @@ class IntakeRole:
                 )
             )
 
+    def _refused_for_good(self, delivery: Delivery) -> bool:
+        """Whether the store has refused this message so often that it always will.
+
+        RabbitMQ counts no message of this queue that is given back: the loop would have no end.
+        """
+        key = str(delivery.properties.message_id), hash(delivery.body)
+        faults = self._faults[key] = self._faults.get(key, 0) + 1
+        if faults < FAULTS_BEFORE_QUARANTINE:
+            return False
+        del self._faults[key]
+        return True
+
     async def _sweep(self) -> None:
         while True:
+            pause = SWEEP_SECONDS
             try:
                 await asyncio.to_thread(self._backend.clean)
             except Exception as error:  # upkeep that ended in silence would let the store grow
                 self._trouble("store", str(error))
-            await asyncio.sleep(SWEEP_SECONDS)
+                pause = SWEEP_AGAIN_SECONDS
+            else:
+                self._trouble("store", "")
+            await asyncio.sleep(pause)
 
     def _trouble(self, where: str, reason: str) -> None:
+        """Say that a piece of upkeep stands still, or goes on: once, not at each try."""
+        if reason == self._said.get(where, ""):
+            return
+        self._said[where] = reason
+        state = "delayed" if reason else "consuming"
         self._app.bus.emit(
-            events.ConsumerChanged(at=now(), queue=where, state="delayed", reason=reason)
+            events.ConsumerChanged(at=now(), queue=where, state=state, reason=reason)
         )
 
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(consumer.drain(grace, hurry) for consumer in self._consumers))
-        return _NOTHING
+        return total(await asyncio.gather(*(one.drain(grace, hurry) for one in self._consumers)))
 
 
 class NotifyRole:
@@ -106,7 +144,9 @@ class NotifyRole:
     def __init__(self, app: RabbitJobs) -> None:
         options = app.settings.notify or NotifyOptions()
         self._app = app
-        self._notifier = Notifier(options, channels=build(options))
+        store = app.parts.store
+        memory = StoreMemory(store) if store is not None else None
+        self._notifier = Notifier(options, channels=build(options), memory=memory)
         self._consumer = SystemConsumer(
             queue=names.notify_queue(app.namespace),
             session=app.parts.session(),
@@ -123,15 +163,7 @@ class NotifyRole:
         try:
             note = note_of(delivery)
         except Undecodable as error:
-            spec = self._app.spec
-            settlement = quarantined(
-                delivery.properties,
-                delivery.body,
-                delivery.raw,
-                error.text,
-                self._consumer.queue,
-                spec,
-            )
+            settlement = quarantined(delivery, error.text, self._consumer.queue, self._app.spec)
             for outgoing in settlement.sends:
                 await self._app.publisher.confirmed(outgoing)
             return
@@ -142,9 +174,12 @@ class NotifyRole:
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         # First the notifier: whoever waits for a digest gives its note back at once.
-        await self._notifier.close()
-        await self._consumer.drain(grace, hurry)
-        return _NOTHING
+        closing = asyncio.ensure_future(self._notifier.close())
+        hurried = asyncio.ensure_future(hurry.wait())
+        await asyncio.wait([closing, hurried], return_when=asyncio.FIRST_COMPLETED)
+        for task in (closing, hurried):
+            task.cancel()
+        return await self._consumer.drain(grace, hurry)
 
 
 def _review_queues(app: RabbitJobs) -> list[str]:
@@ -155,3 +190,19 @@ def _review_queues(app: RabbitJobs) -> list[str]:
         if one.review_own
     ]
     return [names.review_queue(spec.namespace), *own]
+
+
+def _to_quarantine(
+    spec: TopologySpec, delivery: Delivery, message: FailedMessage, why: str
+) -> tuple[Outgoing, ...]:
+    """What the store takes as no case is seen in quarantine, with what had failed before."""
+    envelope, before = message.envelope, message.failure
+    error = f"case could not be stored: {why}"
+    if envelope is None:
+        return quarantined(delivery, error, message.queue, spec).sends
+    if before is not None:
+        error = f"{error}; it was {before.error_type}: {before.error}"
+    failure = Failure(kind="unstorable", error_type="StoreRefused", error=error[:ERROR_SHOWN])
+    outcome = Outcome(envelope=envelope, started=now(), ended=now(), failure=failure)
+    terms = Terms(spec=spec, keep=0.0, ignore_result=False, worker="intake")
+    return unstorable(outcome, why, terms)[2].sends

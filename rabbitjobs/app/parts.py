@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
     from rabbitjobs.backend.sql import SqlBackend
     from rabbitjobs.broker.management import Management
+    from rabbitjobs.message.signing import Signing, SigningOptions
     from rabbitjobs.publisher.unique import UniqueKeys
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.store.engine import Store
@@ -44,6 +45,7 @@ class Parts:
         self._orphans: tuple[object, ...] = ()
         self._session: Session | None = None
         self._store: Store | None = None
+        self._signing: tuple[SigningOptions, Signing] | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -60,9 +62,10 @@ class Parts:
 
     def broker_url(self, given: str | None) -> str:
         """The URL in the order that ``RabbitJobs`` documents."""
-        configured = self._app.settings.broker_url
-        if given or configured:
-            return given or configured.reveal()  # type: ignore[union-attr]
+        settings = self._app.settings
+        configured = given or (settings.broker_url.reveal() if settings.broker_url else None)
+        if configured:
+            return settings.broker_files.into(configured)
         from rabbitjobs.broker import running_url
 
         private = running_url()
@@ -123,6 +126,19 @@ class Parts:
         with self.management() as management:
             verify(self.plan(), amqp_url=self._app.url, management=management, queue=queue)
 
+    @property
+    def signing(self) -> Signing | None:
+        """What signs and checks jobs; ``None`` unless ``signing:`` is configured."""
+        options = self._app.settings.signing
+        if options is None:
+            return None
+        known = self._signing
+        if known is None or known[0] is not options:
+            from rabbitjobs.message.signing import Signing
+
+            known = self._signing = options, Signing(options, namespace=self._app.namespace)
+        return known[1]
+
     # --- store ----------------------------------------------------------------------------------
 
     @property
@@ -182,14 +198,17 @@ class Parts:
 
         check_url(url, (self._app.settings.notify or NotifyOptions()).on_done)
 
-    def put_outbox(self, transaction: Any, envelope: Envelope) -> None:
-        """Write a send into the caller's transaction; a relay publishes it after the commit."""
+    def put_outbox(self, tx: Any, envelope: Envelope, undone: Callable[[], None]) -> None:
+        """Write a send into the caller's transaction; a relay publishes it after the commit.
+
+        ``undone`` is called if the transaction rolls back.
+        """
         store = self.store
         if store is None:
             raise StoreError("expected a store for tx=, got none; set store.url")
         from rabbitjobs.store import outbox
 
-        outbox.put(transaction, store.namespace, envelope)
+        outbox.put(tx, store.namespace, envelope, undone=undone)
 
     @property
     def desk(self) -> Desk:
@@ -201,7 +220,7 @@ class Parts:
 
         return make_desk(self._app, store)
 
-    def close(self) -> None:
+    def close(self, timeout: float = 30.0) -> None:
         """Close what was opened; a part that is asked for again is made anew."""
         with self._lock:
             session, self._session = self._session, None
@@ -210,7 +229,7 @@ class Parts:
             session.close()
         if store is not None:
             try:
-                store.close()
+                store.close(timeout)
             except RabbitJobsError as error:  # closing is best effort; what mattered was awaited
                 log.warning("closing the store failed: %s", error)
 

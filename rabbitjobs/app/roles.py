@@ -8,7 +8,8 @@ import socket
 from typing import Protocol
 
 from rabbitjobs.app.application import RabbitJobs
-from rabbitjobs.consumer.consumer import Drained, QueueConsumer
+from rabbitjobs.consumer.consumer import QueueConsumer
+from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.errors import WorkerError
@@ -62,6 +63,7 @@ class ConsumeRole:
             bus=app.bus,
             keep=app.settings.keep.total_seconds(),
             worker=worker_name(),
+            signing=app.parts.signing,
         )
         self._consumer = QueueConsumer(
             queue=queue,
@@ -70,6 +72,7 @@ class ConsumeRole:
             handler=handler,
             slots=slots,
             bus=app.bus,
+            ordered=known_queue.ordered,
         )
 
     async def start(self) -> None:

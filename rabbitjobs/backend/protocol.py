@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from rabbitjobs.message.envelope import Envelope
+
 
 class Status(str, Enum):
     """Where a sent job stands. ``UNKNOWN``: nobody knows this id, or its record has expired."""
@@ -48,7 +50,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     so that a redelivery after a crash repeats the same follow-ups instead of the job. ``result``
     is the encoded return value. ``keep`` is the seconds the result row lives after ``ended``.
     ``keep_result`` false writes no result row on success (``ignore_result``), and then no inbox
-    row either. Times are unix seconds.
+    row either, unless something of this attempt was ``noted`` before. Times are unix seconds.
     """
 
     job_id: str
@@ -70,6 +72,25 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     release: str | None = None
     unique: str | None = None
     worker: str = ""
+    noted: bool = False
+
+
+def record_of(
+    envelope: Envelope, status: Status, *, at: float, keep: float = 0.0, worker: str = ""
+) -> Record:
+    """What is noted of an attempt that has not ended yet; ``at`` is unix seconds."""
+    return Record(
+        job_id=envelope.id,
+        attempt=envelope.attempt,
+        job=envelope.job,
+        queue=envelope.queue,
+        status=status,
+        enqueued=envelope.enqueued,
+        started=at,
+        ended=at,
+        keep=keep,
+        worker=worker,
+    )
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import msgspec
 from sqlalchemy import Connection
 
 from rabbitjobs import clock
-from rabbitjobs.backend import case_rows, result_rows, sweep, unique_rows
+from rabbitjobs.backend import ended_rows, result_rows, sweep, unique_rows
+from rabbitjobs.backend.ended_rows import entry_of, with_storable_ids
 from rabbitjobs.backend.protocol import Record, Status, Stored
 from rabbitjobs.backend.sweep import Swept
 from rabbitjobs.store import inbox
 from rabbitjobs.store.engine import Store
-from rabbitjobs.store.text import storable, storable_or_none
+from rabbitjobs.store.text import storable
 
 
 class SqlBackend:
@@ -48,7 +48,7 @@ class SqlBackend:
         job, and the release of its unique key. A success with ``keep_result`` false writes nothing
         unless something of the job is already known (an earlier attempt, a case, a unique key).
         """
-        record = _storable_ids(record)
+        record = with_storable_ids(record)
         self._store.forget(("running", record.job_id))
         self._store.forget(("progress", record.job_id))
         if _leaves_no_trace(record):
@@ -58,7 +58,7 @@ class SqlBackend:
     def running(self, record: Record) -> None:
         """Note that an attempt runs; never written if its outcome is there within 0.1 s."""
         if record.keep_result:
-            record = _storable_ids(record)
+            record = with_storable_ids(record)
             self._store.write_behind(self._write_running, ("running", record.job_id), record)
 
     def progress(self, job_id: str, progress: bytes) -> None:
@@ -146,7 +146,7 @@ class SqlBackend:
 
     def _write_outcomes(self, connection: Connection, records: Sequence[Record]) -> list[bool]:
         namespace = self._store.namespace
-        entries = [_as_entry(record) for record in records]
+        entries = [entry_of(record) for record in records]
         fresh = inbox.enter(connection, namespace, entries)
         written: list[Record] = []
         known: list[inbox.Entry] = []
@@ -165,9 +165,7 @@ class SqlBackend:
                 new or (entry.job_id, entry.attempt) in ours
                 for new, entry in zip(answers, entries, strict=True)
             ]
-        result_rows.put_outcomes(connection, namespace, written)
-        unique_rows.free_ended(connection, namespace, written)
-        case_rows.follow(connection, namespace, written)
+        ended_rows.write(connection, namespace, written)
         return answers
 
     def _write_running(self, connection: Connection, records: Sequence[Record]) -> list[None]:
@@ -217,22 +215,8 @@ def _leaves_no_trace(record: Record) -> bool:
         not record.keep_result
         and record.status is Status.SUCCEEDED
         and record.attempt == 1
+        and not record.noted
         and record.case is None
         and record.release is None
         and record.unique is None
-    )
-
-
-def _storable_ids(record: Record) -> Record:
-    """The record with ids that every database takes; nearly always the record itself."""
-    if record.job_id.isascii() and "\0" not in record.job_id and record.unique is None:
-        return record
-    return msgspec.structs.replace(
-        record, job_id=storable(record.job_id), unique=storable_or_none(record.unique)
-    )
-
-
-def _as_entry(record: Record) -> inbox.Entry:
-    return inbox.Entry(
-        record.job_id, record.attempt, record.decision or b"", record.release, record.ended
     )

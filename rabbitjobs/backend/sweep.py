@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Delete, Table, delete, exists, or_, select, tuple_
 
 from rabbitjobs.store.engine import Store
-from rabbitjobs.store.schema import LIVE_STATES, cases, inbox, jobs, unique_keys
+from rabbitjobs.store.schema import LIVE_STATES, cases, inbox, jobs, told, unique_keys
 
 INBOX_KEPT_SECONDS = 7 * 86400.0
+# It matters between a mail and the ack of its note, or until a notifier that died is back.
+TOLD_KEPT_SECONDS = 7 * 86400.0
 
 
 class Swept(NamedTuple):
@@ -18,6 +20,7 @@ class Swept(NamedTuple):
     results: int
     inbox: int
     unique: int
+    told: int
 
 
 def sweep(store: Store, now: float, batch: int) -> Swept:
@@ -26,6 +29,7 @@ def sweep(store: Store, now: float, batch: int) -> Swept:
         results=_drain(store, _first(jobs, batch, jobs.c.expires <= now), batch),
         inbox=_drain(store, _first(inbox, batch, *_past_use(now)), batch),
         unique=_drain(store, _first(unique_keys, batch, unique_keys.c.until <= now), batch),
+        told=_drain(store, _first(told, batch, told.c.at <= now - TOLD_KEPT_SECONDS), batch),
     )
 
 

@@ -24,6 +24,7 @@ class ContainerRunner:
     """
 
     bind = "0.0.0.0"  # inside the container, which publishes it on 127.0.0.1
+    inside = "/node"
 
     def __init__(self, installation: Installation, folder: Path, identity: Identity) -> None:
         self._image = installation.where
@@ -34,13 +35,16 @@ class ContainerRunner:
     def launch(self) -> None:
         """Start the container; the image is pulled first if this machine lacks it."""
         self.clear()
-        ports = (self._identity.amqp_port, self._identity.http_port)
-        published = [part for port in ports for part in ("-p", f"{HOST}:{port}:{port}")]
-        variables = environment(self._identity, "/node").items()
+        identity = self._identity
+        ports = (identity.amqp_port, identity.http_port, identity.tls_port)
+        published = [
+            part for port in filter(None, ports) for part in ("-p", f"{HOST}:{port}:{port}")
+        ]
+        variables = environment(self._identity, self.inside).items()
         settings = [part for name, value in variables for part in ("-e", f"{name}={value}")]
         code, out, err = self._docker(
             "run", "--detach", "--name", self._name, "--hostname", "localhost",
-            "--user", f"{os.getuid()}:{os.getgid()}", "-v", f"{self._folder}:/node",
+            "--user", f"{os.getuid()}:{os.getgid()}", "-v", f"{self._folder}:{self.inside}",
             *published, *settings, "--entrypoint", "rabbitmq-server", self._image,
             timeout=600,
         )  # fmt: skip

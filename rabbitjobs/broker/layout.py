@@ -39,6 +39,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     epmd_port: int
     password: str
     cookie: str
+    tls_port: int = 0
 
     def __repr__(self) -> str:
         return f"Identity(name={self.name!r}, amqp_port={self.amqp_port})"
@@ -52,6 +53,10 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         """The AMQP URL of ``vhost``, with the password in it."""
         return f"amqp://{USER}:{self.password}@{HOST}:{self.amqp_port}/{quote(vhost, safe='')}"
 
+    def tls_url(self, vhost: str = "/") -> str:
+        """The AMQP URL of ``vhost`` on the TLS port, with the password in it."""
+        return f"amqps://{USER}:{self.password}@{HOST}:{self.tls_port}/{quote(vhost, safe='')}"
+
     @property
     def management_url(self) -> str:
         """The address of the management HTTP API, with the password in it."""
@@ -60,13 +65,14 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 def new_identity(name: str = "rabbitjobs") -> Identity:
     """A fresh identity: free ports of this moment, random password and cookie."""
-    amqp, http, dist, epmd = free_ports(4)
+    amqp, http, dist, epmd, tls = free_ports(5)
     return Identity(
         name=name,
         amqp_port=amqp,
         http_port=http,
         dist_port=dist,
         epmd_port=epmd,
+        tls_port=tls,
         password=secrets.token_urlsafe(24),
         cookie=secrets.token_hex(20),
     )
@@ -106,20 +112,61 @@ def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
     scratch.replace(path)
 
 
-def lay_out(folder: Path, identity: Identity, *, bind: str, settings: Mapping[str, str]) -> None:
+class ServerTls(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's TLS port needs: files in PEM, and whether clients must show a certificate.
+
+    ``ca`` are the authorities that clients' certificates are held against. The node copies the
+    files into its folder (``tls/``), the key readable for its owner only.
+    """
+
+    ca: Path
+    cert: Path
+    key: Path
+    clients_too: bool = False
+
+
+def lay_out(
+    folder: Path,
+    identity: Identity,
+    *,
+    bind: str,
+    inside: str,
+    settings: Mapping[str, str],
+    tls: ServerTls | None = None,
+) -> None:
     """Write the node's configuration into ``folder`` (made if missing, mode 0700).
 
-    ``bind`` is the address that the server listens on; ``settings`` are further
-    lines of rabbitmq.conf and win over ours.
+    ``bind`` is the address that the server listens on, ``inside`` the folder as it sees it;
+    ``settings`` are further lines of rabbitmq.conf and win over ours. With ``tls`` it listens
+    on ``identity.tls_port`` as well.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name in ("data", "log", "generated"):
         (folder / name).mkdir(exist_ok=True)
+    lines = {**(_lay_out_tls(folder, identity, bind, inside, tls) if tls else {}), **settings}
     write_secret(folder / ".erlang.cookie", identity.cookie, mode=0o400)
-    write_secret(folder / "rabbitmq.conf", _configuration(identity, bind, settings))
+    write_secret(folder / "rabbitmq.conf", _configuration(identity, bind, lines))
     write_secret(folder / "advanced.config", ADVANCED)
     write_secret(folder / "enabled_plugins", "[rabbitmq_management].\n")
+
+
+def _lay_out_tls(
+    folder: Path, identity: Identity, bind: str, inside: str, tls: ServerTls
+) -> dict[str, str]:
+    (folder / "tls").mkdir(mode=0o700, exist_ok=True)
+    for name, source in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        write_secret(folder / "tls" / f"{name}.pem", source.read_text(encoding="ascii"))
+    return {
+        "listeners.ssl.1": f"{bind}:{identity.tls_port}",
+        "ssl_options.cacertfile": f"{inside}/tls/ca.pem",
+        "ssl_options.certfile": f"{inside}/tls/cert.pem",
+        "ssl_options.keyfile": f"{inside}/tls/key.pem",
+        "ssl_options.versions.1": "tlsv1.3",
+        "ssl_options.versions.2": "tlsv1.2",
+        "ssl_options.verify": "verify_peer" if tls.clients_too else "verify_none",
+        "ssl_options.fail_if_no_peer_cert": "true" if tls.clients_too else "false",
+    }
 
 
 # A refused dead lettering is tried again after this time; RabbitMQ's own 180 s

@@ -43,6 +43,7 @@ class LocalRunner:
         self._folder = folder
         self._identity = identity
         self._in_chroot = installation.kind == "chroot"
+        self.inside = "/node" if self._in_chroot else str(folder)
 
     def launch(self) -> None:
         """Start epmd and the server; both outlive this process unless somebody ends them."""
@@ -129,11 +130,10 @@ class LocalRunner:
         return str(Path(self._installation.where, name))
 
     def _environment(self) -> dict[str, str]:
-        inside = "/node" if self._in_chroot else str(self._folder)
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         if not self._in_chroot:
             path = f"{os.environ.get('PATH', '')}:{path}"
-        return {"PATH": path, **environment(self._identity, inside)}
+        return {"PATH": path, **environment(self._identity, self.inside)}
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.process.json"
@@ -162,12 +162,19 @@ def _wait_stopped(pid: int) -> None:
     while time.monotonic() < deadline:
         try:
             threads = list(Path(f"/proc/{pid}/task").iterdir())
-            states = {(thread / "stat").read_text().rpartition(")")[2][1] for thread in threads}
         except OSError:
             return
-        if states <= {"T", "t", "Z", "X"}:
+        if all(_state(thread) in "TtZX" for thread in threads):
             return
         time.sleep(0.005)
+
+
+def _state(thread: Path) -> str:
+    """The letter of a thread's state; "X" for one that has ended since it was listed."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2][1]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def _born(pid: int) -> str:

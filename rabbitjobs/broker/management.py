@@ -8,8 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from rabbitjobs.broker.url import Address, Secret
+from rabbitjobs.broker.tls import advice, client_context
+from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ManagementError, UrlRefused
+from rabbitjobs.secret import Secret
 
 if TYPE_CHECKING:
     import httpx
@@ -23,8 +25,9 @@ class Management:
     """One node's management API, as one user.
 
     ``url`` is ``https://``, or ``http://`` on loopback; ``user`` and ``password`` may stand in
-    it instead. ``plain_host`` names one more host where plain HTTP will do: the one that an
-    ``amqp://`` URL sends the same password to anyway. ``timeout`` is in seconds, for each request.
+    it instead. ``cafile``, ``certfile`` and ``keyfile`` are as for AMQP. ``plain_host`` names one
+    more host where plain HTTP will do: the one that an ``amqp://`` URL sends the same password to
+    anyway. ``timeout`` is in seconds, for each request.
     Every method raises `ManagementError` when the API refuses or cannot be reached. Close it, or
     use it as a context manager.
     """
@@ -37,6 +40,8 @@ class Management:
         password: Secret | None = None,
         timeout: float = 10.0,
         cafile: str | None = None,
+        certfile: str | None = None,
+        keyfile: str | None = None,
         plain_host: str | None = None,
     ) -> None:
         parts = urlsplit(url)
@@ -48,7 +53,7 @@ class Management:
         port = f":{parts.port}" if parts.port else ""
         self.url = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
         self._timeout = timeout
-        self._cafile = cafile
+        self._files = cafile, certfile, keyfile
         self._client: httpx.Client | None = None
 
     def __repr__(self) -> str:
@@ -225,8 +230,11 @@ class Management:
         except httpx.HTTPError as error:
             raise ManagementError(
                 f"expected RabbitMQ's management API at {self.url}, got "
-                f"{error or type(error).__name__}; enable the plugin rabbitmq_management, or set "
-                "RABBITJOBS_MANAGEMENT_URL"
+                f"{error or type(error).__name__}"
+                + (
+                    advice(error)
+                    or "; enable the plugin rabbitmq_management, or set RABBITJOBS_MANAGEMENT_URL"
+                )
             ) from error
         if response.is_success or response.status_code in accept:
             return response
@@ -236,14 +244,12 @@ class Management:
         import httpx
 
         if self._client is None:
-            import ssl
-
             tls = self.url.startswith("https:")
             self._client = httpx.Client(
                 base_url=f"{self.url}/",
                 auth=(self.user, self._password.reveal()),
                 timeout=self._timeout,
-                verify=ssl.create_default_context(cafile=self._cafile) if tls else False,
+                verify=client_context(*self._files) if tls else False,
                 trust_env=False,  # a proxy of the environment would see the password
             )
         return self._client
@@ -264,6 +270,8 @@ def management_of(address: Address, url: str | None = None) -> Management:
         user=address.user,
         password=address.password,
         cafile=address.cafile,
+        certfile=address.certfile,
+        keyfile=address.keyfile,
         plain_host=plain,
     )
 

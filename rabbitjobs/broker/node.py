@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
-import http.client
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
-from urllib.parse import quote
 
 import msgspec
 
+from rabbitjobs.broker.commands import Commands
 from rabbitjobs.broker.install import Installation, Report, provide
 from rabbitjobs.broker.layout import (
-    HOST,
-    USER,
     Identity,
+    ServerTls,
     lay_out,
     new_identity,
     write_secret,
@@ -51,14 +46,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     installation: Installation
 
 
-class Node:
+class Node(Commands):
     """A private RabbitMQ node: loopback only, random password, its own epmd, ports and folder.
 
     ``folder`` keeps its data over restarts; without one it lives in a temporary
     folder that ``close`` removes. ``version`` is "4.3", "4.0" or "3.10"; without
     it the machine's best is taken (installed first, if need be). A node dies with
     the process that started it, unless ``outlive`` is set. ``settings`` are lines
-    of rabbitmq.conf. ``report`` gets a line for each slow step.
+    of rabbitmq.conf. ``tls`` opens a port for ``amqps://`` as well (``tls_url``), and is
+    given again at every start. ``report`` gets a line for each slow step.
 
     As a context manager it is started on entry and closed on exit. Blocking
     calls; not for use from several threads at a time.
@@ -71,6 +67,7 @@ class Node:
         version: str | None = None,
         outlive: bool = False,
         settings: Mapping[str, str] | None = None,
+        tls: ServerTls | None = None,
         report: Report = lambda _line: None,
     ) -> None:
         self._temporary = folder is None
@@ -80,6 +77,7 @@ class Node:
         self._outlive = outlive
         self._report = report
         self._settings = dict(settings or {})
+        self._tls = tls
         self._guard: subprocess.Popen[bytes] | None = None
         found = _read_record(self.folder)
         if found is None:
@@ -88,6 +86,7 @@ class Node:
 
     def _take(self, record: Record) -> None:
         self._record = record
+        self._identity = record.identity
         self._runner = make_runner(record.installation, self.folder, record.identity)
 
     def __repr__(self) -> str:
@@ -117,7 +116,7 @@ class Node:
     @property
     def ports(self) -> Ports:
         """Where it listens."""
-        return Ports(self._record.identity.amqp_port, self._record.identity.http_port)
+        return Ports(self._identity.amqp_port, self._identity.http_port)
 
     @property
     def url(self) -> str:
@@ -127,11 +126,13 @@ class Node:
     @property
     def management_url(self) -> str:
         """The management HTTP API's address, with the password in it: do not print it."""
-        return self._record.identity.management_url
+        return self._identity.management_url
 
-    def vhost_url(self, name: str) -> str:
-        """The AMQP URL of a vhost."""
-        return self._record.identity.url(name)
+    def tls_url(self, vhost: str = "/") -> str:
+        """The ``amqps://`` URL of a vhost, with the password in it; only with ``tls``."""
+        if self._tls is None:
+            raise NodeError("expected a node with a TLS port, got one without; pass tls=")
+        return self._record.identity.tls_url(vhost)
 
     def start(self, timeout: float = 60.0) -> Self:
         """Start the server and return when it accepts clients; running already is fine.
@@ -151,7 +152,7 @@ class Node:
         if not self.installation.is_there():
             # Its cache was emptied, or the package removed.
             found = provide(report=self._report)
-            self._take(Record(identity=self._record.identity, installation=found))
+            self._take(Record(identity=self._identity, installation=found))
         for attempt in (1, 2, 3):
             self._launch()
             try:
@@ -217,87 +218,23 @@ class Node:
             self._take(found)  # another process started it since we looked
         return self._runner.alive()
 
-    @property
-    def ready(self) -> bool:
-        """Whether the server answers its clients now."""
-        try:
-            status, _ = self._request("GET", "/api/overview", timeout=2)
-            socket.create_connection((HOST, self._record.identity.amqp_port), timeout=2).close()
-        except OSError:
-            return False
-        return status == 200
-
-    def create_vhost(self, name: str | None = None) -> str:
-        """Make a vhost (with a fresh name if none is given); returns its AMQP URL."""
-        name = name or f"v{uuid.uuid4().hex[:12]}"
-        path = f"/api/vhosts/{quote(name, safe='')}"
-        self._expect("PUT", path, b"{}", (201, 204))
-        rights = b'{"configure": ".*", "write": ".*", "read": ".*"}'
-        permission = f"/api/permissions/{quote(name, safe='')}/{USER}"
-        self._expect("PUT", permission, rights, (201, 204))
-        return self.vhost_url(name)
-
-    def delete_vhost(self, name: str) -> None:
-        """Remove a vhost with everything in it; one that does not exist is fine."""
-        self._expect("DELETE", f"/api/vhosts/{quote(name, safe='')}", b"", (204, 404))
-
-    def rabbitmqctl(self, *arguments: str, timeout: float = 60.0) -> str:
-        """Run rabbitmqctl against this node (a second or more); returns what it printed."""
-        return self._tool("rabbitmqctl", "-q", *arguments, timeout=timeout)
-
-    def eval(self, expression: str, *, timeout: float = 30.0) -> str:
-        """Evaluate Erlang inside the server; returns the value as Erlang prints it."""
-        return self._tool("rabbitmqctl", "eval", expression, timeout=timeout).strip()
-
-    def messages_total(self, vhost: str, queue: str, *, timeout: float = 30.0) -> int:
-        """The exact number of messages in a queue at this moment.
-
-        Counts ready messages, unacked ones, and those that dead lettering holds.
-        Waits up to ``timeout`` seconds for a leader (there is none just after a
-        start). On 3.10 the youngest messages are missing from it for about a
-        second after ``kill`` and ``start``. Raises ``NodeError`` when the queue
-        does not exist.
-        """
-        deadline = time.monotonic() + timeout
-        while not (answer := self._ask(_count(vhost, queue))).isdigit():
-            if "not_found" in answer or time.monotonic() > deadline:
-                raise NodeError(f"expected a number of messages, got {answer}", queue=queue)
-            time.sleep(0.1)
-        return int(answer)
-
     def log_tail(self, lines: int = 30) -> str:
         """The last lines that the server wrote, to its log and to its output."""
         files = sorted((self.folder / "log").glob("*.*"), key=lambda file: file.stat().st_mtime)
         text = "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
         return "\n".join(text.splitlines()[-lines:])
 
-    def _ask(self, expression: str) -> str:
-        """Evaluate inside the server, by erl_call where it exists: 0.02 s instead of 1 s."""
-        address = f"{HOST}:{self._record.identity.dist_port}"
-        code, out, _err = self._runner.tool(
-            "erl_call", "-address", address, "-e", stdin=expression, timeout=30
-        )
-        if code == 0 and out.startswith("{ok, ") and out.rstrip().endswith("}"):
-            return out.rstrip()[len("{ok, ") : -1].strip()
-        return self.eval(expression)
-
-    def _tool(self, name: str, *arguments: str, timeout: float) -> str:
-        try:
-            code, out, err = self._runner.tool(name, *arguments, stdin="", timeout=timeout)
-        except subprocess.TimeoutExpired as error:
-            raise NodeError(
-                f"expected `{name} {arguments[0]}` to end within {timeout:g} s, got no answer"
-            ) from error
-        if code != 0:
-            raise NodeError(
-                f"expected `{name} {' '.join(arguments)}` to succeed, got exit {code}: "
-                f"{(out + err).strip()}"
-            )
-        return out
-
     def _launch(self) -> None:
         record = self._record
-        lay_out(self.folder, record.identity, bind=self._runner.bind, settings=self._settings)
+        runner = self._runner
+        lay_out(
+            self.folder,
+            record.identity,
+            bind=runner.bind,
+            inside=runner.inside,
+            settings=self._settings,
+            tls=self._tls,
+        )
         write_secret(self.folder / _RECORD, msgspec.json.encode(record).decode())
         self._runner.launch()
         if not self._outlive:
@@ -334,30 +271,6 @@ class Node:
             self._guard = None
         self._runner.clear()
 
-    def _expect(self, method: str, path: str, body: bytes, allowed: tuple[int, ...]) -> None:
-        try:
-            status, answer = self._request(method, path, body)
-        except OSError as error:
-            raise NodeError(f"expected the node to answer, got {error!r}") from error
-        if status not in allowed:
-            said = answer.decode(errors="replace")
-            raise NodeError(f"expected {method} {path} to succeed, got {status}: {said}")
-
-    def _request(
-        self, method: str, path: str, body: bytes = b"", timeout: float = 30
-    ) -> tuple[int, bytes]:
-        identity = self._record.identity
-        secret = base64.b64encode(f"{USER}:{identity.password}".encode()).decode()
-        headers = {"Authorization": f"Basic {secret}", "Content-Type": "application/json"}
-        connection = http.client.HTTPConnection(HOST, identity.http_port, timeout=timeout)
-        with contextlib.closing(connection):
-            try:
-                connection.request(method, path, body or None, headers)
-                answer = connection.getresponse()
-                return answer.status, answer.read()
-            except http.client.HTTPException as error:
-                raise OSError(f"no HTTP answer: {error!r}") from error
-
 
 def _read_record(folder: Path) -> Record | None:
     try:
@@ -368,30 +281,3 @@ def _read_record(folder: Path) -> Record | None:
         raise NodeError(
             f"expected a node's record in {folder}, got {error}; remove the folder"
         ) from error
-
-
-def _binary(text: str) -> str:
-    return f"<<{','.join(str(byte) for byte in text.encode())}>>"
-
-
-def _count(vhost: str, queue: str) -> str:
-    """Erlang for the number of messages in a queue.
-
-    A quorum queue is read consistently: a leader that has just been elected
-    answers other queries before it has replayed its log.
-    """
-    return f"""
-        case rabbit_amqqueue:lookup(rabbit_misc:r({_binary(vhost)}, queue, {_binary(queue)})) of
-            {{ok, Q}} ->
-                case amqqueue:get_type(Q) of
-                    rabbit_quorum_queue ->
-                        case ra:consistent_query(amqqueue:get_pid(Q),
-                                                 {{rabbit_fifo, query_messages_total, []}}) of
-                            {{ok, Total, _}} -> Total;
-                            Other -> Other
-                        end;
-                    _ -> proplists:get_value(messages, rabbit_amqqueue:info(Q, [messages]))
-                end;
-            Missing -> Missing
-        end.
-    """

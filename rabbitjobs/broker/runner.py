@@ -19,6 +19,8 @@ class Runner(Protocol):
 
     bind: str
     """The address that the server listens on, as it sees it."""
+    inside: str
+    """The node's folder, as the server sees it."""
 
     def launch(self) -> None:
         """Start the server and return at once; ``NodeError`` when it cannot be started at all."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from rabbitjobs.errors import UrlRefused
+from rabbitjobs.secret import Secret
 
 if TYPE_CHECKING:
     import ssl
@@ -14,36 +15,18 @@ if TYPE_CHECKING:
 # The grace of both client libraries is two to three heartbeats: at their default of 60 s a dead
 # broker is noticed after minutes.
 HEARTBEAT_SECONDS = 10
-_OPTIONS = frozenset({"heartbeat", "cafile", "certfile", "keyfile", "server_name"})
-
-
-class Secret:
-    """A text that shows itself only to ``reveal``: its ``repr`` and ``str`` are masked."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    __str__ = __repr__
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
+# The names of RabbitMQ's URI specification: https://www.rabbitmq.com/docs/uri-query-parameters
+_TLS_OPTIONS = ("cacertfile", "certfile", "keyfile", "server_name_indication", "verify")
+_OPTIONS = frozenset({"heartbeat", *_TLS_OPTIONS})
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where one broker node is and how to log in. ``heartbeat`` is in seconds."""
+    """Where one broker node is and how to log in. ``heartbeat`` is in seconds.
+
+    With ``tls``, ``cafile`` holds the authorities to trust (else the system's), ``certfile`` and
+    ``keyfile`` our own certificate, and ``server_name`` the name to expect in the broker's.
+    """
 
     host: str = "127.0.0.1"
     port: int = 5672
@@ -62,22 +45,24 @@ class Address:
         return f"{scheme}://{self.user}:***@{self.host}:{self.port}/{quote(self.vhost, safe='')}"
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """A context that checks certificate and host name; ``None`` without TLS."""
+        """A context that checks certificate and host name; ``None`` without TLS.
+
+        Raises `UrlRefused` for files that cannot be used.
+        """
         if not self.tls:
             return None
-        import ssl
+        from rabbitjobs.broker.tls import client_context
 
-        context = ssl.create_default_context(cafile=self.cafile)
-        if self.certfile:
-            context.load_cert_chain(self.certfile, self.keyfile)
-        return context
+        return client_context(self.cafile, self.certfile, self.keyfile)
 
 
 def parse_urls(text: str) -> tuple[Address, ...]:
     """Read one AMQP URL, or several nodes of one cluster separated by commas.
 
-    Raises ``UrlRefused`` for another scheme and for every option that is unknown: a client
-    library's ``no_verify_ssl`` would silently switch off certificate checks.
+    Options are named as in RabbitMQ's URI specification: ``heartbeat``, and for ``amqps://``
+    ``cacertfile``, ``certfile``, ``keyfile``, ``server_name_indication``. Raises ``UrlRefused``
+    for another scheme and for every option that is unknown: a client library's ``no_verify_ssl``
+    would silently switch off certificate checks.
     """
     return tuple(_parse(part.strip()) for part in text.split(",") if part.strip()) or _empty()
 
@@ -103,9 +88,8 @@ def _parse(url: str) -> Address:
         raise UrlRefused(
             f"expected a URL such as amqp://user:password@host/vhost, got another form; {_ESCAPE}"
         )
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    _check_options(options)
     tls = parts.scheme == "amqps"
+    options = _options(parse_qsl(parts.query, keep_blank_values=True), tls=tls)
     return Address(
         host=parts.hostname or "127.0.0.1",
         port=port or (5671 if tls else 5672),
@@ -114,11 +98,55 @@ def _parse(url: str) -> Address:
         vhost=unquote(parts.path[1:]) if len(parts.path) > 1 else "/",
         tls=tls,
         heartbeat=int(options.get("heartbeat", HEARTBEAT_SECONDS)),
-        cafile=options.get("cafile"),
+        cafile=options.get("cacertfile"),
         certfile=options.get("certfile"),
         keyfile=options.get("keyfile"),
-        server_name=options.get("server_name"),
+        server_name=options.get("server_name_indication"),
     )
+
+
+def with_tls_files(text: str, **files: str | None) -> str:
+    """The same URLs with ``cacertfile``, ``certfile`` and ``keyfile`` where they name none.
+
+    Only ``amqps://`` URLs are changed; what stands in a URL wins. Raises ``UrlRefused`` for URLs
+    that cannot be read.
+    """
+    given = {name: path for name, path in files.items() if path}
+    parts = [part.strip() for part in text.split(",") if part.strip()] if given else []
+    return ",".join(_with_tls_files(part, given) for part in parts) or text
+
+
+def _with_tls_files(url: str, files: dict[str, str]) -> str:
+    if not _parse(url).tls:
+        return url
+    there = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+    # A client certificate and its key belong together.
+    taken = there | ({"certfile", "keyfile"} if there & {"certfile", "keyfile"} else set())
+    more = [f"{name}={quote(path, safe='')}" for name, path in files.items() if name not in taken]
+    if not more:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{'&'.join(more)}"
+
+
+def _options(pairs: list[tuple[str, str]], *, tls: bool) -> dict[str, str]:
+    options = dict(pairs)
+    _check_options(options)
+    if len(options) < len(pairs):
+        raise UrlRefused("expected each URL option once, got one of them twice; leave one out")
+    if options.get("verify", "verify_peer") != "verify_peer":
+        raise UrlRefused(
+            "expected verify=verify_peer, got another value; certificate checks cannot be switched "
+            "off: name the broker's authority with cacertfile=PATH instead"
+        )
+    given = [name for name in _TLS_OPTIONS if name in options]
+    if given and not tls:
+        raise UrlRefused(
+            f"expected amqps:// with {', '.join(given)}, got amqp://, which sends everything in "
+            "plain; write amqps:// and the broker's TLS port (5671 unless changed)"
+        )
+    if empty := [name for name in given if not options[name]]:
+        raise UrlRefused(f"expected a value for {', '.join(empty)}, got nothing; leave it out")
+    return options
 
 
 def _check_options(options: dict[str, str]) -> None:

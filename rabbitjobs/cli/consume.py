@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 
 import click
 
+from rabbitjobs.cli.duration import grace_option
 from rabbitjobs.cli.options import CliContext
 
 
@@ -14,11 +16,9 @@ from rabbitjobs.cli.options import CliContext
 @click.option(
     "--slots", type=click.IntRange(min=1), help="Jobs at a time; else the queue's `concurrency`."
 )
-@click.option(
-    "--grace", type=float, help="Seconds to finish running jobs at SIGTERM; else the config's."
-)
+@grace_option
 @click.pass_obj
-def consume(obj: CliContext, queue: str, slots: int | None, grace: float | None) -> None:
+def consume(obj: CliContext, queue: str, slots: int | None, grace: timedelta | None) -> None:
     """Consume QUEUE in this process until SIGTERM; acks only after completion."""
     obj.log()
     from rabbitjobs.app.roles import ConsumeRole

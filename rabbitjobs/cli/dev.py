@@ -54,7 +54,8 @@ def dev(obj: CliContext, reload: bool, once: bool) -> None:
 
 def _keep(obj: CliContext, *, reload: bool) -> int:
     """One process with every role: started anew when a file changes, or when it dies."""
-    from rabbitjobs.process.supervisor import Child, Supervisor
+    from rabbitjobs.process.child import Child
+    from rabbitjobs.process.supervisor import Supervisor
 
     child = Child("dev", (*obj.command(), "dev", "--once"))
     grace = obj.settings().grace.total_seconds()

@@ -14,21 +14,29 @@ from rabbitjobs.cli.table import show
 from rabbitjobs.errors import BrokerError
 from rabbitjobs.monitor.doctor import Check, diagnose, worst
 from rabbitjobs.monitor.facts import BrokerFacts, look_at_store
+from rabbitjobs.monitor.logs import escape_json
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For scripts: a list of checks.")
 @click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
+@click.option(
+    "--role",
+    type=click.Choice(["topology", "publisher", "worker", "reviewer"]),
+    help="What this user is for; else the role that it comes nearest to.",
+)
 @click.pass_obj
-def doctor(obj: CliContext, as_json: bool, strict: bool) -> None:
+def doctor(obj: CliContext, as_json: bool, strict: bool, role: str | None) -> None:
     """Check broker, store, topology and rights. Exit 0: well, or warnings only; 1: a fault."""
     try:
-        broker = reaching.facts(obj)
+        broker = reaching.facts(obj, rights=True)
     except BrokerError as error:  # no URL at all, or one that is refused
         broker = BrokerFacts(address="", error=error.text)
-    checks = diagnose(obj.spec(), broker, look_at_store(obj.app().parts.store))
+    spec, store = obj.spec(), look_at_store(obj.app().parts.store)
+    checks = diagnose(spec, broker, store, role=role)
     if as_json:
-        click.echo(json.dumps([asdict(check) for check in checks], ensure_ascii=False, indent=2))
+        plain = [asdict(check) for check in checks]
+        click.echo(escape_json(json.dumps(plain, ensure_ascii=False, indent=2)))
     else:
         _show(checks)
     state = worst(checks)

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from rabbitjobs.cli.options import CliContext
-from rabbitjobs.monitor.logs import escape
+from rabbitjobs.monitor.logs import escape, escape_json
 from rabbitjobs.monitor.tail import Batch, Watcher
 
 
@@ -31,7 +31,7 @@ def events(obj: CliContext, as_json: bool, count: int | None) -> None:
             if left[0] == 0:
                 return
             fields: dict[str, Any] = msgspec.to_builtins(event)
-            click.echo(json.dumps(fields, ensure_ascii=False) if as_json else _line(fields))
+            click.echo(_json(fields) if as_json else _line(fields))
             left[0] = left[0] - 1 if left[0] is not None else None
 
     watcher = Watcher(app.parts.session(), app.namespace, show)
@@ -44,6 +44,10 @@ def events(obj: CliContext, as_json: bool, count: int | None) -> None:
         pass
     finally:
         app.close()
+
+
+def _json(fields: dict[str, Any]) -> str:
+    return escape_json(json.dumps(fields, ensure_ascii=False))
 
 
 def _line(fields: dict[str, Any]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 
 import click
 
+from rabbitjobs.cli.duration import grace_option
 from rabbitjobs.cli.options import CliContext
 
 
@@ -15,12 +17,13 @@ def notify() -> None:
 
 
 @notify.command()
+@grace_option
 @click.pass_obj
-def run(obj: CliContext) -> None:
+def run(obj: CliContext, grace: timedelta | None) -> None:
     """Send from the notify queue by the channels of the config, until SIGTERM."""
     obj.log()
     from rabbitjobs.app.desk_roles import NotifyRole
     from rabbitjobs.process.worker import start
 
     app = obj.app()
-    sys.exit(start(app, lambda: [NotifyRole(app)]))
+    sys.exit(start(app, lambda: [NotifyRole(app)], grace=grace))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rabbitjobs.app import RabbitJobs
     from rabbitjobs.topology.model import TopologySpec
 
+# How a command hands --url on to the processes that it starts.
+URL_VARIABLE = "RABBITJOBS_CLI_URL"
+
 
 @dataclass
 class CliContext:
@@ -22,7 +25,7 @@ class CliContext:
 
     app_name: str | None = None
     config: Path | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     log_level: str = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
 
@@ -75,7 +78,7 @@ class CliContext:
             return self.app().url
         url = self.settings().broker_url
         assert url is not None
-        return url.reveal()
+        return self.settings().broker_files.into(url.reveal())
 
     def command(self) -> tuple[str, ...]:
         """This command line with its root options, for processes that are started from here.
@@ -87,7 +90,7 @@ class CliContext:
             if value is not None:
                 parts += [option, str(value)]
         if self.url is not None:
-            os.environ["RABBITJOBS_CLI_URL"] = self.url
+            os.environ[URL_VARIABLE] = self.url
         return (*parts, "--log-level", self.log_level, "--log-format", self.log_format)
 
     def management_url(self) -> str | None:

@@ -14,14 +14,16 @@ from rabbitjobs.cli.options import CliContext
 from rabbitjobs.cli.table import show
 from rabbitjobs.errors import ConnectionLost, ManagementError, TopologyError
 from rabbitjobs.message import headers as h
+from rabbitjobs.message.properties import from_text
 from rabbitjobs.monitor import queues
 from rabbitjobs.monitor.facts import BrokerFacts
-from rabbitjobs.monitor.logs import escape
+from rabbitjobs.monitor.logs import escape, escape_json
 from rabbitjobs.topology.objects import Queue
 from rabbitjobs.topology.plan import Plan
 from rabbitjobs.wire.protocol import Delivery
 
 BODY_SHOWN = 2_000
+VALUE_SHOWN = 300
 
 
 @click.group()
@@ -38,7 +40,7 @@ def list_(obj: CliContext, everything: bool, as_json: bool) -> None:
     broker = _facts(obj)
     found = queues.rows(broker, everything=everything)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        click.echo(escape_json(json.dumps(found, ensure_ascii=False, indent=2)))
         return
     columns = ("queue", "role", "ready", "unacked", "held", "consumers", "fault")
     numbers = frozenset({"ready", "unacked", "held", "consumers"})
@@ -64,7 +66,7 @@ def peek(obj: CliContext, name: str, count: int, yes: bool, as_json: bool) -> No
     messages = asyncio.run(_peek(obj, found, count))
     shown = [_plain(message) for message in messages]
     if as_json:
-        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+        click.echo(escape_json(json.dumps(shown, ensure_ascii=False, indent=2)))
         return
     for message in shown:
         _show(message)
@@ -100,9 +102,10 @@ def purge(obj: CliContext, name: str, yes: bool) -> None:
 def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
     """Send the jobs of quarantine or undeliverable again: after a renamed job, a deleted queue.
 
-    What cannot be read stays. A job out of quarantine comes back as its next attempt.
+    What cannot be read stays, and where jobs are signed, what no key signed. A job out of
+    quarantine comes back as its next attempt.
     """
-    from rabbitjobs.app.putting_back import PutBack, put_back, sources
+    from rabbitjobs.publisher.putting_back import PutBack, put_back, sources
 
     app = obj.app()
     known = sources(app.namespace)
@@ -113,13 +116,19 @@ def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
     async def work() -> PutBack:
         wire = await reaching.opened(obj)
         try:
-            return await put_back(app, wire, source, to=to)
+            publish, signing = app.publisher.confirmed, app.parts.signing
+            return await put_back(
+                wire, source, to=to, spec=app.spec, publish=publish, signing=signing
+            )
         finally:
             await wire.close()
 
     done = asyncio.run(work())
     app.close()
-    click.echo(f"{done.sent:,} jobs of {source} sent again, {done.unreadable:,} left: unreadable")
+    left = f"{done.unreadable:,} left: unreadable, or not signed by a key of ours"
+    if app.parts.signing is None:
+        left = f"{done.unreadable:,} left: unreadable"
+    click.echo(f"{done.sent:,} jobs of {source} sent again, {left}")
 
 
 def _agreed(found: Queue) -> bool:
@@ -154,6 +163,8 @@ async def _peek(obj: CliContext, found: Queue, count: int) -> list[Delivery]:
 
 def _plain(message: Delivery) -> dict[str, Any]:
     properties = message.properties
+    came_with = from_text(properties.headers.get(h.PROPERTIES))
+    unreadable = {"came_with": came_with} if came_with is not None else {}
     return {
         "job": properties.type,
         "id": properties.headers.get(h.ID) or properties.message_id,
@@ -167,6 +178,7 @@ def _plain(message: Delivery) -> dict[str, Any]:
         "headers": {key: _value(value) for key, value in properties.headers.items()},
         "size": len(message.body),
         "body": message.body[:BODY_SHOWN].decode("utf-8", "backslashreplace"),
+        **unreadable,
     }
 
 
@@ -180,6 +192,9 @@ def _show(message: dict[str, Any]) -> None:
         + ("  redelivered" if message["redelivered"] else "")
     )
     for key, value in message["headers"].items():
-        click.echo(f"    {escape(str(key))}: {escape(str(value))[:300]}")
+        if key != h.PROPERTIES or "came_with" not in message:
+            click.echo(f"    {escape(str(key))}: {escape(str(value))[:VALUE_SHOWN]}")
+    for name, value in message.get("came_with", {}).items():
+        click.echo(f"    came with {escape(name)}: {escape(str(value))[:VALUE_SHOWN]}")
     cut = "" if message["size"] <= BODY_SHOWN else f" … ({message['size']:,} bytes)"
     click.echo(f"    {escape(message['body'])}{cut}")

@@ -28,14 +28,14 @@ def management(obj: CliContext) -> Management | None:
         return None
 
 
-def facts(obj: CliContext) -> BrokerFacts:
-    """The facts of the broker, for doctor and the queue commands."""
+def facts(obj: CliContext, *, rights: bool = False) -> BrokerFacts:
+    """The facts of the broker, for doctor (which tries ``rights``) and the queue commands."""
     _hush()
     found = addresses(obj)
     api = management(obj)
     private = _private_management(found[0]) is not None
     try:
-        return asyncio.run(look(found, obj.spec(), api, private=private))
+        return asyncio.run(look(found, obj.spec(), api, private=private, rights=rights))
     finally:
         if api is not None:
             api.close()

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import socket
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import click
 import msgspec
 
 from rabbitjobs import clock
 from rabbitjobs.cli import review_text as text
-from rabbitjobs.errors import ArgumentsRefused, RabbitJobsError
+from rabbitjobs.cli.review_editor import edited
+from rabbitjobs.cli.store import existing_store
+from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.review.case import STATES, Case, Filters, Page
 from rabbitjobs.review.desk import Desk
-from rabbitjobs.review.edited import pretty
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON, for scripts.")
 who_option = click.option(
@@ -30,8 +32,51 @@ version_option = click.option(
 )
 
 
+queue_option = click.option(
+    "--queue", default=None, help="Send it to this queue instead of its own."
+)
+case_argument = click.argument("case_id")
+reason_option = click.option("--reason", required=True)
+
+
+class Acting(NamedTuple):
+    """Who acts on which case, as the command line says; the desk has the rules."""
+
+    ctx: click.Context
+    case_id: str
+    who: str | None
+    version: int | None
+    as_json: bool
+
+    def run(self, act: Callable[..., Case], *given: Any, **named: Any) -> None:
+        """Do it on the case as it was seen, and print what became of it."""
+        desk = desk_from_context(self.ctx)
+        version = _seen(desk, self.case_id, self.version)
+        done = act(desk, self.case_id, *given, who=_who(self.who), version=version, **named)
+        _print_done(self.ctx, done, self.as_json)
+
+
+def acts_on_a_case(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every action on one case; ``command`` gets them as one ``Acting``."""
+
+    @case_argument
+    @who_option
+    @version_option
+    @as_json
+    @click.pass_context
+    @functools.wraps(command)
+    def with_acting(
+        ctx: click.Context, /, *, case_id: str, who: str | None, version: int | None,
+        json_: bool, **own: Any,
+    ) -> None:  # fmt: skip
+        command(Acting(ctx, case_id, who, version, json_), **own)
+
+    return with_acting
+
+
 def desk_from_context(ctx: click.Context) -> Desk:
-    """The desk of the app that the command line names."""
+    """The desk of the app that the command line names; raises ``StoreMissing``: it makes none."""
+    existing_store(ctx)
     desk: Desk = ctx.obj.app().desk
     return desk
 
@@ -68,7 +113,7 @@ def list_cases(
 
 
 @review.command()
-@click.argument("case_id")
+@case_argument
 @as_json
 @click.pass_context
 def show(ctx: click.Context, case_id: str, json_: bool) -> None:
@@ -96,7 +141,7 @@ def stats(ctx: click.Context, json_: bool) -> None:
 
 @review.command()
 @click.argument("case_ids", nargs=-1, required=True)
-@click.option("--queue", default=None, help="Send it to this queue instead of its own.")
+@queue_option
 @who_option
 @version_option
 @as_json
@@ -123,121 +168,54 @@ def retry(
 
 
 @review.command()
-@click.argument("case_id")
 @click.option("--args", "arguments", default=None, help="The new body as JSON: no editor then.")
-@click.option("--queue", default=None, help="Send it to this queue instead of its own.")
-@who_option
-@version_option
-@as_json
-@click.pass_context
-def edit(
-    ctx: click.Context, case_id: str, *, arguments: str | None, queue: str | None,
-    who: str | None, version: int | None, json_: bool,
-) -> None:  # fmt: skip
+@queue_option
+@acts_on_a_case
+def edit(acting: Acting, arguments: str | None, queue: str | None) -> None:
     """Change the arguments of a job in $EDITOR, and send it again.
 
     The arguments are {"args": [...], "kwargs": {...}}, checked against the job's signature.
     """
-    desk = desk_from_context(ctx)
-    case = desk.get(case_id)
+    desk = desk_from_context(acting.ctx)
+    case = desk.get(acting.case_id)
     given = arguments.encode("utf-8", "surrogateescape") if arguments is not None else None
-    body = given if given is not None else _edited(desk, case)
+    body = given if given is not None else edited(desk, case)
     if body is None:
         raise click.ClickException("nothing was changed, nothing was sent")
-    seen = case.version if version is None else version
-    _print_done(ctx, desk.edit(case.id, body, who=_who(who), version=seen, queue=queue), json_)
+    # The version that the editor showed: whoever was quicker meanwhile is not overwritten.
+    seen = case.version if acting.version is None else acting.version
+    acting._replace(case_id=case.id, version=seen).run(Desk.edit, body, queue=queue)
 
 
 @review.command()
-@click.argument("case_id")
-@click.option("--reason", required=True)
-@who_option
-@version_option
-@as_json
-@click.pass_context
-def discard(
-    ctx: click.Context, case_id: str, *, reason: str, who: str | None, version: int | None,
-    json_: bool,
-) -> None:  # fmt: skip
+@reason_option
+@acts_on_a_case
+def discard(acting: Acting, reason: str) -> None:
     """End a case without sending its job again: the job has failed."""
-    desk = desk_from_context(ctx)
-    seen = _seen(desk, case_id, version)
-    _print_done(ctx, desk.discard(case_id, reason, who=_who(who), version=seen), json_)
+    acting.run(Desk.discard, reason)
 
 
 @review.command()
-@click.argument("case_id")
 @click.option("--result", required=True, help="The job's result, as JSON.")
 @click.option("--reason", default="")
-@who_option
-@version_option
-@as_json
-@click.pass_context
-def resolve(
-    ctx: click.Context, case_id: str, *, result: str, reason: str, who: str | None,
-    version: int | None, json_: bool,
-) -> None:  # fmt: skip
+@acts_on_a_case
+def resolve(acting: Acting, result: str, reason: str) -> None:
     """End a case with a result given by hand; a caller who waits gets it."""
-    desk = desk_from_context(ctx)
     try:
         value = msgspec.json.decode(result)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise click.BadParameter(
             f"expected JSON, such as '\"text\"' or 42; {error}", param_hint="--result"
         ) from None
-    seen = _seen(desk, case_id, version)
-    _print_done(
-        ctx, desk.resolve(case_id, value, who=_who(who), version=seen, reason=reason), json_
-    )
+    acting.run(Desk.resolve, value, reason=reason)
 
 
 @review.command()
-@click.argument("case_id")
-@click.option("--reason", required=True)
-@who_option
-@version_option
-@as_json
-@click.pass_context
-def reopen(
-    ctx: click.Context, case_id: str, *, reason: str, who: str | None, version: int | None,
-    json_: bool,
-) -> None:  # fmt: skip
+@reason_option
+@acts_on_a_case
+def reopen(acting: Acting, reason: str) -> None:
     """Take back a release that no broker takes, or whose job is lost (its queue deleted, say)."""
-    desk = desk_from_context(ctx)
-    seen = _seen(desk, case_id, version)
-    _print_done(ctx, desk.reopen(case_id, reason, who=_who(who), version=seen), json_)
-
-
-def _edited(desk: Desk, case: Case) -> bytes | None:
-    """Open the editor until the arguments fit, or until nothing is changed any more."""
-    before = pretty(case.payload)
-    shown, problem = before, ""
-    while True:
-        edited = click.edit(_with_problem(shown, problem), extension=".json")
-        plain = None if edited is None else _without_problem(edited)
-        if plain is None or plain.strip() in (before.strip(), "", shown.strip() if problem else ""):
-            return None
-        body = plain.encode("utf-8")
-        try:
-            desk.check(case.id, msgspec.json.format(body, indent=-1))
-        except (ArgumentsRefused, msgspec.DecodeError) as error:
-            shown, problem = plain, str(error)
-            continue
-        return msgspec.json.format(body, indent=-1)
-
-
-def _with_problem(body: str, problem: str) -> str:
-    if not problem:
-        return body
-    notes = [*text.visible_lines(problem), "Save it unchanged to give up."]
-    return "".join(f"# {line}\n" for line in notes) + body
-
-
-def _without_problem(edited: str) -> str:
-    lines = edited.splitlines()
-    while lines and lines[0].startswith("#"):
-        lines.pop(0)
-    return "\n".join(lines)
+    acting.run(Desk.reopen, reason)
 
 
 def _seen(desk: Desk, case_id: str, version: int | None) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from datetime import timedelta
 
 import click
 
+from rabbitjobs.cli.duration import grace_option
 from rabbitjobs.cli.options import CliContext
+from rabbitjobs.clock import format_duration
 from rabbitjobs.errors import ConnectionLost, WorkerError
 
 
@@ -36,6 +39,7 @@ def _counts(texts: tuple[str, ...], queues: tuple[str, ...]) -> dict[str, int]:
     "--intake/--no-intake", default=True, show_default=True, help="Run the review intake too."
 )
 @click.option("--notify/--no-notify", default=True, show_default=True, help="Run the notifier too.")
+@grace_option
 @click.option("--apply", is_flag=True, help="Declare the topology first.")
 @click.pass_obj
 def run(
@@ -44,6 +48,7 @@ def run(
     processes: tuple[str, ...],
     intake: bool,
     notify: bool,
+    grace: timedelta | None,
     apply: bool,
 ) -> None:
     """Supervise one process or more for each of QUEUES (all, if none is named) and the other roles.
@@ -51,7 +56,8 @@ def run(
     What crashes is started again with backoff; SIGTERM is forwarded, a second one is sharp.
     """
     obj.log()
-    from rabbitjobs.process.supervisor import Child, Supervisor
+    from rabbitjobs.process.child import Child
+    from rabbitjobs.process.supervisor import Supervisor
 
     app = obj.app(needed=True)
     app.check()
@@ -83,4 +89,7 @@ def run(
     if notify:
         children.append(Child("notify", (*command, "notify", "run")))
     app.close()
-    sys.exit(Supervisor(children, grace=app.settings.grace.total_seconds()).run())
+    grace = app.settings.grace if grace is None else grace
+    for child in children:
+        child.command = (*child.command, "--grace", format_duration(grace))
+    sys.exit(Supervisor(children, grace=grace.total_seconds()).run())

@@ -8,22 +8,10 @@ from typing import Any
 import click
 import msgspec
 
+from rabbitjobs.cli.duration import DurationType
 from rabbitjobs.cli.options import CliContext
-from rabbitjobs.clock import parse_duration
 from rabbitjobs.errors import ArgumentsRefused, UnknownJob
-
-
-class DurationType(click.ParamType[timedelta]):
-    """``5s``, ``10m``, ``1h30m``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
-        """Read a duration or fail with what was expected."""
-        try:
-            return value if isinstance(value, timedelta) else parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+from rabbitjobs.monitor.logs import escape_json
 
 
 class MomentType(click.ParamType[datetime]):
@@ -85,7 +73,7 @@ def send(
     click.echo(handle.id)
     if wait is not None:
         value = handle.result(wait.total_seconds())
-        click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+        click.echo(escape_json(msgspec.json.format(msgspec.json.encode(value)).decode()))
 
 
 def _whole_name(job: str, known: list[str]) -> str:

@@ -30,6 +30,13 @@ def store_from_context(ctx: click.Context, url: str | None) -> Store:
     return found
 
 
+def existing_store(ctx: click.Context, url: str | None = None) -> Store:
+    """As ``store_from_context``, for commands that only look: raises ``StoreMissing``."""
+    found = store_from_context(ctx, url)
+    found.must_exist()
+    return found
+
+
 @click.group()
 def store() -> None:
     """Look after the store: results, inbox, outbox and cases."""
@@ -58,7 +65,7 @@ def migrate(ctx: click.Context, *, url: str | None, json_: bool) -> None:
 @click.pass_context
 def status(ctx: click.Context, *, url: str | None, json_: bool) -> None:
     """Say where the store is and what state it is in; exit code 1 if it must be migrated."""
-    found = store_from_context(ctx, url)
+    found = existing_store(ctx, url)
     version = found.version()
     problem = _problem(version, found.where)
     waiting = None if problem else Outbox(found).waiting()
@@ -87,7 +94,7 @@ def status(ctx: click.Context, *, url: str | None, json_: bool) -> None:
 @click.pass_context
 def clean(ctx: click.Context, *, url: str | None, json_: bool) -> None:
     """Delete expired results, old inbox rows and unique keys past their time."""
-    swept = SqlBackend(store_from_context(ctx, url)).clean()
+    swept = SqlBackend(existing_store(ctx, url)).clean()
     text = ", ".join(f"{number} {name}" for name, number in swept._asdict().items())
     _print(ctx, json_, swept._asdict(), f"deleted: {text}")
 

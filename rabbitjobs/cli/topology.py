@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,11 @@ import click
 from rabbitjobs.broker.management import Management
 from rabbitjobs.broker.version import REFERENCE, Capabilities, from_version
 from rabbitjobs.cli import reaching
+from rabbitjobs.cli.changes import print_changes, print_left_over
 from rabbitjobs.cli.options import CliContext
-from rabbitjobs.cli.table import show
 from rabbitjobs.errors import BrokerError, ManagementError, TopologyRefused
 from rabbitjobs.monitor.logs import escape
-from rabbitjobs.topology.diff import Changes, diff
+from rabbitjobs.topology.diff import diff
 from rabbitjobs.topology.live import Live, read_live
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.topology.plan import Plan, compile_plan
@@ -134,19 +134,26 @@ def topology() -> None:
 @topology.command()
 @_common
 @_version_option
+@click.option("--full", is_flag=True, help="List each object of the delay ladder too.")
 @click.pass_obj
-def plan(obj: CliContext, /, broker_version: str | None, **options: Any) -> None:
+def plan(obj: CliContext, /, broker_version: str | None, full: bool, **options: Any) -> None:
     """Show what apply would change. Exit 2 when there is something."""
     call = _Call(obj, **options)
     wanted = call.plan(broker_version)
+    left: Sequence[str] = ()
     if broker_version is not None:
         changes = diff(wanted, Live(exchanges={}, queues={}))
     else:
         from rabbitjobs.topology.apply import plan_changes
+        from rabbitjobs.topology.drift import left_over
 
         with _closing(call.answering()) as management:
             changes = plan_changes(wanted, amqp_url=call.url(), management=management)
-    _print_changes(changes, "would change")
+            if management is not None:
+                live = read_live(management, reaching.addresses(call.obj)[0].vhost)
+                left = [finding.name for finding in left_over(wanted, live)]
+    print_changes(changes, wanted.spec.namespace, "would change", full=full)
+    print_left_over(left)
     if changes.refused:
         click.echo(f"{len(changes.refused)} of them apply refuses.")
     raise SystemExit(DIFFERENT if changes else 0)
@@ -173,7 +180,7 @@ def apply_(obj: CliContext, /, without_policies: bool, **options: Any) -> None:
             management=management,
             without_policies=without_policies,
         )
-    _print_changes(changes, "changed")
+    print_changes(changes, wanted.spec.namespace, "changed")
 
 
 @topology.command()
@@ -302,17 +309,6 @@ def _drawn(compiled: Plan, form: str) -> str:
             return svg(drawing.graph(compiled), title=f"Topology of {compiled.spec.namespace}")
         case _:
             return escape(drawing.table(compiled), keep="\n")
-
-
-def _print_changes(changes: Changes, verb: str) -> None:
-    if not changes:
-        click.echo("Nothing to change: the broker holds what the config says.")
-        return
-    rows = [(item.action, item.kind, item.name, item.detail) for item in changes.items]
-    show(("action", "what", "name", "detail"), rows)
-    for item in changes.refused:
-        click.echo(f"{item.action} {item.kind} {escape(item.name)}: {escape(item.advice)}")
-    click.echo(f"{len(changes.items)} {verb}")
 
 
 def _closing(management: Management | None) -> Any:

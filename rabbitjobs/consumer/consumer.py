@@ -6,18 +6,17 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable
 
-import msgspec
-
 from rabbitjobs import events
 from rabbitjobs.clock import now
+from rabbitjobs.consumer.attachment import Attachment
+from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.handle import Handler, about
-from rabbitjobs.errors import Undecodable
+from rabbitjobs.errors import SignatureRefused, Undecodable
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology import names
-from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.session import Session
-from rabbitjobs.wire.subscription import Handed, State, Subscription
+from rabbitjobs.wire.subscription import Handed, State
 
 # A message whose handling broke in our own code is given back after this pause, so that a fault
 # of ours is a slow loop in the log and not a hot one.
@@ -25,14 +24,6 @@ FAULT_PAUSE_SECONDS = 5.0
 # And not an endless one: RabbitMQ 4.3 counts no message that is given back. After this many faults
 # of one attempt here a person decides.
 FAULTS_BEFORE_REVIEW = 3
-
-
-class Drained(msgspec.Struct, frozen=True):
-    """What became of the messages that a stopping consumer held."""
-
-    finished: int
-    handed_back: int
-    abandoned: int
 
 
 class _Running:
@@ -60,25 +51,35 @@ class QueueConsumer:
         handler: Handler,
         slots: int,
         bus: events.Bus,
+        ordered: bool = False,
     ) -> None:
         self.queue = queue
-        self.state: State = "waiting"
-        self.reason = "not connected yet"
-        self._broker_queue = names.work_queue(namespace, queue)
-        self._session = session
+        self._attachment = Attachment(
+            name=queue,
+            queue=names.work_queue(namespace, queue),
+            session=session,
+            prefetch=slots,
+            take=self._take,
+            bus=bus,
+            takes_turns=ordered,
+        )
         self._handler = handler
         self._slots = slots
         self._bus = bus
         self._waiting: deque[tuple[Envelope | None, str, Handed]] = deque()
         self._running: set[_Running] = set()
         self._by_key: dict[tuple[str, int], _Running] = {}
-        self._subscription: Subscription | None = None
         self._faults: dict[tuple[str, int], int] = {}
         self._stopping = False
         self._cancelling = False
         self._settled = 0
         self._returned = 0
         self._idle = asyncio.Event()
+
+    @property
+    def state(self) -> State:
+        """Whether it consumes."""
+        return self._attachment.state
 
     @property
     def busy(self) -> int:
@@ -88,26 +89,7 @@ class QueueConsumer:
     async def start(self) -> None:
         """Subscribe; returns at once, ``state`` says when it consumes."""
         self._loop = asyncio.get_running_loop()
-        mailbox = Mailbox(self._loop)
-        link = self._session.consume()
-
-        def subscribe() -> None:
-            self._subscription = Subscription(
-                link,
-                self._broker_queue,
-                prefetch=self._slots,
-                deliver=lambda handed: mailbox.post(self._take, handed),
-                changed=lambda state, reason: mailbox.post(self._changed, state, reason),
-            )
-
-        self._session.portal.post(subscribe)
-
-    def _changed(self, state: State, reason: str) -> None:
-        if (state, reason) != (self.state, self.reason):
-            self.state, self.reason = state, reason
-            self._bus.emit(
-                events.ConsumerChanged(at=now(), queue=self.queue, state=state, reason=reason)
-            )
+        self._attachment.start()
 
     # --- one message ----------------------------------------------------------------------------
 
@@ -130,8 +112,10 @@ class QueueConsumer:
         if delivery.damage is not None:
             return None, delivery.damage
         try:
-            return decode(delivery.properties, delivery.body, queue=self.queue), ""
-        except Undecodable as error:
+            envelope = decode(delivery.properties, delivery.body, queue=self.queue)
+            self._handler.authenticate(envelope)
+            return envelope, ""
+        except (Undecodable, SignatureRefused) as error:
             return None, error.text
 
     def _adopt(self, envelope: Envelope, handed: Handed) -> bool:
@@ -174,7 +158,7 @@ class QueueConsumer:
                 self._give_back(running.handed)
                 self._free(running)
                 return
-        self._ack(running.handed)
+        self._attachment.ack(running.handed)
         self._settled += 1
         if running.key is not None:
             self._faults.pop(running.key, None)
@@ -213,14 +197,9 @@ class QueueConsumer:
         if not self._running:
             self._idle.set()
 
-    def _ack(self, handed: Handed) -> None:
-        assert self._subscription is not None
-        self._session.portal.post(self._subscription.ack, handed)
-
     def _give_back(self, handed: Handed) -> None:
-        assert self._subscription is not None
         self._returned += 1
-        self._session.portal.post(self._subscription.nack, handed)
+        self._attachment.nack(handed)
 
     def _hand_back(self, envelope: Envelope | None, handed: Handed) -> None:
         """Give back what never started, and say so."""
@@ -248,10 +227,8 @@ class QueueConsumer:
         """
         settled, returned = self._settled, self._returned
         self._stopping = True
-        subscription = self._subscription
-        if subscription is None:
+        if not await self._attachment.stop():
             return Drained(0, 0, 0)
-        await self._session.portal.run(subscription.stop())
         # One turn of the loop: what the I/O thread posted before the cancel is given back too.
         await asyncio.sleep(0)
         for envelope, _, handed in self._waiting:
@@ -263,7 +240,7 @@ class QueueConsumer:
         self._cancelling = True
         for running in tuple(self._running):
             self._abandon(running)
-        await self._session.portal.run(subscription.finish())
+        await self._attachment.finish()
         return Drained(self._settled - settled, self._returned - returned, abandoned)
 
     async def _finish_running(self, grace: float, hurry: asyncio.Event) -> None:

@@ -6,24 +6,31 @@ import random
 from collections.abc import Callable
 from typing import TypedDict
 
+import msgspec
+
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import failure_of
 from rabbitjobs.consumer.rulebook import rule_book
+from rabbitjobs.ending.quarantine import quarantined, refused
 from rabbitjobs.ending.settle import Publish, settle, until_done
 from rabbitjobs.ending.settlement import (
     Outcome,
     Settlement,
     Terms,
-    quarantined,
+    passed_on,
     repeated,
     running,
     settlement,
 )
+from rabbitjobs.ending.unstorable import unstorable
+from rabbitjobs.errors import StoreRefused, Undecodable
 from rabbitjobs.job.registry import Registry
+from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.message.signing import Signing
 from rabbitjobs.policy.decide import RuleBook, decide
 from rabbitjobs.policy.decision import Decision
 from rabbitjobs.topology.model import TopologySpec
@@ -46,6 +53,7 @@ class Handler:
         keep: float,
         worker: str,
         chance: Callable[[], float] = random.random,
+        signing: Signing | None = None,
     ) -> None:
         self._queue = queue
         self._spec = spec
@@ -57,7 +65,13 @@ class Handler:
         self._keep = keep
         self._worker = worker
         self._chance = chance
+        self._signing = signing
         self._books: dict[str, RuleBook] = {}
+
+    def authenticate(self, envelope: Envelope) -> None:
+        """Raise ``SignatureRefused`` for what nobody with a key has sent, if signing is on."""
+        if self._signing is not None:
+            self._signing.check(envelope)
 
     async def handle(self, envelope: Envelope, *, redelivered: bool) -> None:
         """Run one attempt and end it durably; returning means: ack."""
@@ -69,13 +83,27 @@ class Handler:
         self._begin(envelope, redelivered, terms)
         outcome = await self._executor.execute(envelope)
         decision = self._decide(outcome)
+        if decision is not None and not decision.counts and self._recorder is not None:
+            self._recorder.running(passed_on(outcome, terms))
         await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
 
     async def quarantine(self, delivery: Delivery, why: str) -> None:
-        """End a message that cannot be read; returning means: ack."""
-        plan = quarantined(
-            delivery.properties, delivery.body, delivery.raw, why, self._queue, self._spec
-        )
+        """End a message that cannot be read or is not signed; returning means: ack."""
+        envelope = self._readable(delivery)
+        if envelope is not None:
+            await self._settle(refused(envelope, delivery, why, self._spec), None)
+            if self._bus:
+                self._bus.emit(
+                    events.DeliveryRefused(
+                        at=now(),
+                        queue=self._queue,
+                        job=envelope.job,
+                        job_id=envelope.id,
+                        reason=why,
+                    )
+                )
+            return
+        plan = quarantined(delivery, why, self._queue, self._spec)
         await self._settle(plan, None)
         if self._bus:
             self._bus.emit(events.DeliveryUndecodable(at=now(), queue=self._queue, reason=why))
@@ -87,11 +115,25 @@ class Handler:
         outcome = Outcome(envelope=envelope, started=at, ended=at, failure=failure)
         terms = self._terms(envelope)
         decision = self._decide(outcome)
-        await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+        try:
+            await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+        except Exception as again:  # without the store, then: in quarantine it is seen
+            failure = failure_of(again, "unstorable")
+            outcome = msgspec.structs.replace(outcome, failure=failure)
+            await self._end(*unstorable(outcome, failure.error, terms), terms)
 
     def stop(self) -> None:
         """From now on a cancelled attempt has not ended, and is left to the broker."""
         self._executor.stop()
+
+    def _readable(self, delivery: Delivery) -> Envelope | None:
+        """The envelope of what is here for its signature only."""
+        if delivery.damage is not None:
+            return None
+        try:
+            return decode(delivery.properties, delivery.body, queue=self._queue)
+        except Undecodable:
+            return None
 
     # --- the steps ------------------------------------------------------------------------------
 
@@ -101,13 +143,17 @@ class Handler:
             spec=self._spec,
             keep=self._keep,
             ignore_result=definition.ignore_result if definition else False,
+            known=definition is not None and definition.function is not None,
             worker=self._worker,
+            renew=self._signing.renew if self._signing is not None else None,
         )
 
     async def _recorded(self, envelope: Envelope, redelivered: bool) -> bytes | None:
         # A first attempt that was sent once and never handed over cannot have ended: the look-up
         # is saved.
         sent_once = envelope.release is None and not envelope.again
+        # Where jobs are signed, somebody may send the copy of one, with whatever headers suit him.
+        sent_once = sent_once and self._signing is None
         first = envelope.attempt == 1 and sent_once and not redelivered
         if first or self._recorder is None:
             return None
@@ -122,7 +168,7 @@ class Handler:
             self._bus.emit(events.DuplicateDropped(at=now(), **about(envelope)))
 
     def _begin(self, envelope: Envelope, redelivered: bool, terms: Terms) -> None:
-        if self._recorder is not None and not terms.ignore_result:
+        if self._recorder is not None and terms.known and not terms.ignore_result:
             self._recorder.running(running(envelope, terms))
         if self._bus:
             self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **about(envelope)))
@@ -135,13 +181,22 @@ class Handler:
         if book is None:
             book = rule_book(self._spec, self._queue, self._registry.get(name))
             self._books[name] = book
-        return decide(outcome.failure, outcome.envelope.attempt, book, self._chance)
+        envelope = outcome.envelope
+        return decide(
+            outcome.failure, envelope.attempt, book, self._chance, unknown=envelope.unknown
+        )
 
     async def _end(
         self, outcome: Outcome, decision: Decision | None, plan: Settlement, terms: Terms
     ) -> None:
         envelope = outcome.envelope
-        if await self._settle(plan, envelope):
+        try:
+            first = await self._settle(plan, envelope)
+        except StoreRefused as refused:
+            ended, decided, instead = unstorable(outcome, refused.text, terms)
+            await self._end(ended, decided, instead, terms)
+            return
+        if first:
             if self._bus:
                 self._bus.emit(_ended(outcome, decision, plan.status))
             return
@@ -199,6 +254,9 @@ def _ended(outcome: Outcome, decision: Decision | None, status: Status) -> event
     failure = outcome.failure
     if failure is None or decision is None:
         return events.JobSucceeded(at=outcome.ended, seconds=outcome.seconds, **shared)
+    if not decision.counts:
+        delay = decision.delay or 0.0
+        return events.JobPassedOn(at=outcome.ended, delay=delay, rule=decision.rule, **shared)
     if decision.do == "retry":
         return events.JobRetrying(
             at=outcome.ended,

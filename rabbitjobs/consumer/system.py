@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
+from rabbitjobs.consumer.attachment import Attachment
+from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.errors import RabbitJobsError
-from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.protocol import Delivery
 from rabbitjobs.wire.session import Session
-from rabbitjobs.wire.subscription import Handed, State, Subscription
+from rabbitjobs.wire.subscription import Handed
 
 # After a failure the message waits here, unacked, and is then tried again by redelivery.
 PAUSE_SECONDS = 2.0
@@ -34,44 +36,26 @@ class SystemConsumer:
         bus: events.Bus,
     ) -> None:
         self.queue = queue
-        self.state: State = "waiting"
-        self.reason = "not connected yet"
-        self._session = session
+        self._attachment = Attachment(
+            name=queue, queue=queue, session=session, prefetch=prefetch, take=self._take, bus=bus
+        )
         self._handle = handle
-        self._prefetch = prefetch
         self._bus = bus
         self._tasks: set[asyncio.Task[None]] = set()
-        self._subscription: Subscription | None = None
         self._stopping = False
         self._trouble = ""
+        self._settled = 0
+        self._returned = 0
 
     async def start(self) -> None:
         """Subscribe; returns at once."""
         self._loop = asyncio.get_running_loop()
-        mailbox = Mailbox(self._loop)
-        link = self._session.consume()
-
-        def subscribe() -> None:
-            self._subscription = Subscription(
-                link,
-                self.queue,
-                prefetch=self._prefetch,
-                deliver=lambda handed: mailbox.post(self._take, handed),
-                changed=lambda state, reason: mailbox.post(self._changed, state, reason),
-            )
-
-        self._session.portal.post(subscribe)
-
-    def _changed(self, state: State, reason: str) -> None:
-        if (state, reason) != (self.state, self.reason):
-            self.state, self.reason = state, reason
-            self._bus.emit(
-                events.ConsumerChanged(at=now(), queue=self.queue, state=state, reason=reason)
-            )
+        self._stopped = asyncio.Event()
+        self._attachment.start()
 
     def _take(self, handed: Handed) -> None:
         if self._stopping:
-            self._settle(handed, ack=False)
+            self._give_back(handed)
             return
         task = self._loop.create_task(self._carry(handed))
         self._tasks.add(task)
@@ -89,7 +73,8 @@ class SystemConsumer:
             )
             await self._later(handed)
         else:
-            self._settle(handed, ack=True)
+            self._settled += 1
+            self._attachment.ack(handed)
             self._delayed("")
 
     def _delayed(self, reason: str) -> None:
@@ -97,24 +82,30 @@ class SystemConsumer:
         if reason == self._trouble:
             return
         self._trouble = reason
-        state, why = ("delayed", reason) if reason else (self.state, self.reason)
+        here = self._attachment
+        state, why = ("delayed", reason) if reason else (here.state, here.reason)
         self._bus.emit(events.ConsumerChanged(at=now(), queue=self.queue, state=state, reason=why))
 
     async def _later(self, handed: Handed) -> None:
-        await asyncio.sleep(PAUSE_SECONDS)
-        self._settle(handed, ack=False)
+        with contextlib.suppress(TimeoutError):  # who stops gives back at once
+            async with asyncio.timeout(PAUSE_SECONDS):
+                await self._stopped.wait()
+        self._give_back(handed)
 
-    def _settle(self, handed: Handed, *, ack: bool) -> None:
-        assert self._subscription is not None
-        settle = self._subscription.ack if ack else self._subscription.nack
-        self._session.portal.post(settle, handed)
+    def _give_back(self, handed: Handed) -> None:
+        self._returned += 1
+        self._attachment.nack(handed)
 
-    async def drain(self, grace: float, hurry: asyncio.Event) -> None:
-        """Stop taking and finish what runs, for at most ``grace`` seconds or until ``hurry``."""
+    async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
+        """Stop taking and finish what runs, for at most ``grace`` seconds or until ``hurry``.
+
+        What still runs then is not acked: the broker delivers it again.
+        """
+        settled, returned = self._settled, self._returned
         self._stopping = True
-        if self._subscription is None:
-            return
-        await self._session.portal.run(self._subscription.stop())
+        if not await self._attachment.stop():
+            return Drained(0, 0, 0)
+        self._stopped.set()
         if self._tasks:
             finished = asyncio.ensure_future(asyncio.wait(tuple(self._tasks)))
             hurried = asyncio.ensure_future(hurry.wait())
@@ -123,6 +114,8 @@ class SystemConsumer:
             )
             finished.cancel()
             hurried.cancel()
+        abandoned = len(self._tasks)
         for task in tuple(self._tasks):
             task.cancel()
-        await self._session.portal.run(self._subscription.finish())
+        await self._attachment.finish()
+        return Drained(self._settled - settled, self._returned - returned, abandoned)

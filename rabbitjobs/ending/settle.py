@@ -12,14 +12,21 @@ from typing import TypeVar
 
 import tenacity
 
-from rabbitjobs.backend.protocol import Recorder
+from rabbitjobs import failpoints
+from rabbitjobs.backend.protocol import Record, Recorder
 from rabbitjobs.ending.settlement import Settlement
-from rabbitjobs.errors import SendError, StoreUnavailable
+from rabbitjobs.errors import SendError, StoreOutdated, StoreRefused, StoreUnavailable
 from rabbitjobs.wire.protocol import Outgoing
 
 T = TypeVar("T")
 Publish = Callable[[Outgoing], Awaitable[None]]
 Delayed = Callable[[str], None]
+# What ends by itself, or by somebody's hand elsewhere: the message waits for it unacked.
+OUTAGES = (StoreUnavailable, StoreOutdated, SendError)
+# Any other error of a record is about that record. A few tries, in case it was not.
+RECORD_TRIES = 3
+RECORD_PAUSE_SECONDS = 0.5
+REASON_SHOWN = 300
 
 
 async def settle(
@@ -31,29 +38,55 @@ async def settle(
 ) -> bool:
     """Carry a settlement out. ``False``: the attempt was recorded before, nothing was sent.
 
-    A store that is down and a broker that does not confirm are waited for, for ever, with
-    jittered backoff: the message stays unacked meanwhile, and ``delayed`` hears why. Cancelling
-    is safe at every point: what was done is harmless when it is done again.
+    A store that is down or not migrated yet and a broker that does not confirm are waited for,
+    for ever, with jittered backoff: the message stays unacked meanwhile, and ``delayed`` hears
+    why. Cancelling is safe at every point: what was done is harmless when it is done again. Raises
+    ``StoreRefused`` when the store works but never takes this record: nothing was written or sent.
     """
     record = settlement.record
     if record is not None and recorder is not None:
-        first = await until_done(partial(recorder.record, record), delayed)
+        first = await _record(record, recorder, delayed)
         if not first:
             return False
     for outgoing in settlement.sends:
         await until_done(partial(publish, outgoing), delayed)
+    if settlement.sends:
+        failpoints.reach("after-forward-confirm")
     return True
+
+
+async def _record(record: Record, recorder: Recorder, delayed: Delayed) -> bool:
+    trying = tenacity.AsyncRetrying(
+        wait=tenacity.wait_fixed(RECORD_PAUSE_SECONDS),
+        stop=tenacity.stop_after_attempt(RECORD_TRIES),
+        before_sleep=lambda state: delayed(
+            said(state.outcome.exception() if state.outcome else None)
+        ),
+        sleep=asyncio.sleep,
+        reraise=True,
+    )
+    try:
+        return await trying(until_done, partial(recorder.record, record), delayed)
+    except Exception as error:
+        raise StoreRefused(said(error)) from error
+
+
+def said(error: BaseException | None) -> str:
+    """What an error says in one line; a database's own word, without the statement and its data."""
+    said = getattr(error, "orig", None) or error
+    first = str(said).strip().split("\n", 1)[0]
+    return f"{type(said).__name__}: {first[:REASON_SHOWN]}"
 
 
 async def until_done(step: Callable[[], Awaitable[T]], delayed: Delayed) -> T:
     """Repeat a step until the store and the broker take it; ``delayed`` hears each reason."""
     try:
         return await step()
-    except (StoreUnavailable, SendError) as error:
+    except OUTAGES as error:
         delayed(str(error))
     retrying = tenacity.AsyncRetrying(
         wait=tenacity.wait_random_exponential(multiplier=0.25, max=10),
-        retry=tenacity.retry_if_exception_type((StoreUnavailable, SendError)),
+        retry=tenacity.retry_if_exception_type(OUTAGES),
         before_sleep=lambda state: delayed(str(state.outcome.exception()) if state.outcome else ""),
         sleep=asyncio.sleep,
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 
-from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.backend.protocol import Record, Status, record_of
 from rabbitjobs.clock import now
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.codec import encode
 from rabbitjobs.message.envelope import HISTORY_KEPT, AttemptRecord, Envelope
-from rabbitjobs.message.properties import Properties
 from rabbitjobs.policy.decision import Decision, Failure
 from rabbitjobs.publisher.completion import completion
 from rabbitjobs.topology import routes
@@ -23,7 +22,6 @@ ERROR_KEPT = 300
 # Bounds of what goes into headers: see ``codec.TEXT_BYTES``.
 FAILURE_BYTES = 48_000
 TRACEBACK_SHORT = 3000
-RAW_KEPT = 100_000
 # Straight back to the work queue could deadlock with a full one, and would spin with an empty one.
 SHORTEST_RETRY = 1.0
 
@@ -33,6 +31,7 @@ _STATUS = {
     "review": Status.IN_REVIEW,
     "quarantine": Status.QUARANTINED,
     "expire": Status.EXPIRED,
+    "discard": Status.FAILED,
 }
 
 
@@ -58,13 +57,24 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What the settlement depends on besides the outcome. ``keep`` is in seconds."""
+class Keeping(msgspec.Struct, frozen=True, kw_only=True):
+    """How an outcome is kept. ``keep`` is in seconds; ``worker`` is who ran the job, if one did."""
+
+    keep: float
+    ignore_result: bool = False
+    worker: str = ""
+
+
+class Terms(Keeping, frozen=True, kw_only=True):
+    """What the settlement depends on besides the outcome.
+
+    ``known``: this worker has the code. ``renew`` signs a changed envelope; ``None`` where nothing
+    is signed.
+    """
 
     spec: TopologySpec
-    keep: float
-    ignore_result: bool
-    worker: str
+    known: bool = True
+    renew: Callable[[Envelope], Envelope] | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,17 +91,24 @@ _read_verdict = msgspec.msgpack.Decoder(Verdict)
 
 def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Settlement:
     """The settlement of an attempt; ``decision`` is ``None`` for a success."""
-    failure = outcome.failure
-    if failure is None or decision is None:
-        status, verdict = Status.SUCCEEDED, None
-        sends: tuple[Outgoing, ...] = ()
-    else:
-        status = _STATUS[decision.do]
-        verdict = Verdict(failure=failure, decision=decision)
-        sends = _follow_ups(outcome, verdict, terms.spec)
-    if status.final and outcome.envelope.on_done:
+    status, verdict = _judged(outcome, decision)
+    sends = _follow_ups(outcome, verdict, terms) if verdict is not None else ()
+    if decision is not None and not decision.counts:
+        return Settlement(status=status, record=None, sends=sends)  # it is still to be made
+    if wants_note(outcome.envelope, status):
         sends = (*sends, _completion(outcome, status, terms.spec))
     return Settlement(status=status, record=_record(outcome, status, verdict, terms), sends=sends)
+
+
+def kept(outcome: Outcome, decision: Decision | None, keeping: Keeping) -> Record:
+    """What is kept of an ending that sends nothing: that of a person, see ``by_hand``."""
+    status, verdict = _judged(outcome, decision)
+    return _record(outcome, status, verdict, keeping)
+
+
+def wants_note(envelope: Envelope, status: Status) -> bool:
+    """Whether a caller is to hear that his job has ended so."""
+    return status.final and bool(envelope.on_done)
 
 
 def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
@@ -109,46 +126,29 @@ def repeated(envelope: Envelope, recorded: bytes, terms: Terms) -> Settlement:
 
 def running(envelope: Envelope, terms: Terms) -> Record:
     """What is noted while an attempt runs; ``ended`` means nothing yet."""
-    at = now()
-    return Record(
-        job_id=envelope.id,
-        attempt=envelope.attempt,
-        job=envelope.job,
-        queue=envelope.queue,
-        status=Status.RUNNING,
-        enqueued=envelope.enqueued,
-        started=at,
-        ended=at,
-        keep=terms.keep,
-        worker=terms.worker,
+    return record_of(envelope, Status.RUNNING, at=now(), keep=terms.keep, worker=terms.worker)
+
+
+def passed_on(outcome: Outcome, terms: Terms) -> Record:
+    """What is noted of a job that waits for a worker that knows it: the attempts made so far."""
+    failure = outcome.failure
+    noted = running(outcome.envelope, terms)
+    return msgspec.structs.replace(
+        noted,
+        attempt=noted.attempt - 1,
+        status=Status.RETRYING,
+        error_type=failure.error_type if failure else None,
+        error=failure.error if failure else None,
     )
 
 
-def quarantined(
-    properties: Properties, body: bytes, raw: bytes, why: str, queue: str, spec: TopologySpec
-) -> Settlement:
-    """The settlement of a message that cannot be read: into quarantine, with all its bytes."""
-    route = routes.failed(spec, "quarantine", queue)
-    headers: dict[str, Any] = {
-        h.V: h.VERSION,
-        h.QUEUE: queue,
-        h.REASON: "undecodable",
-        h.RULE: why[:1000],
-    }
-    if raw:
-        headers[h.RAW] = raw[:RAW_KEPT]
-    # The properties as they could be read, as one text: none of them is trusted as a property.
-    headers["x-rj-properties"] = repr(properties)[:4000]
-    outgoing = Outgoing(
-        route.exchange,
-        route.routing_key,
-        Properties(content_type="application/octet-stream", timestamp=int(now()), headers=headers),
-        body,
-    )
-    return Settlement(status=Status.QUARANTINED, record=None, sends=(outgoing,))
+def _judged(outcome: Outcome, decision: Decision | None) -> tuple[Status, Verdict | None]:
+    if outcome.failure is None or decision is None:
+        return Status.SUCCEEDED, None
+    return _STATUS[decision.do], Verdict(failure=outcome.failure, decision=decision)
 
 
-def _record(outcome: Outcome, status: Status, verdict: Verdict | None, terms: Terms) -> Record:
+def _record(outcome: Outcome, status: Status, verdict: Verdict | None, keeping: Keeping) -> Record:
     envelope, failure = outcome.envelope, outcome.failure
     return Record(
         job_id=envelope.id,
@@ -159,8 +159,8 @@ def _record(outcome: Outcome, status: Status, verdict: Verdict | None, terms: Te
         enqueued=envelope.enqueued,
         started=outcome.started,
         ended=outcome.ended,
-        keep=terms.keep,
-        keep_result=not terms.ignore_result,
+        keep=keeping.keep,
+        keep_result=not keeping.ignore_result,
         result=outcome.result,
         decision=_verdicts.encode(verdict) if verdict else None,
         error_type=failure.error_type if failure else None,
@@ -169,22 +169,23 @@ def _record(outcome: Outcome, status: Status, verdict: Verdict | None, terms: Te
         case=envelope.case,
         release=envelope.release,
         unique=envelope.unique,
-        worker=terms.worker,
+        worker=keeping.worker,
+        noted=envelope.unknown > 0,
     )
 
 
-def _follow_ups(outcome: Outcome, verdict: Verdict, spec: TopologySpec) -> tuple[Outgoing, ...]:
-    decision = verdict.decision
+def _follow_ups(outcome: Outcome, verdict: Verdict, terms: Terms) -> tuple[Outgoing, ...]:
+    decision, spec = verdict.decision, terms.spec
     sends: list[Outgoing] = []
     if decision.notify:
         sends.append(_failed(outcome, verdict, "notify", spec))
     if decision.do == "retry":
-        sends.append(_retry(outcome, decision, spec))
+        sends.append(_retry(outcome, decision, terms))
     elif decision.do == "review":
         sends.append(_failed(outcome, verdict, "review", spec))
     elif decision.do == "quarantine":
         sends.append(_failed(outcome, verdict, "quarantine", spec))
-    elif _keeps(decision, outcome.envelope.queue, spec):
+    elif decision.do != "discard" and _keeps(decision, outcome.envelope.queue, spec):
         sends.append(_failed(outcome, verdict, "ignored", spec))
     return tuple(sends)
 
@@ -207,11 +208,17 @@ def _attempt_record(outcome: Outcome) -> AttemptRecord:
     )
 
 
-def _retry(outcome: Outcome, decision: Decision, spec: TopologySpec) -> Outgoing:
+def _retry(outcome: Outcome, decision: Decision, terms: Terms) -> Outgoing:
     envelope = outcome.envelope
     delay = decision.delay or SHORTEST_RETRY
-    following = envelope.next_attempt(_attempt_record(outcome), due=outcome.ended + delay)
-    route = routes.delayed(spec, envelope.queue, timedelta(seconds=delay))
+    due = outcome.ended + delay
+    if decision.counts:
+        following = envelope.next_attempt(_attempt_record(outcome), due=due)
+        if terms.renew is not None:
+            following = terms.renew(following)
+    else:
+        following = envelope.passed_on(due=due)
+    route = routes.delayed(terms.spec, envelope.queue, timedelta(seconds=delay))
     return Outgoing(route.exchange, route.routing_key, encode(following), envelope.body)
 
 

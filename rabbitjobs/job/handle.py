@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from rabbitjobs.backend.protocol import Results, Status, Stored
-from rabbitjobs.errors import JobFailed, NoResult, ResultTimeout
+from rabbitjobs.errors import JobFailed, NoResult, ResultIgnored, ResultTimeout
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.message.arguments import decode_result
 
@@ -29,6 +29,7 @@ class JobHandle(Generic[R]):
         sent: bool = False,
         job: str | None = None,
         queue: str | None = None,
+        ignored: bool = False,
     ) -> None:
         self.id = job_id
         self.job = job
@@ -36,12 +37,18 @@ class JobHandle(Generic[R]):
         self._results = results
         self._returns = returns
         self._sent = sent
+        self._ignored = ignored
+
+    def not_sent(self) -> None:
+        """Say no longer that it is queued: the transaction that promised the job rolled back."""
+        self._sent = False
 
     def status(self) -> Status:
         """Where the job stands now.
 
         ``UNKNOWN`` for an id of which nothing is recorded; a handle that ``send`` returned says
-        ``QUEUED`` instead, because its message was confirmed.
+        ``QUEUED`` instead, because its message was confirmed (with
+        ``tx=``: promised, until the transaction rolls back).
         """
         return self._status(self._read())
 
@@ -53,8 +60,9 @@ class JobHandle(Generic[R]):
         """Wait for the job's end and return its value.
 
         ``timeout`` is in seconds; ``None`` waits for ever. Raises ``ResultTimeout``; ``JobFailed``
-        when it ended without success; ``NoResult`` when there is nowhere to read it. A job on the
-        review desk has not ended: the wait goes on, for a person may still resolve it.
+        when it ended without success; ``NoResult`` when there is nowhere to read it, and at once
+        as ``ResultIgnored`` for a job with ``ignore_result=True``. A job on the review desk has
+        not ended: the wait goes on, for a person may still resolve it.
         """
         refuse_in_loop("result", "aresult")
         self._check_readable()
@@ -94,6 +102,14 @@ class JobHandle(Generic[R]):
         return await self._aread()
 
     def _check_readable(self) -> None:
+        if self._ignored:
+            raise ResultIgnored(
+                "expected a job that keeps its result, got one with ignore_result=True; "
+                "ask status(), or register it without ignore_result",
+                job=self.job,
+                queue=self.queue,
+                job_id=self.id,
+            )
         if self._results is None:
             raise NoResult(
                 "expected a store to read the result from, got none; set store.url",

@@ -18,6 +18,7 @@ import msgspec
 
 from rabbitjobs.errors import ArgumentsRefused, RegistrationError
 from rabbitjobs.message.markers import Injected
+from rabbitjobs.message.repeated_keys import refuse_repeated_keys
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _PLAIN: tuple[type[Any], ...] = (str, int, float, bytes, dict, list, tuple)
@@ -181,7 +182,9 @@ def encode_body(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
 def read_body(body: bytes) -> Body:
     """Read a body strictly; ``ArgumentsRefused`` when it is not ``{"args": [], "kwargs": {}}``."""
     try:
-        return _decoder.decode(body)
+        found = _decoder.decode(body)
+        refuse_repeated_keys(body, found.args, found.kwargs)
+        return found
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError) as error:
         raise ArgumentsRefused(
             f'expected a JSON body {{"args": [...], "kwargs": {{...}}}}; {error}'

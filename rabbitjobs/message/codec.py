@@ -27,6 +27,9 @@ SHORT_BYTES = 255
 TEXT_BYTES = 4096
 HISTORY_BYTES = 48_000
 _LARGEST_ATTEMPT = 1 << 31
+# Other bodies (pickle, compressed ones) are refused unread. Some clients name JSON's own encoding.
+JSON = "application/json"
+_PLAIN_ENCODINGS = frozenset({"identity", "utf-8"})
 
 
 def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
@@ -52,8 +55,10 @@ def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
         (h.ON_DONE, envelope.on_done),
         (h.UNIQUE, envelope.unique),
         (h.AGAIN, envelope.again or None),
+        (h.UNKNOWN, envelope.unknown or None),
         (h.RELEASE, envelope.release),
         (h.CASE, envelope.case),
+        (h.SIGNATURE, envelope.signature),
     )
     headers.update((name, value) for name, value in optional if value is not None)
     return Properties(
@@ -75,8 +80,8 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
     """Read a delivery from the queue that the config calls ``queue``.
 
     A message of any AMQP client is read: a missing job id is made from the message id, a missing
-    attempt is the first. Raises ``Undecodable`` when there is no job name, or a header of ours
-    has the wrong type.
+    attempt is the first. Raises ``Undecodable`` when there is no job name, a header of ours has
+    the wrong type, or the body is not plain JSON by its properties; the body is not looked at.
     """
     headers = properties.headers
     job = properties.type
@@ -96,13 +101,17 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
         raise Undecodable(
             f"expected an attempt from 1 in {h.ATTEMPT}, got {attempt!r}", queue=queue
         )
+    unknown = headers.get(h.UNKNOWN, 0)
+    if type(unknown) is not int or not 0 <= unknown < _LARGEST_ATTEMPT:
+        raise Undecodable(f"expected a count from 0 in {h.UNKNOWN}, got {unknown!r}", queue=queue)
+    _check_content(properties, queue)
     enqueued = _seconds(headers, h.ENQUEUED)
     return Envelope(
         id=job_id,
         job=job,
         queue=queue,
         body=body,
-        content_type=properties.content_type or "application/json",
+        content_type=properties.content_type or JSON,
         content_encoding=properties.content_encoding,
         attempt=attempt,
         priority=properties.priority,
@@ -117,10 +126,26 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
         unique=_text(headers, h.UNIQUE),
         # Other clients choose their ids themselves, and may send again after an unknown outcome.
         again=h.AGAIN in headers or h.V not in headers,
+        unknown=unknown,
         release=_text(headers, h.RELEASE),
         case=_text(headers, h.CASE),
+        signature=_text(headers, h.SIGNATURE),
         history=_history(headers, queue),
     )
+
+
+def _check_content(properties: Properties, queue: str) -> None:
+    kind = (properties.content_type or JSON).partition(";")[0].strip().lower()
+    if kind != JSON:
+        raise Undecodable(
+            f"expected the content type {JSON}, got {kind[:100]!r}; send JSON", queue=queue
+        )
+    encoding = (properties.content_encoding or "identity").strip().lower()
+    if encoding not in _PLAIN_ENCODINGS:
+        raise Undecodable(
+            f"expected a body without content encoding, got {encoding[:100]!r}; send it as it is",
+            queue=queue,
+        )
 
 
 def _text(headers: Mapping[str, Any], name: str) -> str | None:

@@ -25,7 +25,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     and starts at 1; (id, attempt) is the one key of deduplication. ``queue`` is the queue's name
     in the config. ``body`` holds the encoded arguments and is forwarded untouched. All times are
     unix seconds. ``again``: its id was chosen by the sender, who may have sent it before.
-    ``release`` names the desk's release that sent it, ``case`` the case it is from.
+    ``unknown`` counts how often workers that do not know the job have passed this attempt on.
+    ``release`` names the desk's release that sent it, ``case`` the case it is from. ``signature``
+    holds as long as none of what it covers is changed (``rabbitjobs.message.signing``).
     """
 
     id: str
@@ -46,8 +48,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     on_done: str | None = None
     unique: str | None = None
     again: bool = False
+    unknown: int = 0
     release: str | None = None
     case: str | None = None
+    signature: str | None = None
     history: tuple[AttemptRecord, ...] = ()
 
     def next_attempt(self, record: AttemptRecord, *, due: float | None) -> Envelope:
@@ -56,5 +60,13 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             self,
             attempt=self.attempt + 1,
             due=due,
+            unknown=0,
             history=(*self.history, record)[-HISTORY_KEPT:],
         )
+
+    def passed_on(self, *, due: float) -> Envelope:
+        """The same attempt once more, for a worker that knows the job: nothing has been tried.
+
+        A crash before the ack makes two of it, so it is looked up in the store before it runs.
+        """
+        return msgspec.structs.replace(self, unknown=self.unknown + 1, again=True, due=due)

@@ -8,11 +8,14 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 from rabbitjobs.clock import format_duration
-from rabbitjobs.monitor.facts import FORBIDDEN, MISSING, BrokerFacts, StoreFacts
+from rabbitjobs.monitor.facts import MISSING, BrokerFacts, StoreFacts
+from rabbitjobs.monitor.rights import FORBIDDEN, lacking
 from rabbitjobs.topology import names
 from rabbitjobs.topology.model import QueueSpec, TopologySpec
+from rabbitjobs.topology.permissions import needs
 from rabbitjobs.topology.plan import Plan
 
+_LET_IN = "mend broker.url or RABBITJOBS_URL, or make the user: `rabbitjobs topology permissions`"
 State = Literal["ok", "warn", "fail"]
 
 # RabbitMQ's own default, in force wherever neither node, policy nor queue says otherwise.
@@ -34,18 +37,19 @@ def diagnose(
     broker: BrokerFacts,
     store: StoreFacts,
     limits: Mapping[str, timedelta | None] | None = None,
+    role: str | None = None,
 ) -> list[Check]:
     """Every check, in the order in which a person would mend things.
 
     ``limits`` holds, by queue of the config, the longest time that a job there may run (``None``:
-    some job has no limit).
+    some job has no limit). ``role`` is what this user is for; without it any role will do.
     """
     checks = [*_reached(broker), *_store(store)]
     if broker.error:
         return checks
     checks += [*_version(broker), *_management(broker), *_alarms(broker)]
     if broker.plan is not None:
-        checks += [*_topology(broker.plan, broker), *_rights(broker)]
+        checks += [*_topology(broker.plan, broker), *_rights(spec, broker, role)]
         checks += [*_timeouts(spec, broker, limits or {}), *_consumers(broker.plan, broker)]
         checks += [*_left_over(spec, broker)]
     return [*checks, *_dead_letters(spec, broker), *_dead_letter_pause(broker)]
@@ -58,7 +62,9 @@ def worst(checks: Iterable[Check]) -> State:
 
 
 def _reached(broker: BrokerFacts) -> Iterable[Check]:
-    if broker.error:
+    if broker.access_refused:
+        yield Check("broker", "fail", broker.error, _LET_IN)
+    elif broker.error:
         yield Check(
             "broker",
             "fail",
@@ -76,6 +82,13 @@ def _store(store: StoreFacts) -> Iterable[Check]:
             "fail",
             store.error,
             "nothing is acked until the store can be used: mend store.url, or start the database",
+        )
+    elif store.missing:
+        yield Check(
+            "store",
+            "warn",
+            store.missing,
+            "correct store.url; if nothing has run here yet, the first worker makes it",
         )
     elif not store.where:
         yield Check(
@@ -142,28 +155,40 @@ def _topology(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
             f"{len(missing)} of {len(faults)} objects do not exist: {_some(missing)}",
             "run `rabbitjobs topology apply`",
         )
-    elif not hidden:
+    elif hidden:
+        seen = len(faults) - len(hidden)
+        yield Check("topology", "ok", f"all {seen} queues and exchanges that this user sees exist")
+    else:
         yield Check("topology", "ok", f"all {len(faults)} queues and exchanges exist")
-    if hidden:
-        yield Check(
-            "permissions",
-            "warn",
-            f"this user may not even look at {len(hidden)} objects: {_some(hidden)}",
-            "right for a publisher; a worker needs what `rabbitjobs topology permissions` prints",
-        )
 
 
-def _rights(broker: BrokerFacts) -> Iterable[Check]:
-    refused = sorted(name for name, may in broker.writes.items() if not may)
-    if refused:
-        yield Check(
-            "permissions",
-            "fail",
-            f"this user may not publish to {_some(refused)}",
-            "a publisher writes to jobs and delay, a worker to fail as well: grant it",
-        )
-    elif broker.writes:
-        yield Check("permissions", "ok", f"this user may publish to {_some(sorted(broker.writes))}")
+def _rights(spec: TopologySpec, broker: BrokerFacts, role: str | None) -> Iterable[Check]:
+    if not broker.rights:
+        return
+    lacks = lacking(spec, broker.rights, broker.tags)
+    complete = [name for name, missing in lacks.items() if not missing]
+    if role:
+        meant = [role]
+    elif complete:
+        meant = [name for name, missing in lacks.items() if 2 * len(missing) < _wanted(spec, name)]
+    else:  # the one that this user comes nearest to
+        meant = [min(lacks, key=lambda name: len(lacks[name]) / _wanted(spec, name))]
+    shown = [name for name in complete if name in meant]
+    if shown:
+        text = f"user {broker.user} has what it takes to be a {', a '.join(shown)}"
+        yield Check("permissions", "ok", text)
+    for name in meant:
+        if name not in shown:
+            yield Check(
+                "permissions",
+                "warn" if shown else "fail",
+                f"user {broker.user} lacks, to be a {name}: {'; '.join(lacks[name])}",
+                f"rabbitjobs topology permissions --apply --user {name}={broker.user}",
+            )
+
+
+def _wanted(spec: TopologySpec, role: str) -> int:
+    return len(needs(spec)[role])
 
 
 def _timeouts(
@@ -171,7 +196,7 @@ def _timeouts(
 ) -> Iterable[Check]:
     for queue in spec.queues.values():
         timeout, source = _timeout(spec, queue, broker)
-        limit = limits.get(queue.name)
+        limit = limits.get(queue.name) or queue.time_limit
         shown = f"queue {queue.name}: a delivery is taken back after {_said(timeout)} ({source})"
         if limit is not None and limit >= timeout:
             yield Check(
@@ -195,8 +220,8 @@ def _timeout(spec: TopologySpec, queue: QueueSpec, broker: BrokerFacts) -> tuple
         return timedelta(milliseconds=found), "the queue's effective policy or argument"
     capabilities = broker.capabilities
     settable = capabilities is not None and capabilities.consumer_timeout != "node"
-    if queue.consumer_timeout is not None and settable:
-        return queue.consumer_timeout, "as configured"
+    if queue.wanted_timeout is not None and settable:
+        return queue.wanted_timeout, "as configured"
     return BROKERS_TIMEOUT, "RabbitMQ's default; the node's own setting cannot be seen from here"
 
 

@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING, Any
 from rabbitjobs.broker.management import Management
 from rabbitjobs.broker.url import Address
 from rabbitjobs.broker.version import REFERENCE, Capabilities, from_properties
-from rabbitjobs.clock import uuid7
-from rabbitjobs.errors import BrokerError, ChannelClosed, RabbitJobsError, TopologyRefused
-from rabbitjobs.message.properties import Properties
-from rabbitjobs.topology import names
+from rabbitjobs.errors import (
+    AccessRefused,
+    BrokerError,
+    ChannelClosed,
+    ConnectionLost,
+    RabbitJobsError,
+    StoreMissing,
+    TopologyRefused,
+)
+from rabbitjobs.monitor.rights import TIMEOUT, try_rights
 from rabbitjobs.topology.model import TopologySpec
+from rabbitjobs.topology.permissions import Need
 from rabbitjobs.topology.plan import Plan, compile_plan
 from rabbitjobs.wire.pika import PikaWire
-from rabbitjobs.wire.protocol import CONFIRMED, Outcome, Outgoing, Rejected, Wire
+from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
     from rabbitjobs.store.engine import Store
 
-TIMEOUT = 10.0
-FORBIDDEN = 403
 MISSING = 404
 
 
@@ -38,22 +43,27 @@ class QueueSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerFacts:
-    """A broker as one user sees it. ``error`` is set when it could not be reached at all.
+    """A broker as one user sees it. ``error`` is set when it could not be reached at all, or
+    (``access_refused``) does not let this user in.
 
     ``queues`` and ``exchanges`` are the planned ones (a fault code for an exchange, 0: there).
-    ``writes`` says for an exchange whether this user may publish to it. What only the management
-    API tells (``live_*``, ``alarms``) is empty with ``management_error`` set.
+    ``rights`` says of what the roles need whether this user may do it, as ``user``; empty if it
+    was not tried. What only the management API tells (``live_*``, ``alarms``) is empty with
+    ``management_error`` set; ``tags`` is ``None`` where it did not answer as this user.
     """
 
     address: str
     error: str = ""
+    access_refused: bool = False
     version_error: str = ""
     capabilities: Capabilities | None = None
     plan: Plan | None = None
     plan_error: str = ""
     queues: Mapping[str, QueueSeen] = field(default_factory=dict)
     exchanges: Mapping[str, int] = field(default_factory=dict)
-    writes: Mapping[str, bool] = field(default_factory=dict)
+    user: str = ""
+    rights: Mapping[Need, bool] = field(default_factory=dict)
+    tags: frozenset[str] | None = None
     private: bool = False
     management_error: str = ""
     alarms: tuple[str, ...] = ()
@@ -64,11 +74,15 @@ class BrokerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFacts:
-    """The store, if there is one: where, and why it cannot be used."""
+    """The store, if there is one: where, and why it cannot be used.
+
+    ``missing`` is set for a SQLite file that nobody has made yet (or whose path is mistyped).
+    """
 
     where: str = ""
     one_machine: bool = False
     error: str = ""
+    missing: str = ""
 
 
 async def look(
@@ -77,43 +91,49 @@ async def look(
     management: Management | None,
     *,
     private: bool = False,
+    rights: bool = False,
 ) -> BrokerFacts:
     """Take the facts of the first broker that answers. Never raises for what it finds.
 
-    Nothing is declared. Rights are tried with an empty, unroutable message, which is returned.
+    Nothing is left behind. With ``rights`` they are tried one by one.
     """
-    wire, address, error = await _open(addresses)
+    wire, address, errors = await _open(addresses)
     if wire is None:
-        return BrokerFacts(address=str(address), error=error)
+        return BrokerFacts(
+            address=str(address),
+            error="; ".join(error.text for error in errors),
+            access_refused=any(isinstance(error, AccessRefused) for error in errors),
+        )
     try:
-        found = await _ask(wire, spec)
+        found = await _ask(wire, spec, rights=rights)
     finally:
         await wire.close()
     return BrokerFacts(
         address=str(address),
+        user=address.user,
         private=private,
         **found,
-        **await asyncio.to_thread(_manage, management, address.vhost),
+        **await asyncio.to_thread(_manage, management, address),
     )
 
 
-async def _open(addresses: Sequence[Address]) -> tuple[Wire | None, Address, str]:
-    reasons: list[str] = []
+async def _open(addresses: Sequence[Address]) -> tuple[Wire | None, Address, list[BrokerError]]:
+    errors: list[BrokerError] = []
     for address in addresses:
         wire = PikaWire()
         try:
             async with asyncio.timeout(TIMEOUT):
                 await wire.open(address, name="rabbitjobs doctor")
         except TimeoutError:
-            reasons.append(f"{address}: no answer within {TIMEOUT:g} s")
+            errors.append(ConnectionLost(f"{address}: no answer within {TIMEOUT:g} s"))
         except BrokerError as error:
-            reasons.append(error.text)
+            errors.append(error)
         else:
-            return wire, address, ""
-    return None, addresses[-1], "; ".join(reasons)
+            return wire, address, []
+    return None, addresses[-1], errors
 
 
-async def _ask(wire: Wire, spec: TopologySpec) -> dict[str, Any]:
+async def _ask(wire: Wire, spec: TopologySpec, *, rights: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         found["capabilities"] = from_properties(wire.server)
@@ -124,15 +144,12 @@ async def _ask(wire: Wire, spec: TopologySpec) -> dict[str, Any]:
     except TopologyRefused as error:
         return {**found, "plan_error": error.text}
     exchanges = {one.name: await _exchange(wire, one.name) for one in plan.exchanges}
-    tried = (names.jobs_exchange, names.delay_exchange, names.fail_exchange)
-    # Since 4.3 an exchange without any right on it is not even to be seen: 403, and worth a try.
-    written = [name for make in tried if exchanges[name := make(spec.namespace)] != MISSING]
     return {
         **found,
         "plan": plan,
         "exchanges": exchanges,
         "queues": {one.name: await inspect(wire, one.name) for one in plan.queues},
-        "writes": {name: await _may_write(wire, name) for name in written},
+        "rights": await try_rights(wire, spec) if rights else {},
     }
 
 
@@ -153,30 +170,13 @@ async def _exchange(wire: Wire, name: str) -> int:
     return 0
 
 
-async def _may_write(wire: Wire, exchange: str) -> bool:
-    """Whether an empty message to nowhere is returned (or even taken), and not refused."""
-    done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-    def answered(outcome: Outcome) -> None:
-        if not done.done():
-            done.set_result(outcome)
-
-    nowhere = f"doctor.{uuid7()}"
-    wire.publish(Outgoing(exchange, nowhere, Properties(message_id=uuid7()), b""), answered)
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            outcome = await done
-    except TimeoutError:
-        return True  # blocked by an alarm, which has a check of its own
-    refused = isinstance(outcome, Rejected) and outcome.code == FORBIDDEN
-    return outcome is CONFIRMED or not refused
-
-
-def _manage(management: Management | None, vhost: str) -> dict[str, Any]:
+def _manage(management: Management | None, address: Address) -> dict[str, Any]:
     if management is None:
         return {"management_error": "no management API is configured"}
+    vhost = address.vhost
     try:
         return {
+            "tags": management.whoami() if management.user == address.user else None,
             "alarms": management.alarms(),
             "live_queues": {str(queue["name"]): queue for queue in management.queues(vhost)},
             "live_exchanges": {
@@ -191,11 +191,14 @@ def _manage(management: Management | None, vhost: str) -> dict[str, Any]:
 
 
 def look_at_store(store: Store | None) -> StoreFacts:
-    """Take the facts of the store; a SQLite file is made if it is not there."""
+    """Take the facts of the store; a SQLite file that is not there is not made."""
     if store is None:
         return StoreFacts()
     try:
+        store.must_exist()
         store.check()
+    except StoreMissing as error:
+        return StoreFacts(where=store.where, one_machine=True, missing=error.text)
     except RabbitJobsError as error:
         return StoreFacts(where=store.where, one_machine=store.one_machine, error=error.text)
     return StoreFacts(where=store.where, one_machine=store.one_machine)

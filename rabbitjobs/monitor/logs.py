@@ -14,6 +14,8 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from rabbitjobs.secret import HIDDEN, mask
+
 Format = Literal["auto", "console", "json"]
 
 # Their DEBUG and INFO lines print message bodies, headers and URLs with passwords.
@@ -28,7 +30,6 @@ CAPPED = (
     "sqlalchemy.engine",
     "asyncio",
 )
-HIDDEN = "***"
 DEEPEST = 6
 LONGEST = 10_000
 
@@ -38,13 +39,6 @@ _CONTROL = re.compile(
 )
 _SECRET_KEY = re.compile(
     r"pass(word|wd|phrase)?$|secret|token$|authorization|api_?key|credential", re.IGNORECASE
-)
-_URL_PASSWORD = re.compile(
-    r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/?#@]*:)[^\s/?#]+(?=@)", re.IGNORECASE
-)
-_QUERY_SECRET = re.compile(
-    r"(?P<head>[?&;](?:password|passwd|secret|token|api_?key|signature|sig)=)[^\s&;#]+",
-    re.IGNORECASE,
 )
 _HANDLER = "rabbitjobs"
 
@@ -88,11 +82,6 @@ def configure(
     )
 
 
-def mask(text: str) -> str:
-    """``text`` with the passwords of URLs and the secrets of query strings replaced by ``***``."""
-    return _QUERY_SECRET.sub(rf"\g<head>{HIDDEN}", _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", text))
-
-
 def escape(text: str, *, keep: str = "") -> str:
     r"""``text`` with control characters written out (``\n``, ``\x1b``), so that it is one line.
 
@@ -100,6 +89,14 @@ def escape(text: str, *, keep: str = "") -> str:
     Characters in ``keep`` stay.
     """
     return _CONTROL.sub(lambda hit: hit[0] if hit[0] in keep else _written(hit[0]), text)
+
+
+def escape_json(text: str) -> str:
+    r"""The same for JSON that is shown to people: what would play tricks becomes ``\uXXXX``.
+
+    It stays the same document; its own line breaks stay.
+    """
+    return _CONTROL.sub(lambda hit: hit[0] if hit[0] == "\n" else f"\\u{ord(hit[0]):04x}", text)
 
 
 def _written(character: str) -> str:

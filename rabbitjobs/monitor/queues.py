@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
 from rabbitjobs.broker.version import Capabilities
-from rabbitjobs.errors import ConnectionLost, TopologyError
+from rabbitjobs.errors import TopologyError
 from rabbitjobs.monitor.facts import BrokerFacts
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.topology.objects import Queue
 from rabbitjobs.topology.plan import Plan
+from rabbitjobs.wire.browsing import browsing
 from rabbitjobs.wire.protocol import Delivery, Wire
 
 # A message that is ready arrives at once; none for this long means that others take them.
@@ -118,40 +118,15 @@ def purge_destroys(queue: Queue, seen_ready: int, capabilities: Capabilities) ->
 async def peek(wire: Wire, queue: str, count: int) -> list[Delivery]:
     """Look at up to ``count`` messages from the head of ``queue``, and hand them back.
 
-    Cancel, then nack each, then a round trip, then close: in this order 4.3 does not count it.
     Raises ``ChannelClosed`` when the queue is not there or may not be read, ``ConnectionLost``
     when the broker ends the look.
     """
     ready, _ = await wire.inspect_queue(queue)
     wanted = min(count, ready)
-    if not wanted:
-        return []
     seen: list[Delivery] = []
-    arrived = asyncio.Event()
-    ended: list[str] = []
-
-    def deliver(delivery: Delivery) -> None:
-        seen.append(delivery)
-        arrived.set()
-
-    def cancelled(reason: str) -> None:
-        ended.append(reason)
-        arrived.set()
-
-    consumer = await wire.consume(queue, prefetch=wanted, deliver=deliver, cancelled=cancelled)
-    try:
-        while len(seen) < wanted and not ended:
-            arrived.clear()
-            async with asyncio.timeout(IDLE_SECONDS):
-                await arrived.wait()
-    except TimeoutError:
-        pass  # others took the rest
-    finally:
-        await consumer.cancel()
-        for delivery in seen:
-            consumer.nack(delivery.tag, requeue=True)
-        await consumer.sync()
-        await consumer.close()
-    if ended:
-        raise ConnectionLost(f"expected to look into {queue}, got cancelled: {ended[0]}")
+    if not wanted:
+        return seen
+    async with browsing(wire, queue, prefetch=wanted, idle=IDLE_SECONDS) as browser:
+        while len(seen) < wanted and (delivery := await browser.next()) is not None:
+            seen.append(delivery)
     return seen

@@ -12,19 +12,23 @@ from rabbitjobs import events
 _WARNING = (
     events.JobAbandoned,
     events.JobRetrying,
+    events.JobPassedOn,
     events.JobEnded,
     events.EndingDelayed,
     events.DeliveryUndecodable,
+    events.DeliveryRefused,
 )
 _QUIET = (events.JobStarted, events.JobSucceeded, events.NoticeHandled)
 _TEXT: dict[type[events.Event], str] = {
     events.JobRetrying: "job failed, it will be tried again",
+    events.JobPassedOn: "job unknown here, passed on for another worker",
     events.JobEnded: "job ended without success",
     events.JobStarted: "job started",
     events.JobSucceeded: "job succeeded",
     events.DuplicateDropped: "duplicate message dropped, its follow-ups were repeated",
     events.DeliveryAdopted: "message delivered again while its job runs here: adopted",
     events.DeliveryUndecodable: "message that cannot be read went to quarantine",
+    events.DeliveryRefused: "job refused for its signature, it went to quarantine",
     events.EndingDelayed: "ending waits for the store or the broker; nothing is acked",
     events.JobHandedBack: "job handed back to its queue, it had not started",
     events.JobAbandoned: "job abandoned, it will be delivered again",

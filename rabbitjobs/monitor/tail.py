@@ -6,7 +6,6 @@ broker, and what does not fit the buffer is counted, not waited for.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections import deque
@@ -17,8 +16,9 @@ import msgspec
 from rabbitjobs import events
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.topology import names
-from rabbitjobs.wire.protocol import Consumer, Delivery, Outgoing, Wire
+from rabbitjobs.wire.protocol import Outgoing, Wire
 from rabbitjobs.wire.session import Session
+from rabbitjobs.wire.subscription import Handed, State, Subscription
 
 BATCH_SECONDS = 0.1
 BATCH = 500
@@ -54,7 +54,9 @@ class Broadcaster:
             self._dropped += 1
             return
         self._buffer.append(event)
-        if not self._planned:
+        if isinstance(event, events.WorkerStopped):  # connections are closed next
+            self._session.portal.post(self._send)
+        elif not self._planned:
             self._planned = True
             loop = self._session.portal.loop
             self._session.portal.post(lambda: loop.call_later(BATCH_SECONDS, self._send))
@@ -76,39 +78,40 @@ class Broadcaster:
 class Watcher:
     """Feeds ``show`` with every batch, on the I/O thread; subscribes anew after a reconnect."""
 
+    _subscription: Subscription
+
     def __init__(self, session: Session, namespace: str, show: Callable[[Batch], None]) -> None:
         self._exchange = names.events_exchange(namespace)
         self._queue = f"{namespace}.control.tail.{os.urandom(6).hex()}"
         self._show = show
-        self._task: asyncio.Task[None] | None = None
         self.ready = threading.Event()
         link = session.consume()
-        session.portal.post(link.listen, self)
 
-    def link_up(self, wire: Wire, generation: int) -> None:
-        """Declare a queue that dies with the connection, and consume it."""
-        self._task = asyncio.get_running_loop().create_task(self._subscribe(wire))
+        def subscribe() -> None:
+            self._subscription = Subscription(
+                link,
+                self._queue,
+                prefetch=100,
+                deliver=self._deliver,
+                changed=self._changed,
+                prepare=self._declare,
+            )
 
-    def link_down(self, reason: str) -> None:
-        """Events of the gap are not seen."""
-        self.ready.clear()
+        session.portal.post(subscribe)
 
-    def link_blocked(self, blocked: bool) -> None:
-        """Alarms do not concern watching."""
-
-    async def _subscribe(self, wire: Wire) -> None:
+    async def _declare(self, wire: Wire) -> None:
         await wire.temporary_queue(self._queue, exchange=self._exchange, keys=("#",))
-        consumer: Consumer | None = None
 
-        def deliver(delivery: Delivery) -> None:
-            if consumer is not None:
-                consumer.ack(delivery.tag)
-            try:
-                self._show(_batches.decode(delivery.body))
-            except msgspec.MsgspecError:
-                return  # an event of a newer release
+    def _changed(self, state: State, reason: str) -> None:
+        """Events of a gap are not seen."""
+        if state == "consuming":
+            self.ready.set()
+        else:
+            self.ready.clear()
 
-        consumer = await wire.consume(
-            self._queue, prefetch=100, deliver=deliver, cancelled=lambda _: None
-        )
-        self.ready.set()
+    def _deliver(self, handed: Handed) -> None:
+        self._subscription.ack(handed)
+        try:
+            self._show(_batches.decode(handed.delivery.body))
+        except msgspec.MsgspecError:
+            return  # an event of a newer release

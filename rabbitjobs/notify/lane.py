@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import tenacity
 
-from rabbitjobs.errors import NotifyUnavailable, StoreError
+from rabbitjobs import failpoints
+from rabbitjobs.errors import NotifyUnavailable
 from rabbitjobs.notify.channels import Channel
-from rabbitjobs.notify.memory import Memory, ProcessMemory
+from rabbitjobs.notify.memory import Layered, Memory
 from rabbitjobs.notify.note import Note
 from rabbitjobs.notify.options import NotifyOptions
 from rabbitjobs.notify.rate import Step, next_step, recent_of
@@ -50,7 +51,7 @@ class Lane:
         self.channel = channel
         self._options = options
         self._clock = clock
-        self._stores: tuple[Memory, ...] = (ProcessMemory(), *([memory] if memory else []))
+        self._told = Layered(memory)
         self._waiting: deque[Waiting] = deque()
         self._open: dict[str, asyncio.Future[None]] = {}
         self._sent: list[float] = []
@@ -67,7 +68,7 @@ class Lane:
         """
         told = self._open.get(note.key)
         if told is None:
-            if await self._seen(note):
+            if await self._told.seen(self._key(note)):
                 return
             if self._closing.is_set():
                 raise NotifyUnavailable("the notifier has stopped; told later")
@@ -149,7 +150,8 @@ class Lane:
             self._give_up([*batch, *self._waiting], error)
             self._waiting.clear()
             return
-        await self._remember(notes)
+        await self._told.remember([self._key(note) for note in notes])
+        failpoints.reach("after-mail")
         for entry in batch:
             if not entry.told.done():
                 entry.told.set_result(None)
@@ -202,24 +204,6 @@ class Lane:
         for entry in batch:
             if not entry.told.done():
                 entry.told.set_exception(error)
-
-    async def _seen(self, note: Note) -> bool:
-        key = self._key(note)
-        for store in self._stores:
-            try:
-                if await store.seen(key):
-                    return True
-            except StoreError as error:
-                _log.warning("may be told twice: the store does not answer: %s", error)
-        return False
-
-    async def _remember(self, notes: Sequence[Note]) -> None:
-        keys = [self._key(note) for note in notes]
-        for store in self._stores:
-            try:
-                await store.remember(keys)
-            except StoreError as error:
-                _log.warning("may be told twice: the store does not answer: %s", error)
 
     def _key(self, note: Note) -> str:
         return f"{self.channel.name}:{note.key}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
+from rabbitjobs.errors import StoreError
+
 KEPT = 100_000
+_log = logging.getLogger("rabbitjobs.notify")
 
 
 class Memory(Protocol):
@@ -38,3 +42,31 @@ class ProcessMemory:
             self._keys[key] = None
         while len(self._keys) > self._kept:
             self._keys.popitem(last=False)
+
+
+class Layered:
+    """A memory of this process in front of a durable one, if there is one; never raises.
+
+    A durable one that does not answer is logged: then something may be told twice, never lost.
+    """
+
+    def __init__(self, durable: Memory | None = None) -> None:
+        self._layers: tuple[Memory, ...] = (ProcessMemory(), *([durable] if durable else []))
+
+    async def seen(self, key: str) -> bool:
+        """Whether one of them remembers ``key``."""
+        for layer in self._layers:
+            try:
+                if await layer.seen(key):
+                    return True
+            except StoreError as error:
+                _log.warning("may be told twice: the store does not answer: %s", error)
+        return False
+
+    async def remember(self, keys: Sequence[str]) -> None:
+        """Remember ``keys`` in both."""
+        for layer in self._layers:
+            try:
+                await layer.remember(keys)
+            except StoreError as error:
+                _log.warning("may be told twice: the store does not answer: %s", error)

@@ -12,7 +12,7 @@ from rabbitjobs.clock import now as wall_clock
 from rabbitjobs.errors import NotifyUnavailable
 from rabbitjobs.notify.channels import Channel
 from rabbitjobs.notify.lane import FIRST_PAUSE, LONGEST_PAUSE, Lane
-from rabbitjobs.notify.memory import Memory, ProcessMemory
+from rabbitjobs.notify.memory import Layered, Memory
 from rabbitjobs.notify.note import Completion, Note
 from rabbitjobs.notify.on_done import post
 from rabbitjobs.notify.options import NotifyOptions
@@ -29,8 +29,9 @@ class Notifier:
     Call ``take`` once for each delivery, all of them at the same time (up to
     ``options.rate.hold``): failures that exceed the rate wait inside it for their digest. Ack
     after it returns. Where it raises, do not ack: nothing was lost, the note is told after its
-    redelivery. A crash between sending and ack tells a failure twice, unless ``memory`` is
-    durable. ``clock`` gives seconds that never jump.
+    redelivery. What was told is remembered before the ack: with a durable ``memory`` only a crash
+    in the moment between a channel's yes and that write tells a failure twice, without one any
+    crash before the ack does. ``clock`` gives seconds that never jump.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Notifier:
         self.options = options
         self._lanes = tuple(Lane(channel, options, clock, memory) for channel in channels)
         self._post = Post(timeout=options.timeout.total_seconds())
-        self._posted = ProcessMemory()
+        self._posted = Layered(memory)
         self._posting = asyncio.Semaphore(COMPLETIONS_AT_ONCE)
 
     async def take(self, note: Note | Completion) -> None:
@@ -70,7 +71,8 @@ class Notifier:
         await self._post.close()
 
     async def _complete(self, note: Completion) -> None:
-        if await self._posted.seen(note.key):
+        key = f"on_done:{note.key}"
+        if await self._posted.seen(key):
             return
         patience = min(COMPLETION_PATIENCE, self.options.patience.total_seconds())
         retrying = tenacity.AsyncRetrying(
@@ -80,7 +82,7 @@ class Notifier:
             reraise=True,
         )
         await retrying(self._post_once, note)
-        await self._posted.remember([note.key])
+        await self._posted.remember([key])
 
     async def _post_once(self, note: Completion) -> None:
         async with self._posting:

@@ -27,19 +27,27 @@ class RuleBook(msgspec.Struct, frozen=True, kw_only=True):
     own_retry: str
 
 
-def decide(failure: Failure, attempt: int, book: RuleBook, chance: Callable[[], float]) -> Decision:
+def decide(
+    failure: Failure,
+    attempt: int,
+    book: RuleBook,
+    chance: Callable[[], float],
+    *,
+    unknown: int = 0,
+) -> Decision:
     """What is done with a failed attempt.
 
-    ``attempt`` counts from 1; ``chance`` gives a number from 0 to 1 for the jitter. A signal
-    raised by the job comes first, then the job's rules, then the queue's, then the default: retry
-    by the job's or queue's policy, and review when its attempts are used up. A retry rule whose
-    attempts are used up lets the next matching rule decide.
+    ``attempt`` counts from 1, ``unknown`` how often workers without the job have passed it on
+    before: its attempts are not used up by that. ``chance`` gives a number from 0 to 1 for the
+    jitter. A signal raised by the job comes first, then the job's rules, then the queue's, then
+    the default: retry by the job's or queue's policy, and review when its attempts are used up. A
+    retry rule whose attempts are used up lets the next matching rule decide.
     """
     match failure.kind:
         case "undecodable":
             return Decision(do="quarantine", rule="the message cannot be read")
         case "unknown-job":
-            return _unknown_job(attempt)
+            return _unknown_job(unknown)
         case "expired":
             return Decision(do="expire", rule="it came after its expiry")
         case "arguments":
@@ -52,12 +60,13 @@ def decide(failure: Failure, attempt: int, book: RuleBook, chance: Callable[[], 
             return _by_rules(failure, attempt, book, chance)
 
 
-def _unknown_job(attempt: int) -> Decision:
-    if attempt <= len(UNKNOWN_JOB_DELAYS):
+def _unknown_job(unknown: int) -> Decision:
+    if unknown < len(UNKNOWN_JOB_DELAYS):
         return Decision(
             do="retry",
             rule="unknown job: another worker may know it",
-            delay=UNKNOWN_JOB_DELAYS[attempt - 1],
+            delay=UNKNOWN_JOB_DELAYS[unknown],
+            counts=False,
         )
     return Decision(do="quarantine", rule="no worker knows the job")
 

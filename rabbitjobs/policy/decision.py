@@ -13,9 +13,17 @@ FailureKind = Literal[
     "arguments",  # the arguments do not fit the job
     "unknown-job",  # nobody registered the job here
     "undecodable",  # the message cannot be read
+    "unstorable",  # it ran, and the store refuses what came of it
     "expired",  # it came after its expiry
 ]
-Do = Literal["retry", "ignore", "review", "quarantine", "expire"]
+Do = Literal[
+    "retry",
+    "ignore",
+    "review",
+    "quarantine",
+    "expire",
+    "discard",  # a person's decision on the desk, never a rule's
+]
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +48,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     ``delay`` (seconds) is set for ``retry`` only. ``notify`` combines with any ``do``. ``rule``
     names in words the rule that decided, for the desk and the log. ``keep`` of 0 keeps no record of
-    what is ignored, ``None`` means as the queue says.
+    what is ignored, ``None`` means as the queue says. ``counts`` false: the retry is the same
+    attempt once more, because nothing has been tried.
     """
 
     do: Do
@@ -48,3 +57,4 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     delay: float | None = None
     notify: bool = False
     keep: int | None = None
+    counts: bool = True

@@ -16,6 +16,7 @@ REASON_KEPT = 500
 def report_state(bus: Bus) -> int | None:
     """Write every change of a subscription to the supervisor's pipe, if there is one.
 
+    Of a process with several, one that does not consume is told of before those that do.
     Returns the pipe: when its other end is gone, so is the supervisor.
     """
     number = os.environ.pop(VARIABLE, None)
@@ -24,9 +25,13 @@ def report_state(bus: Bus) -> int | None:
     descriptor = int(number)
     os.set_inheritable(descriptor, False)
 
+    seen: dict[str, ConsumerChanged] = {}
+
     def tell(event: Event) -> None:
         if isinstance(event, ConsumerChanged):
-            line = {"state": event.state, "reason": event.reason[:REASON_KEPT]}
+            seen[event.queue] = event
+            worst = next((one for one in seen.values() if one.state != "consuming"), event)
+            line = {"state": worst.state, "reason": worst.reason[:REASON_KEPT]}
         elif isinstance(event, WorkerStopping):
             line = {"state": "stopping", "reason": ""}
         else:

@@ -10,12 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 import tenacity
 
+from rabbitjobs.process.child import Child
 from rabbitjobs.process.state import VARIABLE
 
 if TYPE_CHECKING:
@@ -30,27 +30,6 @@ LATE_SECONDS = 10.0
 LINE_BYTES = 65_536
 # For the last lines that a process wrote about itself.
 WATCH_SECONDS = 1.0
-
-
-@dataclass
-class Child:
-    """One process that is kept running: its name and command, and where it stands."""
-
-    name: str
-    command: tuple[str, ...]
-    process: asyncio.subprocess.Process | None = None
-    state: str = "starting"
-    reason: str = ""
-    restarts: int = 0
-    since: float = 0.0
-    failures: int = 0
-    renewing: bool = False
-    watching: list[asyncio.Task[None]] = field(default_factory=list, repr=False)
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self.process.pid if self.process else None
 
 
 class Supervisor:

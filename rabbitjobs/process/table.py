@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from rabbitjobs.process.supervisor import Child
+from rabbitjobs.monitor.logs import escape
+from rabbitjobs.process.child import Child
 
 _STYLE = {"consuming": "green", "starting": "yellow", "waiting": "yellow", "stopping": "yellow"}
 
@@ -49,6 +49,6 @@ class Table:
                 Text(child.state, style=_STYLE.get(child.state, "red")),
                 up,
                 str(child.restarts or ""),
-                Text(child.reason),
+                Text(escape(child.reason)),
             )
         self._live.update(table, refresh=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import structlog
 import tenacity
@@ -13,7 +14,7 @@ from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.app.roles import Role, worker_name
 from rabbitjobs.clock import now
-from rabbitjobs.consumer.consumer import Drained
+from rabbitjobs.consumer.drained import total
 from rabbitjobs.errors import ConnectionLost, StoreUnavailable
 from rabbitjobs.monitor.report import report_events
 from rabbitjobs.monitor.tail import Broadcaster
@@ -21,13 +22,15 @@ from rabbitjobs.process.signals import Signals, leave
 from rabbitjobs.process.state import report_state
 
 log = structlog.get_logger("rabbitjobs.worker")
+# For a store that hangs: what it has not committed by then is not acked either.
+SHARP_CLOSE_SECONDS = 1.0
 
 
 def start(
     app: RabbitJobs,
     make_roles: Callable[[], Sequence[Role]],
     *,
-    grace: float | None = None,
+    grace: timedelta | None = None,
     queue: str | None = None,
 ) -> int:
     """Check code against config and live topology, then work; returns the exit code.
@@ -40,10 +43,10 @@ def start(
     supervisor = report_state(app.bus)
     _until_reached(lambda: app.parts.verify(queue))
     _check_store(app)
-    seconds = app.settings.grace.total_seconds() if grace is None else grace
+    grace = app.settings.grace if grace is None else grace
     roles = make_roles()
     Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
-    return Worker(app, roles, grace=seconds, supervisor=supervisor).run()
+    return Worker(app, roles, grace=grace.total_seconds(), supervisor=supervisor).run()
 
 
 def _until_reached(verify: Callable[[], None]) -> None:
@@ -52,7 +55,7 @@ def _until_reached(verify: Callable[[], None]) -> None:
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
         retry=tenacity.retry_if_exception_type(ConnectionLost),
         before_sleep=lambda state: log.error(
-            "unhealthy: the broker cannot be reached",
+            "unhealthy: the broker does not let us in, or cannot be reached",
             reason=str(state.outcome.exception()) if state.outcome else "",
         ),
     )
@@ -124,25 +127,22 @@ class Worker:
         )
         await stop.wait()
         self._app.bus.emit(events.WorkerStopping(at=now(), worker=name, grace=self._grace))
-        drained = await asyncio.gather(*(role.drain(self._grace, hurry) for role in self._roles))
-        total = Drained(
-            sum(one.finished for one in drained),
-            sum(one.handed_back for one in drained),
-            sum(one.abandoned for one in drained),
+        drained = total(
+            await asyncio.gather(*(role.drain(self._grace, hurry) for role in self._roles))
         )
         self._app.bus.emit(
             events.WorkerStopped(
                 at=now(),
                 worker=name,
-                finished=total.finished,
-                handed_back=total.handed_back,
-                abandoned=total.abandoned,
+                finished=drained.finished,
+                handed_back=drained.handed_back,
+                abandoned=drained.abandoned,
             )
         )
-        if total.abandoned:
+        if drained.abandoned or hurry.is_set():
             # They may run on threads that nobody can stop, and both the event loop and the
             # interpreter would wait for those. They are not acked: the broker delivers them again.
-            self._app.close()
+            self._app.close(timeout=SHARP_CLOSE_SECONDS)
             leave(0)
 
     def _orphaned(self, signals: Signals) -> None:

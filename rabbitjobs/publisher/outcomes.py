@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rabbitjobs.errors import (
+    AccessRefused,
     BrokerBlocked,
     BrokerUnavailable,
     QueueFull,
@@ -20,6 +21,7 @@ _REJECTED: dict[str, tuple[type[SendError], str]] = {
     "too-large": (TooLarge, "send a reference to the data instead"),
     "refused": (SendRefused, "see the broker's reason"),
     "unavailable": (BrokerUnavailable, "nothing was sent; check the broker and send again"),
+    "access": (AccessRefused, "nothing was sent"),
     "blocked": (BrokerBlocked, "nothing was sent; free memory or disk on the broker"),
 }
 
@@ -35,7 +37,10 @@ def error_of(
     if isinstance(outcome, Confirmed):
         return None
     if isinstance(outcome, Unknown):
-        text = f"expected a confirm, got none: {outcome.text}; send again with the same id="
+        text = (
+            f"expected a confirm, got none: {outcome.text}; it may or may not be stored: "
+            "send again with the same id="
+        )
         return SendUnknown(text, queue=queue, job=job, job_id=job_id)
     # A missing exchange closes the channel with 404: for the sender it is unroutable all the same.
     missing = outcome.reason == "refused" and outcome.code == 404

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rabbitjobs import failpoints
 from rabbitjobs.backend.protocol import Results
 from rabbitjobs.clock import uuid7
-from rabbitjobs.errors import RabbitJobsError, SendError, StoreError, StoreUnavailable
+from rabbitjobs.errors import RabbitJobsError, SendError, SendRejected, StoreError, StoreUnavailable
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call
 from rabbitjobs.job.handle import JobHandle
@@ -27,6 +28,7 @@ from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.protocol import Confirmed, Outcome, Outgoing, Unknown
 
 if TYPE_CHECKING:
+    from rabbitjobs.message.signing import Signing
     from rabbitjobs.wire.session import Session
 
 DEADLINE_SECONDS = 10.0
@@ -58,11 +60,12 @@ class Publisher:
         session: Callable[[], Session],
         results: Callable[[], Results | None],
         unique: Callable[[], UniqueKeys | None],
-        outbox: Callable[[Any, Envelope], None],
+        outbox: Callable[[Any, Envelope, Callable[[], None]], None],
         deadline: Callable[[], float] = lambda: DEADLINE_SECONDS,
         app_id: str | None = None,
         check_on_done: Callable[[str], None] = lambda _url: None,
         note_sent: Callable[[Envelope], None] = lambda _envelope: None,
+        signing: Callable[[], Signing | None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._session = session
@@ -73,6 +76,7 @@ class Publisher:
         self._app_id = app_id
         self._check_on_done = check_on_done
         self._note_sent = note_sent
+        self._signing = signing
         self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
             weakref.WeakKeyDictionary()
         )
@@ -84,8 +88,7 @@ class Publisher:
         refuse_in_loop("send", "asend")
         envelope, outgoing = self._prepare(call)
         if call.options.tx is not None:
-            self._outbox(call.options.tx, envelope)
-            return self._handle(call, envelope)
+            return self._promise(call, envelope)
         taken = self._claim(call, envelope)
         if taken is not None:
             return taken
@@ -101,8 +104,7 @@ class Publisher:
         """The a-twin of ``send``. A transaction (``tx=``) must be a synchronous one."""
         envelope, outgoing = self._prepare(call)
         if call.options.tx is not None:
-            self._outbox(call.options.tx, envelope)
-            return self._handle(call, envelope)
+            return self._promise(call, envelope)
         if call.options.unique is not None:
             taken = await asyncio.to_thread(self._claim, call, envelope)
             if taken is not None:
@@ -121,7 +123,8 @@ class Publisher:
     def send_many(self, calls: Iterable[Call]) -> list[Sent]:
         """Publish many, pipelined, and wait for all confirms: one outcome for each, in order.
 
-        Raises nothing for a call that is refused: its ``Sent`` carries the error.
+        Raises nothing for a call that is refused: its ``Sent`` carries the error. ``unique=`` and
+        ``tx=`` are refused so (``SendRejected``): they need ``send``.
         """
         refuse_in_loop("send_many", "asend_many")
         gate = threading.Semaphore(WINDOW)
@@ -137,7 +140,7 @@ class Publisher:
     ) -> Sent | tuple[Call, Envelope, Future[Outcome]]:
         try:
             if call.options.unique is not None or call.options.tx is not None:
-                raise SendError("expected plain calls in send_many, got unique= or tx=; use send")
+                raise _not_for_many(call)
             envelope, outgoing = self._prepare(call)
         except RabbitJobsError as error:
             return Sent(JobHandle(error.job_id or "", None), error)
@@ -154,6 +157,7 @@ class Publisher:
     def _finish(self, call: Call, envelope: Envelope, waiting: Future[Outcome]) -> Sent:
         error = self._error(envelope, waiting.result())
         if error is None:
+            failpoints.reach("after-publish-confirm")
             self._note_sent(envelope)
         return Sent(self._handle(call, envelope), error)
 
@@ -198,10 +202,19 @@ class Publisher:
             if options.on_done is not None:
                 self._check_on_done(options.on_done)
             envelope = envelope_of(call, self._spec(), job_id=job_id, app_id=self._app_id)
+            signing = self._signing()
+            if signing is not None:
+                envelope = signing.sign(envelope)
             return envelope, outgoing_of(envelope, self._spec())
         except RabbitJobsError as error:
             queue = options.queue or definition.queue
             raise error.concerning(queue=queue, job=definition.name, job_id=job_id)  # noqa: B904
+
+    def _promise(self, call: Call, envelope: Envelope) -> JobHandle[Any]:
+        """Into the caller's transaction, not to the broker: the handle hears of a rollback."""
+        handle = self._handle(call, envelope)
+        self._outbox(call.options.tx, envelope, handle.not_sent)
+        return handle
 
     def _claim(self, call: Call, envelope: Envelope) -> JobHandle[Any] | None:
         """The handle of the job that holds the unique key; ``None`` if the key is now ours."""
@@ -239,6 +252,7 @@ class Publisher:
         error = self._error(envelope, outcome)
         if error is not None:
             raise error
+        failpoints.reach("after-publish-confirm")
         self._note_sent(envelope)
         return self._handle(call, envelope)
 
@@ -254,7 +268,20 @@ class Publisher:
             sent=True,
             job=envelope.job,
             queue=envelope.queue,
+            ignored=call.definition.ignore_result,
         )
+
+
+def _not_for_many(call: Call) -> SendRejected:
+    options = call.options
+    given = "tx=" if options.unique is None else f"unique={options.unique!r}"
+    return SendRejected(
+        f"expected calls without unique= and tx= in send_many, got {given}; "
+        "it was not sent: use send for it",
+        queue=options.queue or call.definition.queue,
+        job=call.definition.name,
+        job_id=options.id,
+    )
 
 
 def _certain(outcome: Outcome) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def outgoing_of_row(row: OutboxRow, spec: TopologySpec) -> Outgoing:
 class Relay:
     """Publishes what waits in the outbox until it is cancelled. Any number of them may run.
 
+    ``trouble`` is told each time something fails, and gets an empty text when all goes well.
     A crash between confirm and mark publishes a row twice: same job id, same attempt, and the
     second is dropped by the inbox.
     """
@@ -51,6 +53,7 @@ class Relay:
         self._spec = spec
         self._publish = publish
         self._trouble = trouble
+        self._held_until = 0.0
 
     async def run(self) -> None:
         """Relay for ever; a store or broker that is away is waited for."""
@@ -60,6 +63,9 @@ class Relay:
             except Exception as error:  # it runs for as long as the process: nothing may end it
                 self._trouble(str(error) if isinstance(error, RabbitJobsError) else repr(error))
                 busy = False
+            else:
+                if time.monotonic() > self._held_until:
+                    self._trouble("")
             if not busy:
                 await asyncio.sleep(IDLE_SECONDS)
 
@@ -79,6 +85,8 @@ class Relay:
             RabbitJobsError
         ) as error:  # one row that cannot be sent must not hold back the others
             self._trouble(str(error))
+            # Only a row that has had its next try and does not come back has been sent.
+            self._held_until = time.monotonic() + 2 * POSTPONE_SECONDS
             await self._outbox.apostpone(row, str(error), POSTPONE_SECONDS)
             return False
         return True

@@ -10,6 +10,7 @@ import msgspec
 
 from rabbitjobs.message.envelope import AttemptRecord, Envelope
 from rabbitjobs.message.properties import Properties
+from rabbitjobs.policy.decision import FailureKind
 
 State = Literal["open", "releasing", "released", "closed", "discarded", "resolved"]
 Action = Literal["retry", "edit", "discard", "resolve", "reopen"]
@@ -74,7 +75,7 @@ class Case(CaseLine, frozen=True, kw_only=True):
     trace: str | None
     priority: int | None
     origin: Origin
-    kind: str
+    kind: FailureKind
     classes: tuple[str, ...]
     traceback: str
     rule: str

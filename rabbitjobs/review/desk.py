@@ -17,8 +17,10 @@ from rabbitjobs.errors import (
     QueueFull,
     RabbitJobsError,
     SendUnknown,
+    SignatureRefused,
 )
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.message.signing import Signing
 from rabbitjobs.review import ending, release
 from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Action, AuditRow, Case, Filters, Page, Stats, hash_of
@@ -43,7 +45,8 @@ class Desk:
     ``publish`` sends an outbox row and returns once the broker has confirmed it, or raises a
     ``SendError``. ``validate`` gets a job's name and a body, and raises ``ArgumentsRefused`` if
     they do not fit (``UnknownJob`` if it cannot tell). ``validate_result`` does the same for a
-    result given by hand. ``keep`` is the seconds that results live.
+    result given by hand. ``keep`` is the seconds that results live. ``signing`` checks what is
+    released and signs it anew, for its attempt and expiry change.
 
     Every action takes ``who`` acts and the ``version`` of the case that he saw, is one transaction
     with an audit row, and raises ``CaseChanged`` if the case is a newer one by now,
@@ -60,6 +63,7 @@ class Desk:
         *,
         keep: float = KEEP_SECONDS,
         validate_result: Validate = lambda _job, _result: None,
+        signing: Signing | None = None,
     ) -> None:
         self._store = store
         self._publish = publish
@@ -67,6 +71,7 @@ class Desk:
         self._clock = clock
         self._keep = keep
         self._validate_result = validate_result
+        self._signing = signing
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -100,7 +105,7 @@ class Desk:
 
         def act(connection: Connection) -> OutboxRow:
             case = self._open(connection, case_id, version, "retry")
-            envelope = _sendable(case)
+            envelope = self._vouched(case)
             detail = f"to queue {queue}" if queue else ""
             return self._promise(connection, case, _to(envelope, queue), who=who, detail=detail)
 
@@ -123,6 +128,7 @@ class Desk:
                 _to(_sendable(case), queue), body=body, content_encoding=None,
                 content_type="application/json",
             )  # fmt: skip
+            envelope = self._signed(envelope)
             now, change = self._clock(), describe_change(case.payload, body)
             child = open_child(
                 connection, self._store.namespace, case, envelope, who=who, detail=change, now=now
@@ -145,10 +151,8 @@ class Desk:
 
         def act(connection: Connection) -> Case:
             case = self._open(connection, case_id, version, "discard")
-            return ending.discard(
-                connection, self._store.namespace, case, reason=reason, who=who,
-                now=self._clock(), keep=self._keep,
-            )  # fmt: skip
+            by = self._by_hand(who, reason)
+            return ending.discard(connection, self._store.namespace, case, by)
 
         return self._store.run(act)
 
@@ -168,10 +172,8 @@ class Desk:
             case = self._open(connection, case_id, version, "resolve")
             if case.job is not None:
                 self._validate_result(case.job, encoded)
-            return ending.resolve(
-                connection, self._store.namespace, case, result=encoded, reason=reason, who=who,
-                now=self._clock(), keep=self._keep,
-            )  # fmt: skip
+            by = self._by_hand(who, reason)
+            return ending.resolve(connection, self._store.namespace, case, by, result=encoded)
 
         return self._store.run(act)
 
@@ -214,13 +216,33 @@ class Desk:
                 queue=case.queue, job=case.job, job_id=case.job_id,
             )  # fmt: skip
 
+    def _by_hand(self, who: str, reason: str) -> ending.ByHand:
+        return ending.ByHand(who=who, reason=reason, now=self._clock(), keep=self._keep)
+
     def _promise(
         self, connection: Connection, case: Case, envelope: Envelope, *, who: str, detail: str
     ) -> OutboxRow:
         return release.promise(
             connection, self._store.namespace, case, envelope,
-            who=who, detail=detail, now=self._clock(),
+            who=who, detail=detail, now=self._clock(), sign=self._signed,
         )  # fmt: skip
+
+    def _vouched(self, case: Case) -> Envelope:
+        """The message of a case, if who sent it may send jobs; an edit needs no such word."""
+        envelope = _sendable(case)
+        if self._signing is not None:
+            try:
+                self._signing.check(envelope)
+            except SignatureRefused as error:
+                raise ActionRefused(
+                    f"{error.text}; put the key back into signing.keys, or edit the job, which "
+                    "signs it anew",
+                    queue=case.queue, job=case.job, job_id=case.job_id,
+                ) from None  # fmt: skip
+        return envelope
+
+    def _signed(self, envelope: Envelope) -> Envelope:
+        return self._signing.sign(envelope) if self._signing is not None else envelope
 
     def _send(self, row: OutboxRow) -> Case:
         try:

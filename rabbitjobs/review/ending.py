@@ -1,85 +1,94 @@
-"""Ending a case by hand: the case, its job's result and its unique key in one transaction."""
+"""Ending a case by hand: the case and the ending of its job, in one transaction."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import msgspec
 from sqlalchemy import Connection, select
 
-from rabbitjobs.backend import result_rows, unique_rows
-from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.backend.protocol import Status
+from rabbitjobs.ending.by_hand import settle_by_hand
+from rabbitjobs.ending.settlement import Keeping, Outcome
 from rabbitjobs.errors import ActionRefused
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.policy.decision import Decision, Failure
 from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Case
-from rabbitjobs.store import inbox, outbox
 from rabbitjobs.store.schema import jobs
 from rabbitjobs.store.text import storable
 
 
+class ByHand(msgspec.Struct, frozen=True, kw_only=True):
+    """Who ends a case, why and when (unix seconds); ``keep`` is the seconds its result lives."""
+
+    who: str
+    reason: str
+    now: float
+    keep: float
+
+
 def resolve(
-    connection: Connection,
-    namespace: str,
-    case: Case,
-    *,
-    result: bytes,
-    reason: str,
-    who: str,
-    now: float,
-    keep: float,
+    connection: Connection, namespace: str, case: Case, by: ByHand, *, result: bytes
 ) -> Case:
     """The job has succeeded with this result; a copy of its message that still comes is dropped."""
-    envelope = case.envelope
-    if envelope is not None:
-        attempt = _last_attempt(connection, namespace, case, envelope)
-        record = _record(
-            case, envelope, Status.SUCCEEDED, attempt=attempt, now=now, keep=keep, result=result
-        )
-        _end_job(connection, namespace, envelope, record)
-        entry = inbox.Entry(storable(envelope.id), case.attempt, b"", None, now)
-        inbox.enter(connection, namespace, [entry])
-    outcome = f"resolved by {who}" + (f": {reason}" if reason else "")
-    return _end(connection, case, "resolved", outcome, reason, who=who, now=now)
+    _end_job(connection, namespace, case, by, result=result)
+    outcome = f"resolved by {by.who}" + (f": {by.reason}" if by.reason else "")
+    return _end_case(connection, case, by, "resolved", outcome)
 
 
-def discard(
+def discard(connection: Connection, namespace: str, case: Case, by: ByHand) -> Case:
+    """The job has failed for good; its error says who gave it up and why."""
+    outcome = f"discarded by {by.who}: {by.reason}"
+    failure = Failure(
+        kind=case.kind,
+        error_type=case.error_type,
+        error=f"{case.error} ({outcome})",
+        classes=case.classes,
+        traceback=case.traceback,
+    )
+    _end_job(connection, namespace, case, by, failure=failure, rule=outcome)
+    return _end_case(connection, case, by, "discarded", outcome)
+
+
+def _end_job(
     connection: Connection,
     namespace: str,
     case: Case,
+    by: ByHand,
     *,
-    reason: str,
-    who: str,
-    now: float,
-    keep: float,
-) -> Case:
-    """The job has failed for good; its error says who gave it up and why."""
+    result: bytes | None = None,
+    failure: Failure | None = None,
+    rule: str = "",
+) -> None:
+    """The one ending of a job, in this transaction; a message nobody can read has no job to end."""
     envelope = case.envelope
-    if envelope is not None:
-        attempt = _last_attempt(connection, namespace, case, envelope)
-        error = f"{case.error} (discarded by {who}: {reason})"
-        record = _record(
-            case, envelope, Status.FAILED, attempt=attempt, now=now, keep=keep, error=error
-        )
-        _end_job(connection, namespace, envelope, record)
-    outcome = f"discarded by {who}: {reason}"
-    return _end(connection, case, "discarded", outcome, reason, who=who, now=now)
+    if envelope is None:
+        return
+    settle_by_hand(
+        connection,
+        namespace,
+        Outcome(envelope=envelope, started=by.now, ended=by.now, result=result, failure=failure),
+        Decision(do="discard", rule=rule) if failure else None,
+        Keeping(keep=by.keep),
+        shown_as=_last_attempt(connection, namespace, case, envelope),
+    )
 
 
-def _end(
+def _end_case(
     connection: Connection,
     case: Case,
-    state: str,
+    by: ByHand,
+    state: Literal["resolved", "discarded"],
     outcome: str,
-    reason: str,
-    *,
-    who: str,
-    now: float,
 ) -> Case:
     ended = rows.change(
-        connection, case, state=state, outcome=outcome, owner=who, closed=now, updated=now
+        connection, case, state=state, outcome=outcome, owner=by.who, closed=by.now, updated=by.now
     )
     action = "resolve" if state == "resolved" else "discard"
     rows.note(
-        connection, case.id, at=now, who=who, action=action, detail=reason, version=ended.version,
-        before=case.payload_hash, after=case.payload_hash,
+        connection, case.id, at=by.now, who=by.who, action=action, detail=by.reason,
+        version=ended.version, before=case.payload_hash, after=case.payload_hash,
     )  # fmt: skip
     return ended
 
@@ -101,41 +110,3 @@ def _last_attempt(connection: Connection, namespace: str, case: Case, envelope: 
         )
     # Quarantined and expired are final states already: only a later attempt replaces them.
     return max(case.attempt, int(shown.attempt) + Status(shown.status).final)
-
-
-def _record(
-    case: Case,
-    envelope: Envelope,
-    status: Status,
-    *,
-    attempt: int,
-    now: float,
-    keep: float,
-    result: bytes | None = None,
-    error: str | None = None,
-) -> Record:
-    failed = status is Status.FAILED
-    return Record(
-        job_id=storable(envelope.id),
-        attempt=attempt,
-        job=envelope.job,
-        queue=envelope.queue,
-        status=status,
-        enqueued=envelope.enqueued,
-        started=now,
-        ended=now,
-        keep=keep,
-        result=result,
-        error_type=case.error_type if failed else None,
-        error=error,
-        traceback=case.traceback if failed else None,
-        unique=envelope.unique,
-    )
-
-
-def _end_job(connection: Connection, namespace: str, envelope: Envelope, record: Record) -> None:
-    result_rows.put_outcomes(connection, namespace, [record])
-    unique_rows.free_ended(connection, namespace, [record])
-    if envelope.on_done is not None:
-        status, at = record.status.value, record.ended
-        outbox.put(connection, namespace, envelope, ended_as=status, ended=at)

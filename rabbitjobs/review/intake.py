@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from rabbitjobs import clock
 from rabbitjobs.backend import result_rows
-from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.backend.protocol import Status, record_of
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.policy.decision import Failure
@@ -269,16 +269,9 @@ def _show_in_review(
     envelope, failure = message.envelope, _failure(message)
     if envelope is None:
         return
-    record = Record(
+    record = msgspec.structs.replace(
+        record_of(envelope, Status.IN_REVIEW, at=now),
         job_id=storable(envelope.id),
-        attempt=envelope.attempt,
-        job=envelope.job,
-        queue=envelope.queue,
-        status=Status.IN_REVIEW,
-        enqueued=envelope.enqueued,
-        started=now,
-        ended=now,
-        keep=0.0,
         error_type=failure.error_type,
         error=failure.error,
         traceback=failure.traceback,

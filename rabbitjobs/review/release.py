@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from sqlalchemy import Connection, func, select
 
 from rabbitjobs import clock
 from rabbitjobs.backend import result_rows
-from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.backend.protocol import Record, Status, record_of
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Case
@@ -29,6 +31,7 @@ def promise(
     who: str,
     detail: str,
     now: float,
+    sign: Callable[[Envelope], Envelope] = lambda envelope: envelope,
 ) -> OutboxRow:
     """Set the case releasing, allocate the next attempt and put the message into the outbox.
 
@@ -37,9 +40,16 @@ def promise(
     """
     attempt = next_attempt(connection, namespace, storable(envelope.id))
     release_id = clock.uuid7()
-    envelope = msgspec.structs.replace(
-        envelope, attempt=attempt, release=release_id, case=case.id, due=None, expires=None
+    changed_for_it = msgspec.structs.replace(
+        envelope,
+        attempt=attempt,
+        release=release_id,
+        case=case.id,
+        due=None,
+        expires=None,
+        unknown=0,
     )
+    envelope = sign(changed_for_it)
     row = outbox.put(
         connection,
         namespace,
@@ -113,14 +123,5 @@ def next_attempt(connection: Connection, namespace: str, job_id: str) -> int:
 
 
 def _record(envelope: Envelope, status: Status, now: float) -> Record:
-    return Record(
-        job_id=storable(envelope.id),
-        attempt=envelope.attempt,
-        job=envelope.job,
-        queue=envelope.queue,
-        status=status,
-        enqueued=envelope.enqueued,
-        started=now,
-        ended=now,
-        keep=0.0,
-    )
+    record = record_of(envelope, status, at=now)
+    return msgspec.structs.replace(record, job_id=storable(envelope.id))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,6 +30,8 @@ BUSY_SECONDS = 10
 CONNECT_SECONDS = 5
 MIGRATE_COMMAND = "rabbitjobs store migrate"
 
+# Held until the descriptor of a new file is closed: see _make_private_file.
+_making = threading.Lock()
 _NAME = re.compile(r"[^\w.-]")
 _NO_TABLE = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
 
@@ -79,8 +84,9 @@ def open_engine(url: URL, *, writer: bool) -> Engine:
 
 
 def _open_sqlite(url: URL, *, writer: bool) -> Engine:
-    _make_private_file(Path(str(url.database)))
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    path = Path(str(url.database))
+    event.listen(engine, "do_connect", lambda *_: _make_private_file(path))
     event.listen(engine, "connect", _set_up_sqlite)
     # A deferred transaction that reads and then writes fails when another process wrote between.
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
@@ -89,10 +95,20 @@ def _open_sqlite(url: URL, *, writer: bool) -> Engine:
 
 
 def _make_private_file(path: Path) -> None:
-    """Payloads are nobody else's business: the file belongs to its user only."""
+    """Payloads are nobody else's business: the file belongs to its user only.
+
+    One that is there is never opened here: to close any descriptor of a file drops every POSIX lock
+    that this process has on it, those of its SQLite connections too, and another process would then
+    delete the write-ahead log under them (https://sqlite.org/howtocorrupt.html, section 2.2).
+    """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        with _making:
+            if not path.exists():
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise StoreUnavailable(
             f"expected a writable SQLite file at {path}, got: {error.strerror}; "

@@ -7,12 +7,15 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from rabbitjobs.errors import StoreMissing
 from rabbitjobs.store import migrate as migration
 from rabbitjobs.store.connect import (
+    MIGRATE_COMMAND,
     default_url,
     masked,
     open_engine,
@@ -60,6 +63,14 @@ class Store:
     def one_machine(self) -> bool:
         """Whether this store serves the processes of one machine only (SQLite)."""
         return self.url.get_backend_name() == "sqlite"
+
+    def must_exist(self) -> None:
+        """For those who only look: raise ``StoreMissing`` rather than make a SQLite file."""
+        if self.one_machine and not Path(str(self.url.database)).is_file():
+            raise StoreMissing(
+                f"expected a store at {self.where}, got no such file; correct store.url, or make "
+                f"one: {MIGRATE_COMMAND}"
+            )
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -145,12 +156,13 @@ class Store:
     def close(self, timeout: float | None = 30.0) -> None:
         """Write what waits and let the database go; the store cannot be used afterwards."""
         if self._pid == os.getpid():
-            self._writing.close(timeout)
-            self._reading.close(timeout)
-            self._work.close()
-            self._fetches.close()
-            self._writer.dispose()
-            self._reader.dispose()
+            # A connection in the middle of a statement that hangs would hold up its close too.
+            if self._writing.close(timeout):
+                self._work.close()
+                self._writer.dispose()
+            if self._reading.close(timeout):
+                self._fetches.close()
+                self._reader.dispose()
 
     # --- inside ----------------------------------------------------------------------------
 

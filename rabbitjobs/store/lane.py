@@ -81,14 +81,16 @@ class Lane:
             with self._ready:
                 self._behind.pop(key, None)
 
-    def close(self, timeout: float | None = None) -> None:
-        """Do what still waits, then end the thread; ``timeout`` in seconds."""
+    def close(self, timeout: float | None = None) -> bool:
+        """Do what still waits, then end the thread; whether it did within ``timeout`` seconds."""
         with self._ready:
             self._closed = True
             thread = self._thread
             self._ready.notify()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
+            return not thread.is_alive()
+        return True
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

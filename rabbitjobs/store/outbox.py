@@ -7,7 +7,7 @@ may be published twice and is never lost; the consumers' inbox drops the second 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -20,6 +20,7 @@ from rabbitjobs.store.connect import raise_translated
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.schema import audit, cases, outbox
 from rabbitjobs.store.text import storable
+from rabbitjobs.store.undone import watch
 
 LEASE_SECONDS = 30.0
 
@@ -56,12 +57,14 @@ def put(
     leased_for: float = 0.0,
     ended_as: str | None = None,
     ended: float | None = None,
+    undone: Callable[[], None] | None = None,
 ) -> OutboxRow:
     """Promise a message inside the caller's transaction.
 
     ``tx`` is a SQLAlchemy ``Connection`` or ``Session`` on the database of the store. Nothing is
     sent if it rolls back. ``leased_for`` seconds keep relays away from a row that the caller is
-    about to publish itself. Raises ``StoreOutdated`` if the outbox is not in that database.
+    about to publish itself. ``undone`` is called if the transaction rolls back. Raises
+    ``StoreOutdated`` if the outbox is not in that database.
     """
     connection = _connection_of(tx)
     values = {
@@ -82,6 +85,8 @@ def put(
         row_id = connection.execute(statement).scalar_one()
     except Exception as error:
         raise_translated(error, "the database of this transaction")
+    if undone is not None:
+        watch(connection, row_id, undone)
     return OutboxRow(
         id=row_id,
         queue=envelope.queue,

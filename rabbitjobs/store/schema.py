@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 VERSION_TABLE = "rj_version"
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision of the schema, oldest first; a test keeps it equal to the migrations."""
 
 metadata = MetaData()
@@ -180,6 +180,17 @@ audit = Table(
     sqlite_autoincrement=True,
 )
 """What was done to each case, by whom: rows are only ever added."""
+
+told = Table(
+    "rj_told",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Index("rj_told_at", "at"),
+    sqlite_with_rowid=False,
+)
+"""What the notifier has told, by channel and failure: a crash before an ack tells nothing twice."""
 
 LIVE_STATES = ("open", "releasing", "released")
 """States of a case in which something may still happen to its job."""

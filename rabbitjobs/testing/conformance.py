@@ -18,18 +18,19 @@ from __future__ import annotations
 
 import pytest
 
-_PARTS = ("connection", "consumer_ends", "consuming", "kit", "poison", "publishing")
+_PARTS = ("connection", "consumer_ends", "consuming", "frames", "kit", "poison", "publishing")
 # Before they are imported, so that a failed assertion shows its values.
 pytest.register_assert_rewrite(*(f"rabbitjobs.testing.wire.{part}" for part in _PARTS))
 
 from rabbitjobs.testing.wire.connection import ConnectionConformance, NetworkConformance  # noqa: E402
 from rabbitjobs.testing.wire.consumer_ends import ConsumerEndConformance  # noqa: E402
 from rabbitjobs.testing.wire.consuming import ConsumeConformance  # noqa: E402
+from rabbitjobs.testing.wire.frames import FrameConformance  # noqa: E402
 from rabbitjobs.testing.wire.kit import MakeWire  # noqa: E402
 from rabbitjobs.testing.wire.poison import PoisonConformance  # noqa: E402
 from rabbitjobs.testing.wire.publishing import PublishConformance  # noqa: E402
 
-__all__ = ["MakeWire", "NetworkConformance", "WireConformance"]
+__all__ = ["FrameConformance", "MakeWire", "NetworkConformance", "WireConformance"]
 
 
 class WireConformance(
@@ -39,4 +40,8 @@ class WireConformance(
     PoisonConformance,
     ConnectionConformance,
 ):
-    """What every wire does. A wire over a network also passes ``NetworkConformance``."""
+    """What every wire does.
+
+    A wire over a network also passes ``NetworkConformance``, and one that makes its connection by
+    itself ``FrameConformance``, which brings a scripted broker of its own.
+    """

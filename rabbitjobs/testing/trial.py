@@ -156,7 +156,7 @@ class Trial:
         envelope = decode(message.properties, message.body, queue=queue)
         with self._changed:
             self._open.add((envelope.id, envelope.attempt))
-            if envelope.attempt == 1:
+            if envelope.attempt == 1 and not envelope.unknown:
                 self._sent.append(_sent(envelope))
 
     def _observe(self, event: events.Event) -> None:

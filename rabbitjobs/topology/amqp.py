@@ -11,10 +11,12 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from rabbitjobs.broker.access import unreached
 from rabbitjobs.broker.url import Address, parse_urls
 from rabbitjobs.broker.version import Capabilities, from_properties
-from rabbitjobs.errors import ChannelClosed, ConnectionLost
+from rabbitjobs.errors import AccessRefused, ChannelClosed, ConnectionLost
 from rabbitjobs.topology.objects import Binding, Exchange, Queue
+from rabbitjobs.wire.pika_parameters import parameters
 
 _TIMEOUT: Final = 30.0
 _NOT_FOUND: Final = 404
@@ -139,16 +141,20 @@ def same_or_fault(declare: Callable[[], None]) -> str | None:
 def connect(url: str) -> Amqp:
     """Connect to the first node of ``url`` (one AMQP URL, or several with commas) that answers.
 
-    Raises `ConnectionLost` when none does, with the reason for each; a wrong password or vhost
-    is one of them.
+    Raises `ConnectionLost` when none does, with the reason for each, and `AccessRefused` where
+    the reason is a wrong user, password or vhost.
     """
-    faults: list[str] = []
+    faults: list[ConnectionLost] = []
     for address in parse_urls(url):
         try:
             return Amqp(pika.BlockingConnection(_parameters(address)), address)
         except (AMQPError, OSError, AssertionError) as error:
-            faults.append(f"{address}: {_reason(error)}")
-    raise ConnectionLost(f"expected a broker that lets us in, got {'; '.join(faults)}")
+            faults.append(unreached(address, _reason(error), error))
+    refused = [fault for fault in faults if isinstance(fault, AccessRefused)]
+    if len(refused) == len(faults) == 1:
+        raise refused[0]
+    kind = AccessRefused if refused else ConnectionLost
+    raise kind(f"expected a broker that lets us in, got {'; '.join(map(str, faults))}")
 
 
 def _reason(error: BaseException) -> str:
@@ -159,18 +165,5 @@ def _reason(error: BaseException) -> str:
 
 
 def _parameters(address: Address) -> pika.ConnectionParameters:
-    context = address.ssl_context()
-    return pika.ConnectionParameters(
-        host=address.host,
-        port=address.port,
-        virtual_host=address.vhost,
-        credentials=pika.PlainCredentials(address.user, address.password.reveal()),
-        heartbeat=address.heartbeat,
-        blocked_connection_timeout=_TIMEOUT,
-        socket_timeout=_TIMEOUT,
-        stack_timeout=_TIMEOUT,
-        ssl_options=pika.SSLOptions(context, address.server_name or address.host)
-        if context
-        else None,
-        client_properties={"connection_name": "rabbitjobs topology", "product": "rabbitjobs"},
-    )
+    timeouts = ("blocked_connection_timeout", "socket_timeout", "stack_timeout")
+    return parameters(address, "rabbitjobs topology", **dict.fromkeys(timeouts, _TIMEOUT))

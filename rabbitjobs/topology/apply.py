@@ -14,6 +14,7 @@ from rabbitjobs.topology.diff import Change, Changes, diff
 from rabbitjobs.topology.live import Live, look_live, probe_live, read_live
 from rabbitjobs.topology.objects import Binding, Exchange, Policy, Queue
 from rabbitjobs.topology.plan import Plan
+from rabbitjobs.topology.timeouts import too_short
 
 
 def plan_changes(plan: Plan, *, amqp_url: str, management: Management | None) -> Changes:
@@ -61,7 +62,8 @@ def verify(
     ``queue`` (its name in the config) narrows the check to what its worker needs. With a
     ``management`` API that answers, arguments, bindings and policies are compared; otherwise only
     what AMQP tells passively: that everything is there. Raises `TopologyMismatch` with every
-    difference shown, or `ConnectionLost`.
+    difference shown, also when the consumer timeout in effect is shorter than a queue's time
+    limit, or `ConnectionLost`.
     """
     needed = needed_by(plan, queue) if queue is not None else plan
     with connect(amqp_url) as amqp:
@@ -69,6 +71,8 @@ def verify(
     changes = diff(needed, live)
     if changes:
         raise TopologyMismatch(_mismatch(changes), queue=queue)
+    if short := too_short(needed, live):
+        raise TopologyMismatch("\n".join(short), queue=queue)
 
 
 def needed_by(plan: Plan, queue: str) -> Plan:
@@ -146,7 +150,13 @@ class _Doer:
 
 def _live(plan: Plan, amqp: Amqp, management: Management | None) -> Live:
     if management is None:
-        return probe_live(amqp, plan)
+        try:
+            return probe_live(amqp, plan)
+        except ChannelClosed as error:
+            raise TopologyRefused(
+                f"expected the right to declare, got {error.code} {error.text}; apply as the "
+                "topology user: `rabbitjobs topology permissions` shows its rights"
+            ) from error
     return read_live(management, amqp.address.vhost)
 
 

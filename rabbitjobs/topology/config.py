@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from rabbitjobs.clock import format_duration
 from rabbitjobs.fields import Field, root
 from rabbitjobs.topology import names
 from rabbitjobs.topology.config_raw import read_raw
@@ -45,6 +46,7 @@ _QUEUE_KEYS: Final = (
     "review",
     "ignored_keep",
     "delivery_limit",
+    "time_limit",
     "consumer_timeout",
     "accept",
 )
@@ -139,6 +141,7 @@ def _queue(field: Field, name: str, retry: Mapping[str, RetryPolicy]) -> QueueSp
         delivery_limit=field.child("delivery_limit").integer(
             DEFAULT_DELIVERY_LIMIT, least=1, most=10_000
         ),
+        time_limit=_optional_duration(field.child("time_limit")),
         consumer_timeout=_optional_duration(field.child("consumer_timeout")),
         accept=tuple(item.choice(LOSSES) for item in field.child("accept").items(single=True)),
         line=field.line,
@@ -152,6 +155,13 @@ def _check_queue(field: Field, queue: QueueSpec, retry: Mapping[str, RetryPolicy
         field.child("concurrency").fail("1 on an ordered queue (one slot keeps the order)")
     if queue.ordered and queue.priorities:
         field.child("priorities").fail("no priorities on an ordered queue: they change the order")
+    limit, timeout = queue.time_limit, queue.consumer_timeout
+    if limit is not None and timeout is not None and timeout <= limit:
+        field.child("consumer_timeout").fail(
+            f"more than the time_limit of {format_duration(limit)}, or no consumer_timeout at all: "
+            "then it follows from the limit",
+            format_duration(timeout),
+        )
     usual = queue.usual_priority
     if len(queue.priorities) > MAX_PRIORITIES:
         field.child("priorities").fail(f"at most {MAX_PRIORITIES} priorities")

@@ -10,7 +10,6 @@ import msgspec
 from rabbitjobs.topology import names
 from rabbitjobs.topology.diff import Change, diff, differences
 from rabbitjobs.topology.live import Live, LivePolicy, LiveQueue, binding_key
-from rabbitjobs.topology.objects import Policy
 from rabbitjobs.topology.plan import Plan
 from rabbitjobs.topology.policies import exact_pattern
 
@@ -40,7 +39,7 @@ def find_drift(plan: Plan, live: Live) -> tuple[Finding, ...]:
         *(_of_change(change) for change in diff(plan, live).items),
         *_effective(plan, live),
         *_stray_bindings(plan, live),
-        *_left_over(plan, live),
+        *left_over(plan, live),
     )
 
 
@@ -69,7 +68,7 @@ def _effective(plan: Plan, live: Live) -> Iterable[Finding]:
         queue = live.queues.get(policy.name)
         if queue is None or policy.name not in live.policies:
             continue
-        if detail := _not_ours(policy, queue, live.operator_policies):
+        if detail := _not_ours(live.policies[policy.name], queue, live.operator_policies):
             yield Finding(
                 kind="differs",
                 name=f"queue {policy.name}",
@@ -78,20 +77,23 @@ def _effective(plan: Plan, live: Live) -> Iterable[Finding]:
             )
 
 
-def _not_ours(policy: Policy, queue: LiveQueue, operators: Iterable[LivePolicy]) -> str:
-    if queue.policy != policy.name:
+def _not_ours(ours: LivePolicy, queue: LiveQueue, operators: Iterable[LivePolicy]) -> str:
+    """What keeps our policy, as it stands on the broker, from being what counts for its queue."""
+    if queue.policy != ours.name:
         return f"the policy in effect is {queue.policy or 'none'}, not ours"
-    name, theirs = _overriding(queue, operators)
-    changed = differences(policy.definition, {**policy.definition, **theirs})
-    return f"the operator policy {name} overrides ours (in effect -> ours): {changed}" * bool(
-        changed
-    )
+    name, theirs = overriding(queue, operators)
+    changed = differences(ours.definition, {**ours.definition, **theirs})
+    if not changed:
+        return ""
+    who = f"the operator policy {name} overrides ours" if name else "ours is not what counts yet"
+    return f"{who} (in effect -> ours): {changed}"
 
 
-def _overriding(
+def overriding(
     queue: LiveQueue, operators: Iterable[LivePolicy]
 ) -> tuple[str | None, Mapping[str, Any]]:
-    """The operator's values: from the queue where the broker tells, else by the pattern."""
+    """The values in effect and the operator policy's name, where the broker tells them; else the
+    values of the operator policy whose pattern fits."""
     if queue.effective:
         return queue.operator_policy, queue.effective
     fitting = [p for p in operators if p.applies_to_queues and p.matches(queue.name)]
@@ -120,7 +122,8 @@ def _stray_bindings(plan: Plan, live: Live) -> Iterable[Finding]:
             )
 
 
-def _left_over(plan: Plan, live: Live) -> Iterable[Finding]:
+def left_over(plan: Plan, live: Live) -> Iterable[Finding]:
+    """What stands in the plan's namespace and is not in the plan, with what waits in it."""
     prefix = f"{plan.spec.namespace}."
     planned = {queue.name for queue in plan.queues}
     old = [name for name in sorted(live.queues) if _is_ours(name, prefix) and name not in planned]

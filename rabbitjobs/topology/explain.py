@@ -168,7 +168,7 @@ class _Words:
             {names.undeliverable_queue(self._ns)}, where it stays."""
 
     def _timeout(self) -> str:
-        timeout = self._queue.consumer_timeout
+        timeout = self._queue.wanted_timeout
         where = self._plan.capabilities
         if timeout is None or where.consumer_timeout == "node":
             limit = "after the node's consumer timeout (30 minutes unless configured)"

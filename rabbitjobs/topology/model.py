@@ -19,7 +19,8 @@ ACTIONS: Final[tuple[Action, ...]] = ("retry", "ignore", "review", "notify")
 LOSSES: Final[Mapping[Loss, str]] = {
     "classic-queue": "a classic queue: one copy only, dead letters at most once, no delivery limit",
     "two-priorities": "only two priorities are told apart, mixed 2:1",
-    "consumer-timeout": "no consumer timeout of its own: the node's holds",
+    "consumer-timeout": "no consumer timeout of its own: the node's holds "
+    "(consumer_timeout in its rabbitmq.conf, in milliseconds; 30 minutes unless set)",
 }
 NEUTRAL_PRIORITY: Final = 4
 """The number that quorum queues take a message without priority for; so it is the default's."""
@@ -28,6 +29,10 @@ DEFAULT_CONCURRENCY: Final = 10
 DEFAULT_DELIVERY_LIMIT: Final = 20
 DEFAULT_IGNORED_LENGTH: Final = 100_000
 DEFAULT_IGNORED_KEEP: Final = timedelta(days=30)
+NODES_TIMEOUT: Final = timedelta(minutes=30)
+"""The consumer timeout of a RabbitMQ whose configuration says nothing else."""
+ENDING_TIME: Final = timedelta(minutes=1)
+"""What a job gets beyond its time limit to have its ending stored and published."""
 
 
 class RuleSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +59,9 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     ``concurrency`` counts slots in each consumer process. ``retry`` names a policy (``None``:
     the one called "default"). ``review_own`` gives the queue a review queue of its own.
     ``ignored_keep=0`` keeps no record of ignored jobs. ``delivery_limit`` N means N+1 deliveries
-    that end in a crash, then review. ``consumer_timeout`` of ``None`` leaves the broker's own.
+    that end in a crash, then review. ``time_limit`` says how long one run of a job may take: it
+    ends no job, but the broker gives a job at least so long before it takes it back. A
+    ``consumer_timeout`` of ``None`` follows from the time limit, or else is the broker's own.
     ``accept`` names losses that older brokers may cost. ``line`` is 0 without a file.
     """
 
@@ -70,9 +77,17 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     review_own: bool = False
     ignored_keep: int | None = None
     delivery_limit: int = DEFAULT_DELIVERY_LIMIT
+    time_limit: timedelta | None = None
     consumer_timeout: timedelta | None = None
     accept: tuple[str, ...] = ()
     line: int = 0
+
+    @property
+    def wanted_timeout(self) -> timedelta | None:
+        """The consumer timeout that this queue needs; ``None``: the broker's own will do."""
+        if self.consumer_timeout is not None or self.time_limit is None:
+            return self.consumer_timeout
+        return self.time_limit + ENDING_TIME
 
     @property
     def usual_priority(self) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
 
 import msgspec
 
 from rabbitjobs.broker.management import Management
 from rabbitjobs.errors import TopologyRefused
+from rabbitjobs.topology import names
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.topology.policies import escape_pattern
 
@@ -24,6 +25,61 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     write: str
     read: str
     tags: tuple[str, ...] = ()
+
+
+class Need(msgspec.Struct, frozen=True):
+    """One right that a role cannot do without.
+
+    To ``bind`` is to write to a queue whose name starts with ``name`` and to read ``source``.
+    """
+
+    right: Literal["configure", "write", "read", "bind"]
+    name: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        if self.right == "bind":
+            return f"write on {self.name}.* with read on {self.source}"
+        own = ".*" if self.right == "configure" else ""
+        return f"{self.right} on {self.name}{own}"
+
+
+def needs(spec: TopologySpec) -> dict[str, tuple[Need, ...]]:
+    """What each role has to be allowed, one by one: what `roles` grants, as things to try.
+
+    ``configure`` and ``bind`` are about any queue whose name starts so.
+    """
+    ns = spec.namespace
+    jobs, delay, fail, events = (
+        Need("write", make(ns))
+        for make in (
+            names.jobs_exchange,
+            names.delay_exchange,
+            names.fail_exchange,
+            names.events_exchange,
+        )
+    )
+    control, reply = names.control_exchange(ns), f"{ns}.reply"
+    work = (Need("read", names.work_queue(ns, one)) for one in spec.queues)
+    own = (one.name for one in spec.queues.values() if one.review_own)
+    failures = (
+        names.review_queue(ns),
+        *(names.review_queue(ns, one) for one in own),
+        names.notify_queue(ns),
+        names.quarantine_queue(ns),
+        names.undeliverable_queue(ns),
+    )
+    return {
+        "publisher": (jobs, delay),
+        "worker": (
+            *(jobs, delay, fail, events, *work),
+            *(Need("configure", control), Need("configure", reply)),
+            Need("bind", control, control),
+            Need("bind", control, names.events_exchange(ns)),
+        ),
+        "reviewer": (jobs, delay, fail, events, *(Need("read", one) for one in failures)),
+        "topology": (Need("configure", ns), Need("bind", ns, names.jobs_exchange(ns))),
+    }
 
 
 def roles(spec: TopologySpec) -> tuple[Role, ...]:
@@ -61,11 +117,11 @@ def roles(spec: TopologySpec) -> tuple[Role, ...]:
         ),
         Role(
             name="reviewer",
-            purpose="the review desk, its intake with the outbox, and the notifier",
+            purpose="the review desk, its intake with the outbox, the notifier, queue put-back",
             configure=_NOTHING,
             # Releases may be delayed; what the notifier cannot read goes to quarantine.
             write=rf"^{ns}\.(jobs|delay|fail|events)$",
-            read=rf"^{ns}\.(review|notify)",
+            read=rf"^{ns}\.(review(\..*)?|notify|quarantine|undeliverable)$",
         ),
     )
 
@@ -86,8 +142,10 @@ def grant(
 ) -> tuple[str, ...]:
     """Give each role in ``users`` (role: user name) its rights on ``vhost``; needs administrator.
 
-    The users must exist; their passwords stay. Returns one line for each. Raises
-    `TopologyRefused`, with nothing done, for an unknown role or user, and `ManagementError`.
+    They replace what a user had on the vhost; a user of several roles gets the rights of all. Open
+    channels keep what they had. The users must exist; their passwords stay. Returns one line for
+    each. Raises `TopologyRefused`, with nothing done, for an unknown role or user, and
+    `ManagementError`.
     """
     known = {role.name: role for role in roles(spec)}
     there = {user["name"] for user in management.users()}
@@ -98,11 +156,21 @@ def grant(
             f"expected users that exist, got {', '.join(missing)}; create them first "
             "(rabbitmqctl add_user NAME), or name others (--user ROLE=NAME)"
         )
-    for name, user in users.items():
-        role = known[name]
+    for user in dict.fromkeys(users.values()):
+        taken = [known[name] for name, one in users.items() if one == user]
         management.set_permissions(
-            vhost, user, configure=role.configure, write=role.write, read=role.read
+            vhost,
+            user,
+            configure=_either(role.configure for role in taken),
+            write=_either(role.write for role in taken),
+            read=_either(role.read for role in taken),
         )
-        if role.tags:
-            management.add_tags(user, role.tags)
+        if tags := tuple(tag for role in taken for tag in role.tags):
+            management.add_tags(user, tags)
     return tuple(f"{user} may now do what a {name} needs" for name, user in users.items())
+
+
+def _either(patterns: Iterable[str]) -> str:
+    """One pattern for all roles of a user: RabbitMQ keeps one for each right."""
+    wanted = [one for one in dict.fromkeys(patterns) if one != _NOTHING]
+    return "|".join(wanted) or _NOTHING

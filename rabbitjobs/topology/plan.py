@@ -11,7 +11,15 @@ import msgspec
 from rabbitjobs.broker.version import Capabilities
 from rabbitjobs.errors import TopologyRefused
 from rabbitjobs.topology import names
-from rabbitjobs.topology.model import LOSSES, NEUTRAL_PRIORITY, Loss, QueueSpec, TopologySpec
+from rabbitjobs.topology.model import (
+    ENDING_TIME,
+    LOSSES,
+    NEUTRAL_PRIORITY,
+    NODES_TIMEOUT,
+    Loss,
+    QueueSpec,
+    TopologySpec,
+)
 from rabbitjobs.topology.objects import Arguments, Binding, Exchange, Policy, Queue, QueueRole
 from rabbitjobs.topology.policies import is_classic, milliseconds, policies
 
@@ -77,9 +85,15 @@ def losses(queue: QueueSpec, capabilities: Capabilities) -> tuple[Loss, ...]:
         found.append("classic-queue")
     elif len(queue.priorities) > 2 and capabilities.priority_levels == 2:
         found.append("two-priorities")
-    if queue.consumer_timeout is not None and capabilities.consumer_timeout == "node":
+    if capabilities.consumer_timeout == "node" and _needs_timeout(queue):
         found.append("consumer-timeout")
     return tuple(found)
+
+
+def _needs_timeout(queue: QueueSpec) -> bool:
+    """Whether the timeout that a node has by default does not do: it cannot be seen from here."""
+    limited = queue.time_limit is not None and queue.time_limit + ENDING_TIME > NODES_TIMEOUT
+    return limited or queue.consumer_timeout is not None
 
 
 def _refuse_losses(spec: TopologySpec, capabilities: Capabilities) -> None:

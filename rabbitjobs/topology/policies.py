@@ -53,8 +53,8 @@ def _tunables(queue: QueueSpec, capabilities: Capabilities) -> dict[str, Any]:
         found["max-length"] = queue.max_length
     if queue.message_ttl is not None:
         found["message-ttl"] = milliseconds(queue.message_ttl)
-    if queue.consumer_timeout is not None and capabilities.consumer_timeout != "node":
-        found["consumer-timeout"] = milliseconds(queue.consumer_timeout)
+    if queue.wanted_timeout is not None and capabilities.consumer_timeout != "node":
+        found["consumer-timeout"] = milliseconds(queue.wanted_timeout)
     return found
 
 

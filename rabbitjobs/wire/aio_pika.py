@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
 
 from pamqp.base import Frame
 
+from rabbitjobs.broker.access import unreached
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.wire.aio_pika_channel import (
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS = 3.0
 _BLOCKED_LISTENERS = "_rabbitjobs_blocked"
+_BlockedListener = Callable[[bool, str], None]
 
 
 def over(connection: Connection) -> Callable[[], Wire]:
@@ -73,6 +75,7 @@ class AioPikaWire:
     def __init__(self, connection: Connection | None = None) -> None:
         self.closed: Callable[[str], None] = ignore
         self.blocked: Callable[[bool], None] = ignore
+        self.alarm = ""
         self.server: Mapping[str, Any] = {}
         self.frame_max = 131_072
         self._given = connection
@@ -119,10 +122,11 @@ class AioPikaWire:
             await undisturbed(connection.connect(), connection)
         except (ConnectionLost, ChannelClosed) as error:
             said = self._transport.goodbye or str(error)
-            raise ConnectionLost(f"no connection to {address}: {said}") from error
+            raise unreached(address, said, error) from error
         return connection
 
-    def _on_blocked(self, blocked: bool) -> None:
+    def _on_blocked(self, blocked: bool, alarm: str) -> None:
+        self.alarm = alarm
         self.blocked(blocked)
 
     def _ended(self, error: BaseException | None) -> None:
@@ -246,9 +250,9 @@ def _cap_loggers() -> None:
             logger.setLevel(logging.WARNING)
 
 
-def _listen_blocked(connection: Any, listener: Callable[[bool], None]) -> None:
+def _listen_blocked(connection: Any, listener: _BlockedListener) -> None:
     """Hear of alarms: aiormq has no callback for them, so its two handlers are wrapped, once."""
-    listeners: list[Callable[[bool], None]] | None = getattr(connection, _BLOCKED_LISTENERS, None)
+    listeners: list[_BlockedListener] | None = getattr(connection, _BLOCKED_LISTENERS, None)
     if listeners is None:
         listeners = []
         setattr(connection, _BLOCKED_LISTENERS, listeners)
@@ -256,23 +260,23 @@ def _listen_blocked(connection: Any, listener: Callable[[bool], None]) -> None:
             _wrap_handler(connection, f"_Connection__handle_connection_{name}", listeners, blocked)
     listeners.append(listener)
     if not connection._Connection__connection_unblocked.is_set():
-        listener(True)
+        listener(True, "")
 
 
 def _wrap_handler(
-    connection: Any, name: str, listeners: list[Callable[[bool], None]], blocked: bool
+    connection: Any, name: str, listeners: list[_BlockedListener], blocked: bool
 ) -> None:
     original = getattr(connection, name)
 
     async def handle(method: Any) -> None:
         await original(method)
         for listener in tuple(listeners):
-            listener(blocked)
+            listener(blocked, str(getattr(method, "reason", "")))
 
     setattr(connection, name, handle)
 
 
-def _forget_blocked(connection: Any, listener: Callable[[bool], None]) -> None:
+def _forget_blocked(connection: Any, listener: _BlockedListener) -> None:
     listeners = getattr(connection, _BLOCKED_LISTENERS, [])
     if listener in listeners:
         listeners.remove(listener)

@@ -28,6 +28,7 @@ class BridgedWire:
     def __init__(self, wire: Wire, home: asyncio.AbstractEventLoop) -> None:
         self.closed: Callable[[str], None] = lambda reason: None
         self.blocked: Callable[[bool], None] = lambda blocked: None
+        self.alarm = ""
         self.server: Mapping[str, Any] = {}
         self.frame_max = wire.frame_max
         self._wire = wire
@@ -39,14 +40,15 @@ class BridgedWire:
         """Open the wire on its loop."""
         here = self._here = Mailbox(asyncio.get_running_loop())
         self._wire.closed = lambda reason: here.post(self._on_closed, reason)
-        self._wire.blocked = lambda blocked: here.post(self._on_blocked, blocked)
+        self._wire.blocked = lambda blocked: here.post(self._on_blocked, blocked, self._wire.alarm)
         await self.carry(self._wire.open(address, name=name))
         self.server, self.frame_max = self._wire.server, self._wire.frame_max
 
     def _on_closed(self, reason: str) -> None:
         self.closed(reason)
 
-    def _on_blocked(self, blocked: bool) -> None:
+    def _on_blocked(self, blocked: bool, alarm: str) -> None:
+        self.alarm = alarm
         self.blocked(blocked)
 
     def publish(self, message: Outgoing, done: Callable[[Outcome], None]) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import tenacity
 
 from rabbitjobs.broker.url import Address
-from rabbitjobs.errors import BrokerError, ConnectionLost
+from rabbitjobs.errors import AccessRefused, BrokerError, ConnectionLost
 from rabbitjobs.wire.protocol import Wire
 
 CONNECT_SECONDS = 10.0
@@ -58,6 +58,7 @@ class Link:
         self.generation = 0
         self.blocked = False
         self.trouble: str | None = "not connected yet"
+        self.refused = False
 
     def listen(self, listener: LinkListener) -> None:
         """Tell ``listener`` of every change from now on, and of the connection that is there."""
@@ -131,13 +132,14 @@ class Link:
         except Exception as error:  # client libraries raise all sorts; a link never gives up
             await _close(wire)
             text = _reason(error, address)
+            self.refused = isinstance(error, AccessRefused)
             self._tell_down(text)
             raise ConnectionLost(text) from error
         self._lost = lost
         return wire
 
     def _up(self, wire: Wire) -> None:
-        self.wire, self.trouble = wire, None
+        self.wire, self.trouble, self.refused = wire, None, False
         self.generation += 1
         for listener in tuple(self._listeners):
             _tell(listener.link_up, wire, self.generation)

@@ -35,6 +35,7 @@ class MemoryWire:
     def __init__(self, broker: MemoryBroker) -> None:
         self.closed: Callable[[str], None] = lambda reason: None
         self.blocked: Callable[[bool], None] = lambda blocked: None
+        self.alarm = ""
         self.server: Mapping[str, Any] = {
             "product": "RabbitMQ",
             "version": broker.version,
@@ -58,7 +59,7 @@ class MemoryWire:
         self.is_open = True
         self.broker.connect(self)
         if self.broker.blocked:
-            self.call(self.blocked, True)
+            self.block(True)
 
     def publish(self, message: Outgoing, done: Callable[[Outcome], None]) -> None:
         """Publish in the next round of the loop, with all that was written in this one."""
@@ -164,6 +165,7 @@ class MemoryWire:
 
     def block(self, blocked: bool) -> None:
         """An alarm was raised or cleared."""
+        self.alarm = "low on memory" if blocked else ""
         self.call(self.blocked, blocked)
         if not blocked:
             self.call(self._schedule_flush)

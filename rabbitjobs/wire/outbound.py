@@ -13,6 +13,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -216,10 +217,16 @@ class Outbound:
 
     def _too_late(self, entry: _Entry) -> Outcome:
         if entry.unsure or entry in self._flying:
-            return Unknown("no confirm came within the deadline")
+            blocked = f"; {self._alarm()}" if self._blocked else ""
+            return Unknown(f"no confirm came within the deadline{blocked}")
         if self._blocked:
-            return Rejected("blocked", "a memory or disk alarm of the broker blocks publishing")
-        return Rejected("unavailable", self._link.trouble or "no connection within the deadline")
+            return Rejected("blocked", self._alarm())
+        reason: Literal["access", "unavailable"] = "access" if self._link.refused else "unavailable"
+        return Rejected(reason, self._link.trouble or "no connection within the deadline")
+
+    def _alarm(self) -> str:
+        known = self._wire.alarm if self._wire is not None else ""
+        return f"an alarm of the broker blocks publishing ({known or 'memory or disk'})"
 
 
 def _connection_ended(outcome: Outcome) -> bool:

@@ -9,7 +9,6 @@ It was measured six times faster than aio-pika, and it cancels no task of ours.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,11 +16,13 @@ import pika
 import pika.exceptions
 from pika.channel import Channel
 
+from rabbitjobs.broker.access import unreached
 from rabbitjobs.broker.url import Address
 from rabbitjobs.errors import ConnectionLost
 from rabbitjobs.wire.pika_calls import call, ignore, reason, resolve, translate
 from rabbitjobs.wire.pika_consumer import PikaConsumer
 from rabbitjobs.wire.pika_guard import GuardedAsyncioConnection
+from rabbitjobs.wire.pika_parameters import parameters
 from rabbitjobs.wire.pika_publisher import PikaPublisher
 from rabbitjobs.wire.protocol import (
     Delivery,
@@ -31,9 +32,11 @@ from rabbitjobs.wire.protocol import (
     Unknown,
 )
 
-_log = logging.getLogger("rabbitjobs")
-# What a broker gets to answer our goodbye.
+# For whoever sets no deadline; a link's own is shorter.
+OPEN_SECONDS = 15.0
+# What a broker gets to answer our goodbye, and our own loop to close a socket after that.
 CLOSE_SECONDS = 2.0
+DROP_SECONDS = CLOSE_SECONDS / 10
 
 
 def _bind(
@@ -48,6 +51,7 @@ class PikaWire:
     def __init__(self) -> None:
         self.closed: Callable[[str], None] = ignore
         self.blocked: Callable[[bool], None] = ignore
+        self.alarm = ""
         self.server: Mapping[str, Any] = {}
         self.frame_max = 131072
         self._connection: GuardedAsyncioConnection | None = None
@@ -61,31 +65,43 @@ class PikaWire:
 
         def failed(_: Any, error: BaseException) -> None:
             if not opened.done():
-                opened.set_exception(ConnectionLost(f"no connection to {address}: {reason(error)}"))
+                opened.set_exception(unreached(address, reason(error), error))
 
         def ended(_: Any, error: BaseException) -> None:
             failed(_, error)
             self._ended(error)
 
         connection = GuardedAsyncioConnection(
-            _parameters(address, name),
+            parameters(address, name, blocked_connection_timeout=None, connection_attempts=1),
             on_open_callback=lambda _: resolve(opened, None),
             on_open_error_callback=failed,
             on_close_callback=ended,
             custom_ioloop=loop,
         )
         self._connection = connection
-        connection.add_on_connection_blocked_callback(lambda *_: self.blocked(True))
-        connection.add_on_connection_unblocked_callback(lambda *_: self.blocked(False))
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(lambda *_: self._on_unblocked())
         try:
-            await opened
+            async with asyncio.timeout(OPEN_SECONDS):
+                await opened
             self.server = connection.server_properties or {}
             self.frame_max = connection.params.frame_max
             self._publisher = PikaPublisher(connection)
             await self._publisher.open()
-        except BaseException:
-            await self.close()
+        except BaseException as error:
+            # Nothing was sent on it: there is nothing to wait for, and to say goodbye for.
+            await self._drop(connection, _end_of(connection))
+            if isinstance(error, TimeoutError):
+                raise ConnectionLost(f"no answer from {address}") from error
             raise
+
+    def _on_blocked(self, _: Any, frame: Any) -> None:
+        self.alarm = str(frame.method.reason)
+        self.blocked(True)
+
+    def _on_unblocked(self) -> None:
+        self.alarm = ""
+        self.blocked(False)
 
     def _ended(self, error: BaseException) -> None:
         if self._publisher is not None:
@@ -145,33 +161,28 @@ class PikaWire:
         return name
 
     async def close(self) -> None:
-        """Close the connection; ``closed`` is not called."""
+        """Close the connection; ``closed`` is not called.
+
+        A broker that says no goodbye within ``CLOSE_SECONDS`` is left without one.
+        """
         self._closing = True
         connection = self._connection
         if connection is None or connection.is_closed:
             return
-        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        connection.add_on_close_callback(lambda *_: resolve(gone, None))
-        # One that is still in its handshake is aborted, and says so by this callback.
-        connection.add_on_open_error_callback(lambda *_: resolve(gone, None))
+        gone = _end_of(connection)
         try:
             if not connection.is_closing:
                 connection.close()
-            await asyncio.wait_for(asyncio.shield(gone), CLOSE_SECONDS)
-        except TimeoutError:
-            # A peer that no longer answers: the socket must not stay behind.
-            self._drop(connection)
-            await asyncio.wait([gone], timeout=CLOSE_SECONDS / 10)
-        except Exception as error:
-            # A peer that resets at the wrong moment leaves pika's connecting half done, and its
-            # own assertions then fail: nothing is left to close.
-            _log.debug("pika could not give a connection up: %r", error)
+            await asyncio.wait([gone], timeout=CLOSE_SECONDS)
+        finally:
+            # Whoever cancels this wants to wait no longer; the socket must not stay behind.
+            await self._drop(connection, gone)
 
-    def _drop(self, connection: GuardedAsyncioConnection) -> None:
-        try:
+    async def _drop(self, connection: GuardedAsyncioConnection, gone: asyncio.Future[None]) -> None:
+        self._closing = True
+        if not connection.is_closed:
             connection._terminate_stream(pika.exceptions.ConnectionOpenAborted("given up"))
-        except Exception as error:
-            _log.debug("pika could not give a connection up: %r", error)
+            await asyncio.wait([gone], timeout=DROP_SECONDS)
 
     async def _channel(self) -> Channel:
         connection = self._connection
@@ -190,18 +201,10 @@ class PikaWire:
         return await opened
 
 
-def _parameters(address: Address, name: str) -> pika.ConnectionParameters:
-    context = address.ssl_context()
-    return pika.ConnectionParameters(
-        host=address.host,
-        port=address.port,
-        virtual_host=address.vhost,
-        credentials=pika.PlainCredentials(address.user, address.password.reveal()),
-        heartbeat=address.heartbeat,
-        blocked_connection_timeout=None,
-        connection_attempts=1,
-        ssl_options=pika.SSLOptions(context, address.server_name or address.host)
-        if context
-        else None,
-        client_properties={"connection_name": name, "product": "rabbitjobs"},
-    )
+def _end_of(connection: GuardedAsyncioConnection) -> asyncio.Future[None]:
+    """Done once the connection is over, its socket closed."""
+    gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    connection.add_on_close_callback(lambda *_: resolve(gone, None))
+    # One that is still in its handshake is aborted, and says so by this callback.
+    connection.add_on_open_error_callback(lambda *_: resolve(gone, None))
+    return gone

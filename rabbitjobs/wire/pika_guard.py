@@ -14,7 +14,6 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from pika import frame, spec
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import InvalidFrameError
 
 from rabbitjobs.wire.guard import (
@@ -27,6 +26,7 @@ from rabbitjobs.wire.guard import (
     marked,
     substitute,
 )
+from rabbitjobs.wire.pika_connecting import OwnedAsyncioConnection
 
 if TYPE_CHECKING:
     from rabbitjobs.message.properties import Properties
@@ -39,7 +39,6 @@ _DELIVER_BYTES = DELIVER.to_bytes(4, "big")
 
 # pika 1.4 is not typed; its private seams are held by a test instead.
 _Properties: Any = spec.BasicProperties
-_Connection: Any = AsyncioConnection
 
 
 class DecodedProperties(_Properties):  # type: ignore[misc]
@@ -61,7 +60,7 @@ class DecodedProperties(_Properties):  # type: ignore[misc]
         return getattr(self.value, name)
 
 
-class GuardedAsyncioConnection(_Connection):  # type: ignore[misc]
+class GuardedAsyncioConnection(OwnedAsyncioConnection):
     """An ``AsyncioConnection`` that no message can end."""
 
     _guard: Guard
@@ -70,13 +69,6 @@ class GuardedAsyncioConnection(_Connection):  # type: ignore[misc]
     def _init_connection_state(self) -> None:
         super()._init_connection_state()
         self._guard = Guard()
-
-    def _on_connection_workflow_done(self, conn_or_exc: Any) -> None:
-        # pika 1.4 hands over the class of the error when a connection is closed in its handshake,
-        # trips over it itself, and leaves the socket open.
-        if isinstance(conn_or_exc, type):
-            conn_or_exc = conn_or_exc()
-        super()._on_connection_workflow_done(conn_or_exc)
 
     def _on_data_available(self, data_in: bytes) -> None:
         buffer = self._frame_buffer + data_in if self._frame_buffer else data_in

@@ -34,10 +34,13 @@ class Rejected(msgspec.Struct, frozen=True):
     """It is certain that nothing is stored.
 
     ``nacked``: the queue refused it (full). ``refused``: the channel was closed on it, ``code``
-    is the reply code. ``unavailable`` and ``blocked``: it was never written to a broker.
+    is the reply code. ``unavailable``, ``access`` (the broker does not let us in) and
+    ``blocked``: it was never written to a broker.
     """
 
-    reason: Literal["unroutable", "nacked", "too-large", "refused", "unavailable", "blocked"]
+    reason: Literal[
+        "unroutable", "nacked", "too-large", "refused", "unavailable", "access", "blocked"
+    ]
     text: str
     code: int = 0
 
@@ -103,11 +106,13 @@ class Wire(Protocol):
 
     ``closed`` and ``blocked`` are set by the owner before ``open``: ``closed`` is called once,
     when an opened connection ends for whatever reason other than ``close``; ``blocked`` with
-    whether a broker alarm holds back publishing.
+    whether a broker alarm holds back publishing. ``alarm`` is then the broker's word for it (``low
+    on memory``), and empty otherwise.
     """
 
     closed: Callable[[str], None]
     blocked: Callable[[bool], None]
+    alarm: str
     server: Mapping[str, Any]
     frame_max: int
 

@@ -6,7 +6,7 @@ It attaches passively: a queue that is gone is reported and waited for, never re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +23,10 @@ HOLD_SECONDS = 0.05
 SHORT_LIFE_SECONDS = 2.0
 # What the broker gets to answer when this process stops.
 STOP_SECONDS = 5.0
+# So often a consumer that got nothing though it has room looks whether something is ready for it;
+# two such looks in a row, and the broker (or something between) has forgotten it.
+LOOK_SECONDS = 15.0
+LOOKS_UNTIL_STUCK = 2
 
 State = Literal["waiting", "consuming", "failed", "stopped"]
 
@@ -38,7 +42,12 @@ class Subscription:
     """Consumes one queue over a link with at most ``prefetch`` unacked messages.
 
     Everything is called on the I/O loop. ``deliver`` is called for each message; it must end in
-    exactly one ``ack`` or ``nack``. ``changed`` hears the state and why.
+    exactly one ``ack`` or ``nack``. ``changed`` hears the state and why. ``prepare`` runs before
+    each subscribing: it makes anew a queue that died with its connection.
+
+    A consumer that gets nothing, though messages are ready and it has room, is built anew; if that
+    does not help, so is the connection. ``takes_turns`` (a queue with a single active consumer):
+    ready messages prove nothing while there are other consumers.
     """
 
     def __init__(
@@ -50,6 +59,8 @@ class Subscription:
         deliver: Callable[[Handed], None],
         changed: Callable[[State, str], None],
         arguments: Mapping[str, Any] | None = None,
+        takes_turns: bool = False,
+        prepare: Callable[[Wire], Awaitable[object]] | None = None,
     ) -> None:
         self._link = link
         self._queue = queue
@@ -57,6 +68,11 @@ class Subscription:
         self._deliver = deliver
         self._changed = changed
         self._arguments = arguments
+        self._takes_turns = takes_turns
+        self._delivered = 0
+        self._rebuilt: tuple[Wire, int] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._prepare = prepare
         self._consumer: Consumer | None = None
         self._window = AckWindow()
         self._epoch = 0
@@ -90,6 +106,12 @@ class Subscription:
         self._epoch += 1
         self._consumer = None
         self._window = AckWindow()
+        self._look_away()
+
+    def _look_away(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
 
     async def _attach(self, wire: Wire, *, after: float = 0.0) -> None:
         if after:
@@ -109,6 +131,8 @@ class Subscription:
         epoch = self._epoch = self._epoch + 1
         self._window = AckWindow()
         try:
+            if self._prepare is not None:
+                await self._prepare(wire)
             consumer = await wire.consume(
                 self._queue,
                 prefetch=self._prefetch,
@@ -123,30 +147,73 @@ class Subscription:
             self._release(consumer)  # it was cancelled before we heard that it had begun
         else:
             self._consumer = consumer
-            self._since = asyncio.get_running_loop().time()
+            loop = asyncio.get_running_loop()
+            self._since = loop.time()
             self._changed("consuming", "")
+            self._watching = loop.create_task(self._watch(wire))
             self._flush()  # what was settled before the broker's answer came
 
     def _on_delivery(self, delivery: Delivery, epoch: int) -> None:
         if epoch == self._epoch:
+            self._delivered += 1
             self._window.delivered(delivery.tag)
             self._deliver(Handed(delivery, epoch))
 
     def _on_cancelled(self, wire: Wire, epoch: int, reason: str) -> None:
         if epoch != self._epoch or self._stopping:
             return
-        self._flush()
-        self._flush_rest()
-        consumer = self._consumer
-        self._forget()
-        if consumer is not None:
-            self._release(consumer)
+        self._let_go()
         if wire is self._link.wire:
             self._changed("failed", reason)
             loop = asyncio.get_running_loop()
             short = loop.time() - self._since < SHORT_LIFE_SECONDS
             pause = SHORT_LIFE_SECONDS / 2 if short else 0.0
             self._task = loop.create_task(self._attach(wire, after=pause))
+
+    def _let_go(self) -> None:
+        self._flush()
+        self._flush_rest()
+        consumer = self._consumer
+        self._forget()
+        if consumer is not None:
+            self._release(consumer)
+
+    async def _watch(self, wire: Wire) -> None:
+        delivered, looks = self._delivered, 0
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            before, delivered = delivered, self._delivered
+            ready = await self._ready(wire) if self._hungry(before) else 0
+            looks = looks + 1 if ready and self._hungry(before) else 0
+            if looks >= LOOKS_UNTIL_STUCK:
+                self._on_stuck(wire, ready, looks * LOOK_SECONDS)
+                return
+
+    def _hungry(self, before: int) -> bool:
+        """Whether there is room and nothing has come since ``before`` messages had come."""
+        return self._delivered == before and len(self._window) < self._prefetch
+
+    async def _ready(self, wire: Wire) -> int:
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                ready, consumers = await wire.inspect_queue(self._queue)
+        except (ConnectionLost, ChannelClosed, TimeoutError):
+            return 0  # a silent connection is found by its heartbeats, a missing queue by itself
+        return 0 if self._takes_turns and consumers > 1 else ready
+
+    def _on_stuck(self, wire: Wire, ready: int, seconds: float) -> None:
+        free = self._prefetch - len(self._window)
+        reason = (
+            f"stuck: {ready} ready, {free} of {self._prefetch} slots free, and nothing delivered "
+            f"for {seconds:g} s"
+        )
+        self._let_go()
+        if self._rebuilt == (wire, self._delivered):
+            self._link.renew(f"{reason}, by a new consumer either")
+            return
+        self._rebuilt = (wire, self._delivered)
+        self._changed("failed", f"{reason}; the consumer is built anew")
+        self._task = asyncio.get_running_loop().create_task(self._attach(wire))
 
     def _release(self, consumer: Consumer) -> None:
         """The broker took this consumer away, but its channel may still hold what was not acked.
@@ -197,6 +264,7 @@ class Subscription:
     async def stop(self) -> None:
         """Take nothing more; what was delivered can still be acked or given back."""
         self._stopping = True
+        self._look_away()
         self._link.forget(self)
         if self._task is not None and not self._task.done():
             self._task.cancel()

@@ -17,11 +17,15 @@ from sqlalchemy import create_engine, make_url, text
 from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.backend.sql import SqlBackend
 from rabbitjobs.clock import now, uuid7
+from rabbitjobs.errors import ArgumentsRefused
 from rabbitjobs.message.envelope import AttemptRecord, Envelope
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.policy.decision import Failure
-from rabbitjobs.review.intake import FailedMessage
+from rabbitjobs.review.case import Case
+from rabbitjobs.review.desk import Desk
+from rabbitjobs.review.intake import FailedMessage, take_in
 from rabbitjobs.store.engine import Store
+from tests.backends.desk_broker import Broker
 
 POSTGRES = os.environ.get("RABBITJOBS_TEST_POSTGRES_URL")
 BACKENDS = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
@@ -127,3 +131,27 @@ def failed() -> Callable[..., FailedMessage]:
         return FailedMessage(**(values | changes))
 
     return build
+
+
+@pytest.fixture
+def broker() -> Broker:
+    """The broker behind the desk."""
+    return Broker()
+
+
+@pytest.fixture
+def desk(store: Store, broker: Broker) -> Desk:
+    """A desk whose job refuses arguments with 'bad' in them."""
+
+    def validate(job: str, body: bytes) -> None:
+        assert job == "shop.mail"
+        if b"bad" in body:
+            raise ArgumentsRefused("to: expected an address, got 'bad'")
+
+    return Desk(store, broker, validate)
+
+
+@pytest.fixture
+def case(store: Store, desk: Desk, failed: Callable[..., FailedMessage]) -> Case:
+    """One open case of a job that failed in attempt 3."""
+    return desk.get(take_in(store, failed(uuid7(), 3)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import msgspec
 import pytest
 
 from rabbitjobs.backend.protocol import Record, Status
@@ -25,48 +24,11 @@ from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.intake import FailedMessage, take_in
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.outbox import Outbox, OutboxRow
+from tests.backends.desk_broker import Broker
 
 Failed = Callable[..., FailedMessage]
 Outcome = Callable[..., Record]
 OTHER_BODY = b'{"args":["b@example.org"],"kwargs":{}}'
-
-
-class Broker:
-    """Takes what the desk publishes, or fails as told."""
-
-    def __init__(self) -> None:
-        self.sent: list[OutboxRow] = []
-        self.error: Exception | None = None
-
-    def __call__(self, row: OutboxRow) -> None:
-        """Publish a row."""
-        if self.error is not None:
-            raise self.error
-        self.sent.append(row)
-
-
-@pytest.fixture
-def broker() -> Broker:
-    """The broker behind the desk."""
-    return Broker()
-
-
-@pytest.fixture
-def desk(store: Store, broker: Broker) -> Desk:
-    """A desk whose job refuses arguments with 'bad' in them."""
-
-    def validate(job: str, body: bytes) -> None:
-        assert job == "shop.mail"
-        if b"bad" in body:
-            raise ArgumentsRefused("to: expected an address, got 'bad'")
-
-    return Desk(store, broker, validate)
-
-
-@pytest.fixture
-def case(store: Store, desk: Desk, failed: Failed) -> Case:
-    """One open case of a job that failed in attempt 3."""
-    return desk.get(take_in(store, failed(uuid7(), 3)))
 
 
 def actions(desk: Desk, case: Case) -> list[str]:
@@ -293,94 +255,6 @@ def test_a_refused_edit_leaves_the_edited_case_open(desk: Desk, broker: Broker, 
     assert (child.state, child.payload) == ("open", OTHER_BODY)
 
 
-# --- discard and resolve ---------------------------------------------------------------------
-
-
-async def test_a_resolved_job_has_succeeded(
-    backend: SqlBackend, desk: Desk, case: Case, outcome: Outcome
-) -> None:
-    """For a caller who waits; a copy of the message that still comes is a duplicate."""
-    resolved = desk.resolve(case.id, {"sent": True}, who="ann", version=1, reason="by phone")
-    assert (resolved.state, resolved.outcome) == ("resolved", "resolved by ann: by phone")
-    stored = backend.get(str(case.job_id))
-    assert stored is not None
-    assert (stored.status, stored.result) == (Status.SUCCEEDED, b'{"sent":true}')
-    assert not await backend.record(outcome(str(case.job_id), 3, status=Status.FAILED))
-
-
-def test_a_result_must_be_json(desk: Desk, case: Case) -> None:
-    """Nothing else can be stored."""
-    with pytest.raises(ArgumentsRefused):
-        desk.resolve(case.id, object(), who="ann", version=1)
-
-
-async def test_a_job_that_succeeded_meanwhile_is_not_resolved(
-    backend: SqlBackend, desk: Desk, case: Case, outcome: Outcome
-) -> None:
-    """A caller has that result already."""
-    await backend.record(outcome(str(case.job_id), 4, result=b"1"))
-    actions: tuple[Callable[[], object], ...] = (
-        lambda: desk.resolve(case.id, 2, who="ann", version=1),
-        lambda: desk.discard(case.id, "no", who="ann", version=1),
-    )
-    for act in actions:
-        with pytest.raises(ActionRefused, match="succeeded in attempt 4"):
-            act()
-    assert desk.get(case.id) == case
-
-
-def test_a_discarded_job_has_failed(
-    store: Store, backend: SqlBackend, desk: Desk, failed: Failed
-) -> None:
-    """The error says who gave it up; its unique key is free again."""
-    key, job = uuid7(), uuid7()
-    backend.claim_unique(key, job, now() + 60)
-    case_id = take_in(store, failed(job, 3, unique=key))
-    with pytest.raises(ActionRefused, match="reason"):
-        desk.discard(case_id, " ", who="ann", version=1)
-    assert desk.discard(case_id, "too old", who="ann", version=1).state == "discarded"
-    stored = backend.get(job)
-    assert stored is not None
-    assert stored.status is Status.FAILED
-    assert stored.error == "mailbox full (discarded by ann: too old)"
-    assert backend.claim_unique(key, uuid7(), now() + 60) is None
-
-
-async def test_a_quarantined_job_can_be_resolved(
-    store: Store, backend: SqlBackend, desk: Desk, failed: Failed, outcome: Outcome
-) -> None:
-    """Its state is final already, and still a person has the last word."""
-    job = uuid7()
-    await backend.record(outcome(job, 3, status=Status.QUARANTINED))
-    desk.resolve(take_in(store, failed(job, 3)), 1, who="ann", version=1)
-    assert backend.get(job).status is Status.SUCCEEDED  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("end", ["discarded", "resolved", "closed"])
-async def test_an_ended_case_takes_no_action(
-    backend: SqlBackend, desk: Desk, case: Case, outcome: Outcome, end: str
-) -> None:
-    """What is over is over."""
-    if end == "discarded":
-        over = desk.discard(case.id, "no", who="ann", version=1)
-    elif end == "resolved":
-        over = desk.resolve(case.id, 1, who="ann", version=1)
-    else:
-        release = desk.retry(case.id, who="ann", version=1).release_id
-        await backend.record(outcome(str(case.job_id), 4, case=case.id, release=release))
-        over = desk.get(case.id)
-    actions: tuple[Callable[[], object], ...] = (
-        lambda: desk.retry(case.id, who="bob", version=over.version),
-        lambda: desk.edit(case.id, OTHER_BODY, who="bob", version=over.version),
-        lambda: desk.discard(case.id, "no", who="bob", version=over.version),
-        lambda: desk.resolve(case.id, 1, who="bob", version=over.version),
-        lambda: desk.reopen(case.id, "no", who="bob", version=over.version),
-    )
-    for act in actions:
-        with pytest.raises(ActionRefused, match=end):
-            act()
-
-
 # --- two people ------------------------------------------------------------------------------
 
 
@@ -500,30 +374,3 @@ def _let_leases_end(connection: object) -> None:
     from rabbitjobs.store.schema import outbox
 
     connection.execute(update(outbox).values(leased_until=0.0))  # type: ignore[attr-defined]
-
-
-def test_ending_a_case_by_hand_promises_the_callers_webhook(
-    store: Store, failed: Failed, desk: Desk
-) -> None:
-    """Who asked for a webhook on completion gets one, whether a person or a worker ended it."""
-    message = failed()
-    assert message.envelope is not None
-    envelope = msgspec.structs.replace(message.envelope, on_done="https://hooks.example/done")
-    take_in(store, msgspec.structs.replace(message, envelope=envelope))
-    (case,) = desk.list().cases
-    desk.resolve(case.id, {"ok": True}, who="ada", version=case.version)
-    (row,) = Outbox(store).take()
-    assert (row.envelope.id, row.ended_as) == (envelope.id, "succeeded")
-
-
-def test_a_result_given_by_hand_is_checked(store: Store, failed: Failed) -> None:
-    """What does not fit is refused before anything is written: the caller could not read it."""
-
-    def validate_result(job: str, result: bytes) -> None:
-        raise ArgumentsRefused(f"expected a result as {job} returns it")
-
-    strict = Desk(store, Broker(), lambda _job, _body: None, validate_result=validate_result)
-    case = strict.get(take_in(store, failed()))
-    with pytest.raises(ArgumentsRefused, match="returns it"):
-        strict.resolve(case.id, 5, who="ann", version=case.version)
-    assert strict.get(case.id) == case

@@ -43,6 +43,36 @@ def test_a_promise_counts_when_the_users_transaction_commits(
     assert (row.envelope, row.queue, row.delay, row.tries) == (kept, "emails", 2.5, 1)
 
 
+@pytest.mark.parametrize("as_session", [True, False])
+def test_whoever_promised_hears_of_a_rollback_and_of_nothing_else(
+    store: Store, store_url: str, as_session: bool
+) -> None:
+    """A whole transaction, a savepoint, a block that raises; never a commit, and each once."""
+    store.migrate()
+    engine = create_engine(parse_url(store_url))
+    told: list[str] = []
+
+    def put(name: str) -> None:
+        outbox.put(tx, store.namespace, an_envelope(), undone=lambda: told.append(name))
+
+    with engine.connect() as connection, Session(connection) as session:
+        tx = session if as_session else connection
+        put("rolled back")
+        tx.rollback()
+        put("kept")
+        tx.commit()
+        tx.rollback()
+        put("before the savepoint")
+        savepoint = tx.begin_nested()
+        put("after the savepoint")
+        savepoint.rollback()
+        tx.commit()
+        put("left open")
+    engine.dispose()
+    assert told == ["rolled back", "after the savepoint", "left open"]
+    assert len(Outbox(store).take()) == 2
+
+
 def test_a_transaction_elsewhere_is_refused_in_words(store: Store) -> None:
     """The user's transaction must be on the store's database: the outbox is there."""
     engine = create_engine("sqlite://")

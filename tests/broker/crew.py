@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pika
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.backend.protocol import Status
@@ -88,11 +90,15 @@ class Crew:
         }
 
     def consume(self, queue: str, *options: str, url: str | None = None) -> Worker:
-        """Start a worker process and wait until it consumes."""
+        """Start the worker process of a queue."""
+        return self.start("consume", queue, *options, url=url)
+
+    def start(self, *command: str, url: str | None = None, wrapped: Sequence[str] = ()) -> Worker:
+        """Start a ``rabbitjobs`` command in the background, behind another one if need be."""
         path = self.folder / f"worker-{len(self.workers)}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "rabbitjobs", "consume", queue, *options],
+                [*wrapped, sys.executable, "-m", "rabbitjobs", *command],
                 cwd=self.folder,
                 env=self.environment(url),
                 stdin=subprocess.DEVNULL,
@@ -121,6 +127,12 @@ class Crew:
         """The exact number of messages in one of the namespace's queues."""
         return self.node.messages_total(self.vhost, f"shop.{name}")
 
+    def ready(self, name: str) -> int:
+        """How many messages of one of the namespace's queues wait, held by no consumer."""
+        with closing(pika.BlockingConnection(pika.URLParameters(self.url))) as connection:
+            found = connection.channel().queue_declare(f"shop.{name}", passive=True)
+            return int(found.method.message_count)
+
     def status(self, job_id: str) -> Status:
         """Where a job stands."""
         return self.app.handle(job_id).status()
@@ -140,13 +152,15 @@ class Crew:
 
 
 @contextmanager
-def crew(node: Node, folder: Path, code: str, topology: str) -> Iterator[Crew]:
+def crew(
+    node: Node, folder: Path, code: str, topology: str, *, store: str = "store.db"
+) -> Iterator[Crew]:
     """A shop on a fresh vhost, its topology applied; workers that still run are killed."""
     (folder / "shop.py").write_text(code, encoding="utf-8")
     (folder / "config").mkdir()
     (folder / "config" / "topology.yaml").write_text(topology, encoding="utf-8")
     url = node.create_vhost()
-    store_url = f"sqlite:///{folder / 'store.db'}"
+    store_url = f"sqlite:///{folder / store}"
     app = RabbitJobs(config=folder / "config")
     found = Crew(folder, node, url, store_url, app)
     try:

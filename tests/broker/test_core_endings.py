@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 
 from rabbitjobs import Context, Ignore, RabbitJobs, Retry, Review, Status, rules
+from rabbitjobs.app.desk_roles import IntakeRole
 from rabbitjobs.app.roles import ConsumeRole
 from rabbitjobs.broker.node import Node
+from rabbitjobs.consumer import system
 from rabbitjobs.errors import JobFailed
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.properties import Properties
+from rabbitjobs.policy import decide
 from rabbitjobs.topology import names
 from rabbitjobs.wire.protocol import Confirmed, Outgoing
 from tests.broker.crew import Crew, crew
@@ -230,7 +233,7 @@ async def test_strange_messages_have_their_own_endings(hall: Hall) -> None:
     await hall.open("work")
     for body in (b"", b"null", b'{"args":["1"]}', b'{"args":[]}', b"\xff\xfe"):
         await hall.raw("work", Properties(message_id=f"m{body!r}", type="known"), body)
-    await hall.raw("work", Properties(message_id="nobody", type="unknown", headers={h.ATTEMPT: 4}))
+    await hall.raw("work", Properties(message_id="nobody", type="unknown", headers={h.UNKNOWN: 3}))
     await hall.raw("work", Properties(message_id="soon", type="unknown"))
     await hall.raw("work", Properties(message_id="no type"))
     await hall.raw("work", Properties(type="known"))
@@ -241,6 +244,84 @@ async def test_strange_messages_have_their_own_endings(hall: Hall) -> None:
     await hall.reaches(Status.RETRYING, "soon")
     await hall.totals(review=6, quarantine=3, q_work=0)
     assert ran == [7]
+
+
+async def test_a_rolling_deploy_uses_up_no_attempt_of_a_job(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry of the new release's job meets an old worker: the same attempt runs after it."""
+    monkeypatch.setattr(decide, "UNKNOWN_JOB_DELAYS", (1.0, 1.0, 1.0))
+    seen: list[int] = []
+    await hall.open("work")
+    await hall.raw("work", Properties(message_id="late", type="new", headers={h.ATTEMPT: 7}))
+    await hall.reaches(Status.RETRYING, "late")
+
+    @hall.app.job("new", queue="work", ignore_result=True)
+    def new(ctx: Context) -> None:
+        seen.append(ctx.attempt)
+
+    await hall.reaches(Status.SUCCEEDED, "late")
+    await hall.totals(quarantine=0, q_work=0)
+    assert seen == [7]
+    info = await hall.app.handle("late").ainfo()
+    assert info is not None
+    assert info.attempt == 7
+
+
+async def test_a_result_that_the_store_refuses_comes_before_a_person(hall: Hall) -> None:
+    """The job runs once, its neighbours are done, and nothing is given back for ever."""
+    store = hall.app.parts.store
+    assert store is not None
+    refuse = """
+        CREATE TRIGGER refuse BEFORE INSERT ON rj_jobs WHEN new.result = CAST('13' AS BLOB)
+        BEGIN SELECT RAISE(ABORT, 'no thirteens here'); END
+    """
+    await store.arun(lambda connection: connection.exec_driver_sql(refuse).close())
+    ran: list[int] = []
+
+    @hall.app.job(queue="work")
+    async def number(value: int) -> int:
+        ran.append(value)
+        return value
+
+    await hall.open("work")
+    sent = [await number.asend(value) for value in (12, 13, 14)]
+    await hall.reaches(Status.IN_REVIEW, sent[1].id)
+    assert [await sent[place].aresult(20) for place in (0, 2)] == [12, 14]
+    await hall.totals(review=1, quarantine=0, q_work=0)
+    info = await sent[1].ainfo()
+    assert info is not None
+    assert info.error == "result could not be stored: IntegrityError: no thirteens here"
+    assert sorted(ran) == [12, 13, 14]
+
+
+async def test_a_case_that_the_store_refuses_ends_in_quarantine(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The intake does not give it back for ever, and takes the next one in."""
+    monkeypatch.setattr(system, "PAUSE_SECONDS", 0.01)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    store = hall.app.parts.store
+    assert store is not None
+    refuse = """
+        CREATE TRIGGER refuse BEFORE INSERT ON rj_cases WHEN new.error = 'unwritable'
+        BEGIN SELECT RAISE(ABORT, 'not on this desk'); END
+    """
+    await store.arun(lambda connection: connection.exec_driver_sql(refuse).close())
+
+    @hall.app.job(queue="work")
+    async def review_me(reason: str) -> None:
+        raise Review(reason)
+
+    await hall.open("work")
+    for reason in ("unwritable", "fine"):
+        await review_me.asend(reason)
+    intake = IntakeRole(hall.app)
+    await intake.start()
+    await hall.totals(review=0, quarantine=1, q_work=0)
+    await intake.drain(5, asyncio.Event())
+    (case,) = (await asyncio.to_thread(hall.app.desk.list)).cases
+    assert case.error == "fine"
 
 
 async def test_a_queue_may_keep_no_record_of_what_is_ignored(hall: Hall) -> None:

@@ -13,8 +13,9 @@ import pytest
 from rabbitjobs.backend.protocol import Status
 from rabbitjobs.broker.management import Management, management_of
 from rabbitjobs.broker.node import Node
-from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.clock import uuid7
+from rabbitjobs.secret import Secret
 from tests.broker.crew import Crew, crew, until
 from tests.brokers import wanted_version
 
@@ -90,6 +91,17 @@ def test_a_revoked_permission_is_waited_out_without_a_hot_loop(
     job_id = shop.app.remote("echo", queue="work").send(1).id
     shop.until_status(Status.SUCCEEDED, job_id)
     management.delete_user(user)
+
+
+def test_a_worker_with_a_wrong_password_says_so(shop: Crew) -> None:
+    """And goes on trying: the password may be set later."""
+    address = parse_urls(shop.url)[0]
+    where = f"{address.host}:{address.port}"
+    worker = shop.consume("work", url=f"amqp://{address.user}:hunter2@{where}/{address.vhost}")
+    worker.says(f"to let user '{address.user}' into vhost '{address.vhost}'")
+    assert "ACCESS_REFUSED" in worker.log
+    assert "hunter2" not in worker.log
+    assert worker.process.poll() is None
 
 
 def test_a_broker_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,9 +14,13 @@ from click.testing import CliRunner, Result
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.broker.management import management_of
-from rabbitjobs.broker.url import Secret, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.cli.root import cli
 from rabbitjobs.clock import uuid7
+from rabbitjobs.ending.quarantine import quarantined
+from rabbitjobs.message.properties import Properties
+from rabbitjobs.secret import Secret
+from rabbitjobs.wire.protocol import Delivery
 
 CONFIG = """
 broker: {url: "%s", management_url: "%s"}
@@ -111,6 +116,18 @@ def test_a_broker_that_is_not_there_is_said_plainly(shell: Shell) -> None:
     assert "hunter2" not in ran.output
 
 
+def test_a_wrong_password_is_not_called_an_outage(shell: Shell) -> None:
+    """Nobody starts a broker that runs."""
+    address = parse_urls(shell.url)[0]
+    shell.connect_as(f"amqp://{address.user}:hunter2@{address.host}:{address.port}/{address.vhost}")
+    ran = shell.run("doctor")
+    assert ran.exit_code == 1
+    assert f"to let user '{address.user}' into" in " ".join(ran.stdout.split())
+    assert "ACCESS_REFUSED" in ran.stdout
+    assert "cannot be reached" not in ran.stdout
+    assert "hunter2" not in ran.output
+
+
 def test_a_missing_dead_letter_target_is_found(applied: Shell) -> None:
     """A queue of ours whose exchange somebody deleted."""
     with closing(pika.BlockingConnection(pika.URLParameters(applied.url))) as connection:
@@ -134,14 +151,22 @@ def publisher_url(applied: Shell) -> Iterator[str]:
 
 
 def test_rights_are_tried_without_leaving_anything(applied: Shell, publisher_url: str) -> None:
-    """A publisher may write to jobs, and learns what it may not."""
+    """A user who may write to jobs learns what it may not; the messages there stay."""
+    applied.publish(3)
     applied.connect_as(publisher_url)
-    found = json.loads(applied.run("doctor", "--json").stdout)
-    text = " ".join(check["text"] for check in found if check["name"] == "permissions")
-    assert "shop.fail" in text
+    for role, lacking in (
+        ("publisher", "write on shop.delay"),
+        ("worker", "read on shop.q.emails"),
+        ("reviewer", "read on shop.review"),
+        ("topology", "configure on shop.*"),
+    ):
+        ran = applied.run("doctor", "--json", "--role", role)
+        (check,) = [one for one in json.loads(ran.stdout) if one["name"] == "permissions"]
+        assert (ran.exit_code, check["state"]) == (1, "fail")
+        assert lacking in check["text"] and f"--user {role}=publisher-" in check["do"]
     applied.connect_as(applied.url)
     rows = json.loads(applied.run("queue", "list", "--json", "--all").stdout)
-    assert sum(row["ready"] for row in rows) == 0
+    assert {row["queue"]: row["ready"] for row in rows if row["ready"]} == {"shop.q.emails": 3}
 
 
 def test_queue_list_shows_what_waits(applied: Shell) -> None:
@@ -178,6 +203,20 @@ def test_peek_shows_messages_and_hands_them_back(applied: Shell) -> None:
     assert "\x1b" not in shown and r"job\x1b[2J" in shown
     rows = {row["queue"]: row for row in json.loads(applied.run("queue", "list", "--json").stdout)}
     assert rows["shop.q.emails"]["ready"] == 3
+
+
+def test_peek_shows_what_an_unreadable_message_came_with(applied: Shell) -> None:
+    """One line for each property for people, one value for programs."""
+    app = RabbitJobs(config=applied.folder)
+    came = Delivery(1, "", "", False, Properties(app_id="legacy\x1b", headers={"n": 5}), b"\xff")
+    (outgoing,) = quarantined(came, "no job's name", "emails", app.spec).sends
+    asyncio.run(app.publisher.confirmed(outgoing))
+    app.close()
+    (told,) = json.loads(applied.run("queue", "peek", "quarantine", "--yes", "--json").stdout)
+    assert told["came_with"] == {"app_id": "legacy\x1b", "delivery_mode": 2, "headers": {"n": 5}}
+    shown = applied.run("queue", "peek", "quarantine", "--yes").stdout
+    assert r"came with app_id: legacy\x1b" in shown
+    assert "x-rj-properties" not in shown
 
 
 def test_purge_asks_and_needs_yes(applied: Shell) -> None:

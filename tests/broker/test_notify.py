@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from rabbitjobs import RabbitJobs
+from rabbitjobs import RabbitJobs, failpoints
 from rabbitjobs.app.desk_roles import NotifyRole
 from rabbitjobs.app.roles import ConsumeRole, Role
 from rabbitjobs.broker.url import parse_urls
@@ -18,6 +20,7 @@ from rabbitjobs.message.properties import Properties
 from rabbitjobs.topology import names
 from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Outgoing
+from tests.broker.crew import ROOT
 from tests.unit.notify.conftest import Mailbox, Receiver
 from tests.unit.notify.test_notifier import told_in
 
@@ -108,6 +111,31 @@ async def waiting(app: RabbitJobs) -> int:
     return ready
 
 
+async def until_waiting(app: RabbitJobs, count: int) -> None:
+    """Wait until so many messages are ready in the notify queue."""
+    async with asyncio.timeout(30):
+        while await waiting(app) != count:
+            await asyncio.sleep(0.05)
+
+
+async def notifier(
+    app: RabbitJobs, folder: Path, *, failpoint: str | None = None
+) -> asyncio.subprocess.Process:
+    """A ``rabbitjobs notify run`` process, which may die at a failpoint."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RABBITJOBS_")}
+    named = {failpoints.VARIABLE: failpoint} if failpoint else {}
+    (folder / "shop.py").write_text(
+        "from pathlib import Path\nfrom rabbitjobs import RabbitJobs\n"
+        "app = RabbitJobs(config=Path(__file__).parent)\n"
+    )
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rabbitjobs", "--app", "shop:app", "notify", "run",
+        cwd=folder,
+        env=kept | named | {"PYTHONPATH": str(ROOT)},
+        stdin=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+
+
 async def test_failures_arrive_as_a_few_mails_and_leave_the_queue(
     app: RabbitJobs, mailbox: Mailbox
 ) -> None:
@@ -157,6 +185,27 @@ async def test_a_caller_gets_its_webhook_on_completion(app: RabbitJobs, receiver
         (good.id, "succeeded"),
         (bad.id, "ignored"),
     }
+
+
+async def test_a_notifier_that_dies_between_mail_and_ack_tells_nothing_twice(
+    app: RabbitJobs, mailbox: Mailbox, tmp_path: Path
+) -> None:
+    """The note comes again, and the store knows that it was told."""
+    job = app.remote("confirm", queue="emails")
+    async with working(ConsumeRole(app, "emails")):
+        await job.asend(1)
+        process = await notifier(app, tmp_path, failpoint="after-mail")
+        async with asyncio.timeout(30):
+            assert await process.wait() == failpoints.EXIT_CODE
+    assert told_in(mailbox.mails) == 1
+    await until_waiting(app, 1)
+    process = await notifier(app, tmp_path)
+    await until_waiting(app, 0)
+    process.terminate()
+    async with asyncio.timeout(30):
+        assert await process.wait() == 0
+    assert await waiting(app) == 0
+    assert told_in(mailbox.mails) == 1
 
 
 async def test_what_no_ending_wrote_goes_to_quarantine(app: RabbitJobs) -> None:

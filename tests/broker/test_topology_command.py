@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -47,6 +48,9 @@ def test_plan_apply_plan_drift(shell: Shell) -> None:
     assert planned.exit_code == 2, planned.output
     assert "shop.q.주문" in planned.output
     assert "would change" in planned.output
+    assert "shop.delay.03" not in planned.output
+    assert re.search(r"create +delay levels +shop\.delay\.\* +28 policies, ", planned.output)
+    assert "shop.delay.03" in shell.run("plan", "--full").output
     assert shell.run("drift").exit_code == 2
     applied = shell.run("apply")
     assert applied.exit_code == 0, applied.output
@@ -54,6 +58,16 @@ def test_plan_apply_plan_drift(shell: Shell) -> None:
         again = shell.run(command)
         assert again.exit_code == 0, again.output
     assert "0 differ, 0 left over" in shell.run("drift").output
+
+
+def test_plan_names_what_another_config_has_left_in_the_namespace(shell: Shell) -> None:
+    """Two teams with one namespace see it before they apply."""
+    shell.run("apply")
+    shell.file.write_text(SHOP.replace("주문", "mails"), encoding="utf-8")
+    planned = shell.run("plan")
+    assert "left over, of another config or an older one: queue shop.landing.주문" in planned.output
+    assert "rabbitjobs topology drift" in planned.output
+    assert "left over" not in shell.run("plan", "--broker-version", "4.3").output
 
 
 def test_plan_shows_replace_and_apply_refuses_it(shell: Shell) -> None:

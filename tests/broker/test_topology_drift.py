@@ -10,8 +10,8 @@ import pika
 import pytest
 
 from rabbitjobs.broker.management import Management
-from rabbitjobs.broker.url import Secret
 from rabbitjobs.errors import TopologyMismatch, TopologyRefused
+from rabbitjobs.secret import Secret
 from rabbitjobs.topology.apply import apply, verify
 from rabbitjobs.topology.config import loads
 from rabbitjobs.topology.drift import Finding, find_drift

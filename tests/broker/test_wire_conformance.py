@@ -12,7 +12,12 @@ from yarl import URL
 
 from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import Address
-from rabbitjobs.testing.conformance import MakeWire, NetworkConformance, WireConformance
+from rabbitjobs.testing.conformance import (
+    FrameConformance,
+    MakeWire,
+    NetworkConformance,
+    WireConformance,
+)
 from rabbitjobs.testing.control import MemoryControl, RabbitControl
 from rabbitjobs.wire.aio_pika import AioPikaWire
 from rabbitjobs.wire.aio_pika_guard import GuardedTransport
@@ -54,7 +59,7 @@ class OnRabbitMQ(WireConformance):
         node.delete_vhost(control.address.vhost)
 
 
-class TestPikaWire(OnRabbitMQ, NetworkConformance):
+class TestPikaWire(OnRabbitMQ, NetworkConformance, FrameConformance):
     """Over pika's asyncio adapter."""
 
     @pytest.fixture
@@ -62,7 +67,7 @@ class TestPikaWire(OnRabbitMQ, NetworkConformance):
         return PikaWire
 
 
-class TestAioPikaWire(OnRabbitMQ, NetworkConformance):
+class TestAioPikaWire(OnRabbitMQ, NetworkConformance, FrameConformance):
     """Over aiormq, with a connection of its own."""
 
     @pytest.fixture

@@ -120,6 +120,46 @@ def test_the_store_is_named_by_file_or_environment(
     assert found.no_store is none
 
 
+def test_signing_takes_its_keys_from_the_environment_or_from_files(folder: Path) -> None:
+    """The variable wins over its file; one key needs no ``sign_with``; signatures are required."""
+    (folder / "k1").write_text("1" * 32 + "\n")
+    text = (
+        'signing: {keys: {k2: "${RABBITJOBS_KEY_K2}", k1: "${RABBITJOBS_KEY_K1}"}, sign_with: k2}'
+    )
+    env = {"RABBITJOBS_KEY_K2": "2" * 32, "RABBITJOBS_KEY_K1_FILE": str(folder / "k1")}
+    found = read(folder, text, **env).signing
+    assert found is not None
+    assert {name: key.reveal() for name, key in found.keys.items()} == {
+        "k2": "2" * 32,
+        "k1": "1" * 32,
+    }
+    assert (found.sign_with, found.require) == ("k2", True)
+    both = env | {"RABBITJOBS_KEY_K1": "3" * 32}
+    found = read(folder, text, **both).signing
+    assert found is not None and found.keys["k1"].reveal() == "3" * 32
+    one = read(folder, f'signing: {{keys: {{only: "{"o" * 32}"}}, require: false}}').signing
+    assert one is not None
+    assert (one.sign_with, one.require) == ("only", False)
+    assert read(folder, "app: a").signing is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("signing: {}", "the key keys"),
+        ("signing: {keys: {}}", "at least one key"),
+        ("signing: {keys: {k1: }}", "a key as text"),
+        ('signing: {keys: {k1: "' + "1" * 32 + '"}, sign_with: k2}', "one of the keys k1, got k2"),
+        ('signing: {keys: {a: "' + "1" * 32 + '", b: "' + "1" * 32 + '"}}', "got nothing"),
+        ('signing: {keys: {k1: "${RABBITJOBS_KEY_K1}"}}', "RABBITJOBS_KEY_K1 in the environment"),
+    ],
+)
+def test_signing_that_would_not_sign_is_refused(folder: Path, text: str, said: str) -> None:
+    """A half-written section must not pass for one that is switched off."""
+    with pytest.raises(ConfigError, match=said):
+        read(folder, text)
+
+
 def test_passwords_are_not_shown(folder: Path) -> None:
     """Neither of the broker nor of the store."""
     found = load(
@@ -144,3 +184,26 @@ def test_the_folder_is_the_named_one_else_the_variables_else_the_usual(
     assert list(found.topology.queues) == ["emails"]
     with pytest.raises(ConfigError):
         settings.find(folder / "missing", {})
+
+
+def test_files_for_tls_belong_to_the_broker(folder: Path) -> None:
+    """They go into every amqps:// URL."""
+    text = "broker: {url: 'amqps://u:p@one/', ca: /ca.pem, cert: /cert.pem, key: /key.pem}\n"
+    found = read(folder, text)
+    assert found.broker_url is not None
+    url = found.broker_files.into(found.broker_url.reveal())
+    assert url == "amqps://u:p@one/?cacertfile=%2Fca.pem&certfile=%2Fcert.pem&keyfile=%2Fkey.pem"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("broker: {key: /key.pem}\n", "the certificate that belongs to broker.key"),
+        ("broker: {ca: /ca.pem}\n", "an amqps:// URL"),
+        ("broker: {verify: false}\n", "verify"),
+    ],
+)
+def test_tls_that_would_not_protect_is_a_fault(folder: Path, text: str, said: str) -> None:
+    """A key without its certificate, authorities beside a URL that sends in plain, a switch off."""
+    with pytest.raises(ConfigError, match=said):
+        read(folder, text, RABBITJOBS_URL="amqp://u:p@one/")

@@ -7,8 +7,8 @@ import dataclasses
 
 import pytest
 
-from rabbitjobs.broker.url import Secret
-from rabbitjobs.errors import ChannelClosed, ConnectionLost
+from rabbitjobs.errors import AccessRefused, ChannelClosed, ConnectionLost
+from rabbitjobs.secret import Secret
 from rabbitjobs.testing.control import BrokerControl
 from rabbitjobs.testing.wire.kit import (
     PATIENCE,
@@ -183,6 +183,7 @@ class ConnectionConformance(WireFixtures):
             try:
                 waiting = start_publish(wire, message("q", b"late"))
                 await ends.until(lambda heard: heard.blocked == [True])
+                assert "memory" in wire.alarm
                 consumer.ack(inbox.seen[0].tag)
                 second = await inbox.next()
                 consumer.ack(second.tag)
@@ -191,6 +192,7 @@ class ConnectionConformance(WireFixtures):
             finally:
                 await broker.unblock()
             await ends.until(lambda heard: heard.blocked == [True, False])
+            assert wire.alarm == ""
             async with asyncio.timeout(PATIENCE):
                 assert await waiting == CONFIRMED
             assert (await inbox.next()).body == b"late"
@@ -231,6 +233,7 @@ class NetworkConformance(WireFixtures):
                 async with asyncio.timeout(PATIENCE):
                     await wire.open(address, name="conformance")
             text = str(error.value)
+            assert isinstance(error.value, AccessRefused) == (address.port == good.port)
             assert said.lower() in text.lower()
             assert good.password.reveal() not in text and "wrong" not in text
             await wire.close()

@@ -57,7 +57,13 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docker:
 def runner(tmp_path: Path) -> ContainerRunner:
     """A runner with a laid-out folder."""
     folder = tmp_path / "node"
-    lay_out(folder, IDENTITY, bind=ContainerRunner.bind, settings={})
+    lay_out(
+        folder,
+        IDENTITY,
+        bind=ContainerRunner.bind,
+        inside=ContainerRunner.inside,
+        settings={},
+    )
     image = Installation(kind="image", version="4.3", where=IMAGE)
     return ContainerRunner(image, folder, IDENTITY)
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.ending import settle as settling
 from rabbitjobs.ending.settle import settle
 from rabbitjobs.ending.settlement import Settlement
-from rabbitjobs.errors import QueueFull, SendUnknown, StoreUnavailable
+from rabbitjobs.errors import QueueFull, SendUnknown, StoreOutdated, StoreRefused, StoreUnavailable
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.wire.protocol import Outgoing
 
@@ -98,6 +99,52 @@ async def test_the_record_comes_first_then_the_messages_in_their_order() -> None
     assert await world.settle(plan("notify", "review"))
     assert world.steps == ["record", "notify", "review"]
     assert world.reasons == []
+
+
+async def test_a_store_that_is_not_migrated_yet_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A deploy that migrates last: nobody's job comes before a person for that."""
+    world, outdated = World(), [True] * 5
+    record = world.record
+
+    async def behind(one: Record) -> bool:
+        if outdated:
+            outdated.pop()
+            raise StoreOutdated("run: rabbitjobs store migrate")
+        return await record(one)
+
+    monkeypatch.setattr(world, "record", behind)
+    assert await world.settle(plan("review"))
+    assert world.steps == ["record", "review"]
+    assert len(world.reasons) == 5
+
+
+@pytest.mark.parametrize(("faults", "ends"), [(2, True), (3, False)])
+async def test_a_record_that_is_refused_is_tried_a_few_times_and_then_given_up(
+    monkeypatch: pytest.MonkeyPatch, faults: int, ends: bool
+) -> None:
+    """Nothing is sent for what is not recorded; the reason is the store's, in one line."""
+    monkeypatch.setattr(settling, "RECORD_PAUSE_SECONDS", 0.0)
+    world, left = World(), [True] * faults
+    record = world.record
+
+    async def refused(one: Record) -> bool:
+        if left:
+            left.pop()
+            raise ValueError("not this one\n[parameters: secret]")
+        return await record(one)
+
+    monkeypatch.setattr(world, "record", refused)
+    if ends:
+        assert await world.settle(plan("review"))
+        assert world.steps == ["record", "review"]
+        assert world.reasons == ["ValueError: not this one"] * 2
+        return
+    with pytest.raises(StoreRefused) as error:
+        await world.settle(plan("review"))
+    assert error.value.text == "ValueError: not this one"
+    assert world.steps == []
 
 
 async def test_an_attempt_that_was_recorded_before_sends_nothing() -> None:

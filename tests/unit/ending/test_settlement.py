@@ -15,10 +15,11 @@ from rabbitjobs.clock import now
 from rabbitjobs.ending.settlement import (
     ERROR_KEPT,
     SHORTEST_RETRY,
+    Keeping,
     Outcome,
     Settlement,
     Terms,
-    quarantined,
+    kept,
     repeated,
     running,
     settlement,
@@ -26,7 +27,6 @@ from rabbitjobs.ending.settlement import (
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
-from rabbitjobs.message.properties import Properties
 from rabbitjobs.policy.decision import Decision, Failure
 from rabbitjobs.policy.rules import RetryPolicy
 from rabbitjobs.topology.model import QueueSpec, TopologySpec
@@ -148,6 +148,16 @@ def test_a_retry_is_the_next_attempt_with_its_history() -> None:
     assert (record.error_type, record.error) == ("KeyError", "x" * ERROR_KEPT)
 
 
+def test_the_next_attempt_is_signed_anew() -> None:
+    """Its number is covered by the signature: the old one would not hold."""
+    terms = msgspec.structs.replace(
+        TERMS, renew=lambda one: msgspec.structs.replace(one, signature=f"k:{one.attempt}")
+    )
+    decision = Decision(do="retry", rule="r", delay=3.0)
+    (sent,) = settlement(outcome(FAILURE, signature="k:1"), decision, terms).sends
+    assert decode(sent.properties, sent.body, queue="emails").signature == "k:2"
+
+
 @pytest.mark.parametrize("delay", [0.0, None])
 def test_a_retry_without_delay_still_waits_a_moment(delay: float | None) -> None:
     """Straight back it could spin, or deadlock with a full queue."""
@@ -227,6 +237,26 @@ def test_a_redelivery_repeats_what_was_decided() -> None:
     assert repeated(envelope(), b"", TERMS) == Settlement(status=Status.SUCCEEDED, record=None)
 
 
+def test_what_a_person_discards_has_failed_and_goes_nowhere() -> None:
+    """No queue keeps a copy of it, but whoever asked hears that it ended."""
+    discard = Decision(do="discard", rule="discarded by ann: too old")
+    plan = failed(discard)
+    assert (plan.status, plan.sends) == (Status.FAILED, ())
+    assert routes(failed(discard, on_done="https://hooks.example")) == [("shop.fail", "notify")]
+
+
+@pytest.mark.parametrize("decision", [None, Decision(do="discard", rule="by ann")])
+def test_a_persons_ending_is_kept_as_an_attempts_own_would_be(decision: Decision | None) -> None:
+    """One ending: a copy of that message repeats it."""
+    one = outcome(FAILURE if decision else None)
+    record = kept(one, decision, Keeping(keep=60.0))
+    own = settlement(one, decision, TERMS).record
+    assert own is not None
+    assert record == msgspec.structs.replace(own, worker="")
+    again = repeated(one.envelope, record.decision or b"", TERMS)
+    assert again.status is (Status.FAILED if decision else Status.SUCCEEDED)
+
+
 def test_a_running_attempt_is_noted() -> None:
     """With its start."""
     record = running(envelope(), TERMS)
@@ -238,19 +268,6 @@ def test_the_seconds_of_an_outcome_are_never_negative() -> None:
     """The wall clock may jump."""
     jumped = Outcome(envelope=envelope(), started=9.0, ended=8.0)
     assert jumped.seconds == 0.0
-
-
-def test_what_cannot_be_read_keeps_its_bytes() -> None:
-    """Body and raw header as they came; no property of it is trusted."""
-    plan = quarantined(Properties(app_id="me"), b"\xff", b"\x00raw", "why", "emails", SPEC)
-    (sent,) = plan.sends
-    headers = sent.properties.headers
-    assert (plan.status, plan.record) == (Status.QUARANTINED, None)
-    assert (sent.exchange, sent.routing_key, sent.body) == ("shop.fail", "quarantine", b"\xff")
-    assert (headers[h.RAW], headers[h.RULE], headers[h.QUEUE]) == (b"\x00raw", "why", "emails")
-    assert "me" in headers["x-rj-properties"]
-    (bare,) = quarantined(Properties(), b"", b"", "why", "emails", SPEC).sends
-    assert h.RAW not in bare.properties.headers
 
 
 def frame_of(message: Outgoing) -> int:
@@ -285,10 +302,3 @@ def test_no_failure_outgrows_a_header_frame(error: str, traceback: str, kind: st
     for decision in (Decision(do="review", rule="r"), Decision(do="ignore", rule="r")):
         assert all(frame_of(sent) <= FRAME for sent in settlement(one, decision, TERMS).sends)
     assert record
-
-
-def test_no_raw_header_outgrows_a_header_frame() -> None:
-    """A damaged header may have filled its own frame."""
-    properties = Properties(headers={"x": "y" * 50_000})
-    (sent,) = quarantined(properties, b"", b"\xff" * 131_000, "w" * 9000, "q", SPEC).sends
-    assert frame_of(sent) <= FRAME

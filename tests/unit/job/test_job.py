@@ -16,6 +16,7 @@ from rabbitjobs.errors import (
     JobFailed,
     NoResult,
     RegistrationError,
+    ResultIgnored,
     ResultTimeout,
     SyncInAsync,
 )
@@ -265,6 +266,17 @@ async def test_there_may_be_no_result() -> None:
         await handle(stored(Status.SUCCEEDED)).aresult()
     with pytest.raises(NoResult, match="type"):
         await handle(DONE, returns=int).aresult()
+
+
+async def test_a_job_that_ignores_its_result_is_not_waited_for() -> None:
+    """The error comes at once and says why, though a wait would have no end."""
+    ignored: JobHandle[None] = JobHandle("1", Shelf(None), sent=True, job="mail", ignored=True)
+    with pytest.raises(ResultIgnored, match="ignore_result=True"):
+        await ignored.aresult()
+    with pytest.raises(NoResult) as none:
+        await asyncio.to_thread(ignored.result)
+    assert (none.value.job, none.value.job_id) == ("mail", "1")
+    assert ignored.status() is Status.QUEUED
 
 
 async def test_the_status_of_what_nobody_knows() -> None:

@@ -49,8 +49,11 @@ FULL = Envelope(
     trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     on_done="https://hooks.shop.example/",
     unique="k",
+    again=True,
+    unknown=2,
     release="r1",
     case="c1",
+    signature="k1:00",
     history=(AttemptRecord(attempt=1, started=1.0, seconds=0.1, error_type="E", error="e"),),
 )
 
@@ -79,6 +82,9 @@ def test_the_smallest_message_of_a_stranger_is_a_job() -> None:
     [
         Properties(message_id="m"),
         Properties(type="greet"),
+        Properties(type="greet", message_id="m", content_type="application/x-pickle"),
+        Properties(type="greet", message_id="m", content_encoding="gzip"),
+        Properties(type="greet", message_id="m", headers={h.SIGNATURE: 5}),
         Properties(type="greet", message_id="m", headers={h.ATTEMPT: 0}),
         Properties(type="greet", message_id="m", headers={h.ATTEMPT: "1"}),
         Properties(type="greet", message_id="m", headers={h.ID: 5}),

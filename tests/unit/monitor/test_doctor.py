@@ -14,6 +14,7 @@ from rabbitjobs.broker.version import from_version
 from rabbitjobs.monitor.doctor import Check, diagnose, worst
 from rabbitjobs.monitor.facts import BrokerFacts, QueueSeen, StoreFacts
 from rabbitjobs.topology.model import RawQueue, TopologySpec, default_spec
+from rabbitjobs.topology.permissions import Need, needs
 from rabbitjobs.topology.plan import compile_plan
 
 SPEC = default_spec("shop", ("emails",))
@@ -30,7 +31,8 @@ def facts(spec: TopologySpec = SPEC, version: str = "4.3.6", **changed: Any) -> 
         plan=plan,
         queues={queue.name: QueueSeen(consumers=1) for queue in plan.queues},
         exchanges={exchange.name: 0 for exchange in plan.exchanges},
-        writes={"shop.jobs": True, "shop.delay": True, "shop.fail": True},
+        user="jobs",
+        rights={need: True for role in needs(spec).values() for need in role},
         private=True,
         live_queues={
             queue.name: {"name": queue.name, "arguments": dict(queue.arguments)}
@@ -92,6 +94,8 @@ def test_sqlite_serves_one_machine() -> None:
 def test_a_store_that_cannot_be_used_is_a_fault_and_none_is_a_warning() -> None:
     """Without a store there are no results and no desk; a broken one stops all acks."""
     (broken,) = wrong(facts(), StoreFacts(where="sqlite:///x", one_machine=True, error="locked"))
+    (missing,) = wrong(facts(), StoreFacts(where="sqlite:///x", missing="no such file"))
+    assert (missing.state, missing.text) == ("warn", "no such file")
     (none,) = wrong(facts(), StoreFacts())
     assert (broken.state, none.state) == ("fail", "warn")
 
@@ -111,15 +115,44 @@ def test_missing_objects_are_a_fault_with_their_names() -> None:
     assert "topology apply" in check.do
 
 
-def test_a_user_without_rights_is_told_which() -> None:
-    """Publishing that is refused is a fault; what cannot be looked at is a warning."""
+def rights(*lacking: Need) -> dict[Need, bool]:
+    """All rights but these."""
+    return {need: need not in lacking for role in needs(SPEC).values() for need in role}
+
+
+def test_a_role_is_told_the_rights_that_it_lacks() -> None:
+    """By name, with the command that grants them."""
+    lacks = rights(Need("write", "shop.fail"), Need("read", "shop.q.emails"))
+    (check,) = wrong(facts(rights=lacks), role="worker")
+    assert (check.name, check.state) == ("permissions", "fail")
+    assert check.text.endswith("a worker: write on shop.fail; read on shop.q.emails")
+    assert check.do == "rabbitjobs topology permissions --apply --user worker=jobs"
+    assert not wrong(facts(rights=lacks), role="publisher")
+    (check,) = wrong(facts(tags=frozenset({"management"})), role="topology")
+    assert "the tag policymaker" in check.text
+
+
+def test_without_a_role_the_nearest_one_is_meant() -> None:
+    """A user that is nothing wholly is at fault; one that misses little of another is warned."""
+    nothing = dict.fromkeys(rights(), False)
+    (check,) = wrong(facts(rights={**nothing, Need("write", "shop.jobs"): True}))
+    assert (check.state, check.text.partition(" be ")[2]) == (
+        "fail",
+        "a publisher: write on shop.delay",
+    )
+    sends = {**nothing, Need("write", "shop.jobs"): True, Need("write", "shop.delay"): True}
+    assert not wrong(facts(rights=sends))
+    (check,) = wrong(facts(rights=rights(Need("configure", "shop.control"))))
+    assert (check.state, check.text.partition(" be ")[2]) == (
+        "warn",
+        "a worker: configure on shop.control.*",
+    )
+
+
+def test_what_a_user_may_not_see_is_no_fault() -> None:
+    """On RabbitMQ 4.3 a publisher does not even see the queues."""
     queues = {**facts().queues, "shop.review": QueueSeen(fault=403)}
-    found = wrong(facts(writes={"shop.jobs": False, "shop.fail": True}, queues=queues))
-    assert [(check.name, check.state) for check in found] == [
-        ("permissions", "warn"),
-        ("permissions", "fail"),
-    ]
-    assert "shop.jobs" in found[1].text and "shop.fail" not in found[1].text
+    assert not wrong(facts(queues=queues))
 
 
 def test_without_management_what_is_not_checked_is_said() -> None:

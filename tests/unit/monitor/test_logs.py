@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import structlog
 
-from rabbitjobs.monitor.logs import CAPPED, Format, configure, escape, mask
+from rabbitjobs.monitor.logs import CAPPED, Format, configure, escape
+from rabbitjobs.secret import mask
 
 Lines = Callable[[], list[dict[str, Any]]]
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +13,7 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 from rabbitjobs.notify.note import Note
 from rabbitjobs.policy.decision import Failure
-
-LOCALHOST = Path(__file__).parent / "localhost"
+from tests.certificates import Authority
 
 
 def a_note(number: int = 1, *, attempt: int = 1, job: str = "emails.send", **failure: Any) -> Note:
@@ -53,17 +51,13 @@ class Mailbox:
         given = (data.login.decode(), data.password.decode())
         return AuthResult(success=given == self.accept_user)
 
-    async def start(self, *, tls: bool = False) -> None:
-        context = None
-        if tls:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(LOCALHOST / "cert.pem", LOCALHOST / "key.pem")
+    async def start(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._server = await asyncio.get_running_loop().create_server(
             lambda: SMTP(
                 self,
                 hostname="localhost",
-                tls_context=context,
-                require_starttls=tls,
+                tls_context=tls,
+                require_starttls=tls is not None,
                 authenticator=self.authenticate,
                 auth_require_tls=True,
             ),
@@ -138,7 +132,19 @@ async def receiver() -> AsyncIterator[Receiver]:
     await server.stop()
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority that signs the test servers' certificates."""
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def localhost_tls(authority: Authority) -> ssl.SSLContext:
+    """TLS for a server on this machine."""
+    return authority.certify("localhost", "localhost", "127.0.0.1").server_context()
+
+
 @pytest.fixture
-def localhost_ca() -> str:
+def localhost_ca(authority: Authority) -> str:
     """The file of the authority that signed the test servers' certificate."""
-    return str(LOCALHOST / "cert.pem")
+    return str(authority.cert)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -83,11 +84,15 @@ class TestTls:
     """STARTTLS, the certificate check and the password."""
 
     async def test_a_password_travels_under_tls_only(
-        self, mailbox: Mailbox, make_note: Callable[..., Note], localhost_ca: str
+        self,
+        mailbox: Mailbox,
+        make_note: Callable[..., Note],
+        localhost_tls: ssl.SSLContext,
+        localhost_ca: str,
     ) -> None:
         """With the right authority file the server's certificate is taken and the login works."""
         await mailbox.stop()
-        await mailbox.start(tls=True)
+        await mailbox.start(tls=localhost_tls)
         secure = channel(
             mailbox.port, tls="starttls", user="jobs", password="hunter2", ca=localhost_ca
         )
@@ -95,20 +100,24 @@ class TestTls:
         assert len(mailbox.mails) == 1
 
     async def test_a_self_signed_certificate_is_refused(
-        self, mailbox: Mailbox, make_note: Callable[..., Note]
+        self, mailbox: Mailbox, make_note: Callable[..., Note], localhost_tls: ssl.SSLContext
     ) -> None:
         """Without the authority nothing is sent, the password least of all."""
         await mailbox.stop()
-        await mailbox.start(tls=True)
+        await mailbox.start(tls=localhost_tls)
         with pytest.raises(NotifyUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
             await channel(mailbox.port, tls="starttls").send(single(make_note(), "shop"))
 
     async def test_a_wrong_password_does_not_show_in_the_error(
-        self, mailbox: Mailbox, make_note: Callable[..., Note], localhost_ca: str
+        self,
+        mailbox: Mailbox,
+        make_note: Callable[..., Note],
+        localhost_tls: ssl.SSLContext,
+        localhost_ca: str,
     ) -> None:
         """Neither the error nor the options' repr tells it."""
         await mailbox.stop()
-        await mailbox.start(tls=True)
+        await mailbox.start(tls=localhost_tls)
         given = options(
             mailbox.port, tls="starttls", user="jobs", password="s3cret", ca=localhost_ca
         )

@@ -64,10 +64,6 @@ def decided(
         ("expired", 1, "expire", None),
         ("arguments", 1, "review", None),
         ("crash", 1, "review", None),
-        ("unknown-job", 1, "retry", UNKNOWN_JOB_DELAYS[0]),
-        ("unknown-job", 3, "retry", UNKNOWN_JOB_DELAYS[2]),
-        ("unknown-job", 4, "quarantine", None),
-        ("unknown-job", 400, "quarantine", None),
     ],
 )
 def test_every_kind_of_failure_has_its_own_ending(
@@ -76,6 +72,26 @@ def test_every_kind_of_failure_has_its_own_ending(
     """None of them loops, and no rule of the user's can change that."""
     ignoring = [rules.ignore()]
     assert decided(failure(kind), attempt, job=ignoring, queue=ignoring) == (done, delay, False)
+
+
+@pytest.mark.parametrize("attempt", [1, 4, 400])
+@pytest.mark.parametrize(
+    ("unknown", "done", "delay"),
+    [
+        (0, "retry", UNKNOWN_JOB_DELAYS[0]),
+        (2, "retry", UNKNOWN_JOB_DELAYS[2]),
+        (3, "quarantine", None),
+        (400, "quarantine", None),
+    ],
+)
+def test_an_unknown_job_is_passed_on_a_few_times_whatever_its_attempt(
+    attempt: int, unknown: int, done: str, delay: float | None
+) -> None:
+    """Passing on is no attempt; it has a count of its own."""
+    book = RuleBook(policies=POLICIES, own_retry="default")
+    decision = decide(failure("unknown-job"), attempt, book, lambda: 0.5, unknown=unknown)
+    assert (decision.do, decision.delay) == (done, delay)
+    assert decision.counts == (done == "quarantine")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from rabbitjobs.process import supervisor as module
-from rabbitjobs.process.supervisor import Child, Supervisor
+from rabbitjobs.process.child import Child
+from rabbitjobs.process.supervisor import Supervisor
 
 FORKS_AND_DIES = "import os, time\nif os.fork() == 0: time.sleep(8)\nelse: os._exit(3)"
 

@@ -12,7 +12,7 @@ import pytest
 SCRIPT = """
 import asyncio, multiprocessing, os, signal, time
 from rabbitjobs import RabbitJobs
-from rabbitjobs.consumer.consumer import Drained
+from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.process import signals
 from rabbitjobs.process.worker import Worker
 

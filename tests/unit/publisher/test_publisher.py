@@ -20,6 +20,7 @@ from rabbitjobs.errors import (
     QueueFull,
     SendError,
     SendRefused,
+    SendRejected,
     SendUnknown,
     StoreError,
     SyncInAsync,
@@ -90,7 +91,7 @@ class Shop:
             session=lambda: self.session,
             results=lambda: None,
             unique=lambda: self.keys,
-            outbox=lambda tx, envelope: self.outbox.append((tx, envelope)),
+            outbox=lambda tx, envelope, _undone: self.outbox.append((tx, envelope)),
             deadline=lambda: 5.0,
             app_id="web",
             check_on_done=self.refused_urls.append,
@@ -322,7 +323,11 @@ def test_many_calls_have_one_outcome_each_in_their_order(shop: Shop) -> None:
 
     sent = shop.publisher.send_many(calls())
     kinds = [type(one.error) for one in sent[:5]]
-    assert kinds == [type(None), Unroutable, type(None), QueueFull, SendError]
+    assert kinds == [type(None), Unroutable, type(None), QueueFull, SendRejected]
+    refused = sent[4].error
+    assert refused is not None
+    assert "unique='k'" in refused.text
+    assert (refused.job, refused.queue) == ("mail", "emails")
     assert all(one.ok and one.handle.id for one in sent[5:])
     assert len(sent) == 3000
     assert [one.id for one in shop.waiting()] == [

@@ -50,4 +50,4 @@ async def test_no_error_ends_the_relay_in_silence(monkeypatch: pytest.MonkeyPatc
         while outbox.asked < 3:
             await asyncio.sleep(0.001)
     running.cancel()
-    assert said == ["run: rabbitjobs store migrate", "ValueError('a bad row')"]
+    assert said == ["run: rabbitjobs store migrate", "ValueError('a bad row')", ""]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,25 @@ def test_passwords_are_masked(url: str) -> None:
 
 def test_the_file_belongs_to_its_user_only(tmp_path: Path) -> None:
     """Payloads are nobody else's business."""
-    Store(f"sqlite:///{tmp_path}/new/store.db").close()
+    store = Store(f"sqlite:///{tmp_path}/new/store.db")
+    assert not (tmp_path / "new").exists()
+    store.check()
+    store.close()
     assert stat.S_IMODE((tmp_path / "new" / "store.db").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+def test_another_connection_drops_no_lock_of_ours(tmp_path: Path) -> None:
+    """Else a process that ends takes itself for the last one, and deletes the log we write to."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    first = Store(url)
+    first.migrate()
+    second = Store(url)
+    second.check()
+    visitor = "import sys; from rabbitjobs.store.engine import Store; s = Store(sys.argv[1])"
+    subprocess.run(
+        [sys.executable, "-c", f"{visitor}; s.check(); s.close()", url], check=True, timeout=60
+    )
+    assert (tmp_path / "store.db-wal").exists()
+    second.close()
+    first.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rabbitjobs import RabbitJobs
+from rabbitjobs import JobHandle, RabbitJobs, Status
 from rabbitjobs.store.outbox import Outbox
 from rabbitjobs.testing.trial import Trial
 
@@ -32,8 +32,11 @@ def test_a_send_is_promised_by_a_commit_only(rj: Trial) -> None:
     store = app.parts.store
     assert store is not None
 
+    handles: list[JobHandle[int]] = []
+
     def promise_and_fail(connection: object) -> None:
-        pay.options(tx=connection).send(1)
+        handles.append(pay.options(tx=connection).send(1))
+        assert handles[0].status() is Status.QUEUED
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -41,4 +44,6 @@ def test_a_send_is_promised_by_a_commit_only(rj: Trial) -> None:
     handle = store.run(lambda connection: pay.options(tx=connection).send(2))
     (row,) = Outbox(store).take(10)
     assert row.envelope.id == handle.id
+    assert handle.status() is Status.QUEUED
+    assert handles[0].status() is Status.UNKNOWN
     rj.assert_not_sent(pay)

@@ -252,3 +252,10 @@ def test_a_topology_without_a_file_checks_its_names_too() -> None:
     for namespace, queue in (("a.b", "q"), ("shop", "q*")):
         with pytest.raises(ConfigError):
             default_spec(namespace, [queue])
+
+
+def test_a_consumer_timeout_below_the_time_limit_is_a_fault() -> None:
+    """Every longer job would be delivered again while it runs."""
+    queue = "time_limit: 2h, consumer_timeout: 2h"
+    (problem,) = _problems(f"version: 1\nqueues:\n  q: {{{queue}}}\n")
+    assert "topology.yaml:3" in problem and "more than the time_limit of 2h" in problem

@@ -142,6 +142,7 @@ def test_a_limited_queue_has_a_landing_queue_at_the_end_of_the_ladder() -> None:
         ("  q: {priorities: [a, b]}", "3.10.8", "classic-queue"),
         ("  q: {priorities: [a, b, c]}", "4.0.5", "two-priorities"),
         ("  q: {consumer_timeout: 1h}", "3.10.8", "consumer-timeout"),
+        ("  q: {time_limit: 30m}", "3.10.8", "consumer-timeout"),
     ],
 )
 def test_what_a_version_cannot_give_is_refused_unless_accepted(
@@ -184,6 +185,24 @@ def test_a_consumer_timeout_is_a_policy_where_the_version_knows_one() -> None:
     queues = "  q: {consumer_timeout: 2h, accept: consumer-timeout}"
     assert _policy(_plan(queues, "4.0.5"), "shop.q.q").definition["consumer-timeout"] == 7_200_000
     assert "consumer-timeout" not in _policy(_plan(queues, "3.10.8"), "shop.q.q").definition
+
+
+def test_the_consumer_timeout_follows_from_the_time_limit() -> None:
+    """A minute more, for the ending; on 3.10 a limit that every node serves needs nothing."""
+    for version in ("4.0.5", "4.3.6"):
+        definition = _policy(_plan("  q: {time_limit: 2h}", version), "shop.q.q").definition
+        assert definition["consumer-timeout"] == (2 * 60 + 1) * 60_000
+    both = "  q: {time_limit: 2h, consumer_timeout: 3h}"
+    definition = _policy(_plan(both, "4.3.6"), "shop.q.q").definition
+    assert definition["consumer-timeout"] == 3 * 3_600_000
+    small = _policy(_plan("  q: {time_limit: 29m}", "3.10.8"), "shop.q.q").definition
+    assert "consumer-timeout" not in small
+
+
+def test_a_time_limit_that_a_3_10_cannot_serve_is_refused_with_what_to_set() -> None:
+    """The node's own configuration is the only place there."""
+    with pytest.raises(TopologyRefused, match=r"consumer_timeout in its rabbitmq\.conf"):
+        _plan("  q: {time_limit: 2h}", "3.10.8")
 
 
 def test_ordered_queues_have_a_single_active_consumer() -> None:

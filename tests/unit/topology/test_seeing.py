@@ -159,6 +159,20 @@ def test_drift_reads_the_policy_in_effect(changes: dict[str, Any], detail: str) 
     assert detail in finding.detail
 
 
+def test_no_operator_is_blamed_for_a_policy_that_is_still_the_old_one() -> None:
+    """A change that apply refused: our own policy stands as it was, and nobody overrides it."""
+    plan = _plan()
+    live = _live(plan)
+    name = "shop.q.emails"
+    old = {**live.policies[name].definition, "dead-letter-routing-key": "elsewhere"}
+    before = msgspec.structs.replace(live.policies[name], definition=old)
+    live = msgspec.structs.replace(live, policies={**live.policies, name: before})
+    found = find_drift(plan, _with_queue(live, name, effective=old))
+    assert [finding.name for finding in found] == [f"policy {name}"]
+    assert "dead-letter-routing-key: elsewhere -> " in found[0].detail
+    assert "operator" not in found[0].detail
+
+
 def test_drift_shows_stray_bindings_and_what_is_left_over() -> None:
     """A tap on jobs confirms what has no reader; an old retry queue only waits to be empty."""
     plan = _plan()
@@ -285,7 +299,7 @@ def test_roles_get_the_least_they_need() -> None:
     assert found["topology"].configure == r"^shop\."
     assert found["topology"].tags == ("policymaker",)
     assert found["publisher"].write == r"^shop\.(jobs|delay)$"
-    assert found["reviewer"].read == r"^shop\.(review|notify)"
+    assert found["reviewer"].read == r"^shop\.(review(\..*)?|notify|quarantine|undeliverable)$"
     raw = {role.name: role for role in roles(_plan(config=CONFIG + RAW).spec)}
     assert raw["topology"].write == r"^(shop\.|(crm)$)"
     assert raw["worker"] == found["worker"]

@@ -72,12 +72,14 @@ class ScriptedWire:
     def __init__(self, world: World) -> None:
         self.closed: Callable[[str], None] = lambda reason: None
         self.blocked: Callable[[bool], None] = lambda blocked: None
+        self.alarm = ""
         self.server: Mapping[str, Any] = {}
         self.world = world
         self.flying: list[tuple[Outgoing, Callable[[Outcome], None]]] = []
         self.consumers: list[ScriptedConsumer] = []
         self.refused_consumes = 0
         self.was_closed = False
+        self.looks = 0
 
     async def open(self, address: Address, *, name: str) -> None:
         """Open, or fail as the world says."""
@@ -113,6 +115,11 @@ class ScriptedWire:
         self.consumers.append(consumer)
         return consumer
 
+    async def inspect_queue(self, queue: str) -> tuple[int, int]:
+        """Ready messages and consumers, as the world says."""
+        self.looks += 1
+        return self.world.counts
+
     async def close(self) -> None:
         """Keep that it was closed."""
         self.was_closed = True
@@ -127,6 +134,7 @@ class World:
         self.failures: list[BaseException] = []
         self.refused_consumes = 0
         self.consumes = 0
+        self.counts = (0, 1)
 
     def make(self) -> ScriptedWire:
         """A wire."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from rabbitjobs.errors import AccessRefused
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import outbound as module
@@ -198,7 +199,29 @@ async def test_an_alarm_that_lasts_is_named(desk: Desk) -> None:
     outcome = await desk.outcome("a")
     assert isinstance(outcome, Rejected)
     assert outcome.reason == "blocked"
+    assert "memory or disk" in outcome.text
     assert desk.link.generation == 1
+
+
+async def test_what_was_written_before_the_alarm_was_told_names_it_too(desk: Desk) -> None:
+    """The broker tells an alarm to who publishes: the first message is out by then."""
+    desk.publish("a", timeout=0.05)
+    desk.world.wire.alarm = "low on disk"
+    desk.world.wire.blocked(True)
+    outcome = await desk.outcome("a")
+    assert isinstance(outcome, Unknown)
+    assert "an alarm of the broker blocks publishing (low on disk)" in outcome.text
+
+
+async def test_a_refused_login_is_its_own_reason() -> None:
+    """It is not called an outage."""
+    desk = Desk()
+    desk.world.failures += [AccessRefused("got: ACCESS_REFUSED")] * 50
+    desk.link.start()
+    desk.publish("a", timeout=0.05)
+    outcome = await desk.outcome("a")
+    assert outcome == Rejected("access", "got: ACCESS_REFUSED")
+    await desk.link.close()
 
 
 async def test_a_short_deadline_does_not_cut_off_everybody_else(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -110,6 +111,10 @@ def test_a_protocol_header_goes_to_pikas_own_reader() -> None:
     connection = Bare()
     connection._on_data_available(b"AMQP\x00\x00\x09\x01")
     assert isinstance(connection.seen[0], frame.ProtocolHeader)
+
+
+def test_the_release_is_the_one_that_was_read() -> None:
+    assert version("pika").startswith("1.4.")
 
 
 def test_the_seam_in_pika_is_where_we_override_it() -> None:

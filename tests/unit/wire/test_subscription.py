@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import tenacity
 
+from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
 from rabbitjobs.wire.subscription import Handed, Subscription
@@ -229,3 +230,36 @@ async def test_stopping_while_there_is_no_connection_is_easy(reader: Reader) -> 
     await reader.subscription.stop()
     await reader.subscription.finish()
     assert reader.states[-1] == ("stopped", "")
+
+
+async def test_a_queue_that_dies_with_its_connection_is_made_anew_first() -> None:
+    """As the live tail's is; a broker that refuses it is asked again."""
+    reader = Reader()
+    steps: list[str] = []
+
+    async def prepare(wire: object) -> None:
+        steps.append(f"made before consumer {reader.world.consumes + 1}")
+        if len(steps) == 1:
+            raise ChannelClosed("no right yet", code=403)
+
+    await reader.subscription.stop()
+    reader.subscription = Subscription(
+        reader.link,
+        "shop.control.tail",
+        prefetch=10,
+        deliver=reader.handed.append,
+        changed=lambda state, reason: reader.states.append((state, reason)),
+        prepare=prepare,
+    )
+    reader.link.start()
+    await reader.consuming()
+    reader.world.wire.closed("gone")
+    await reader.consuming(times=2)
+    assert steps == [
+        "made before consumer 1",
+        "made before consumer 1",
+        "made before consumer 2",
+    ]
+    assert reader.states[0][0] == "failed"
+    await reader.subscription.stop()
+    await reader.link.close()

@@ -1,0 +1,89 @@
+"""A consumer's hold on its queue: a subscription on the I/O thread, spoken to from the job loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from rabbitjobs import events
+from rabbitjobs.clock import now
+from rabbitjobs.wire.mailbox import Mailbox
+from rabbitjobs.wire.session import Session
+from rabbitjobs.wire.subscription import Handed, State, Subscription
+
+
+class Attachment:
+    """Subscribes to the broker's ``queue`` and says as ``name`` how it stands with it.
+
+    ``take`` gets each message on the loop that ``start`` was called on; it must end in exactly one
+    ``ack`` or ``nack``. At most ``prefetch`` messages are out at a time. ``takes_turns``: the queue
+    has a single active consumer. Nothing here blocks.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        queue: str,
+        session: Session,
+        prefetch: int,
+        take: Callable[[Handed], None],
+        bus: events.Bus,
+        takes_turns: bool = False,
+    ) -> None:
+        self.state: State = "waiting"
+        self.reason = "not connected yet"
+        self._name = name
+        self._queue = queue
+        self._session = session
+        self._prefetch = prefetch
+        self._take = take
+        self._bus = bus
+        self._takes_turns = takes_turns
+        self._subscription: Subscription | None = None
+
+    def start(self) -> None:
+        """Subscribe; returns at once, ``state`` says when it consumes."""
+        mailbox = Mailbox(asyncio.get_running_loop())
+        link = self._session.consume()
+
+        def subscribe() -> None:
+            self._subscription = Subscription(
+                link,
+                self._queue,
+                prefetch=self._prefetch,
+                deliver=lambda handed: mailbox.post(self._take, handed),
+                changed=lambda state, reason: mailbox.post(self._changed, state, reason),
+                takes_turns=self._takes_turns,
+            )
+
+        self._session.portal.post(subscribe)
+
+    def _changed(self, state: State, reason: str) -> None:
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason = state, reason
+            self._bus.emit(
+                events.ConsumerChanged(at=now(), queue=self._name, state=state, reason=reason)
+            )
+
+    def ack(self, handed: Handed) -> None:
+        """The message is settled."""
+        assert self._subscription is not None
+        self._session.portal.post(self._subscription.ack, handed)
+
+    def nack(self, handed: Handed) -> None:
+        """Give the message back to the queue."""
+        assert self._subscription is not None
+        self._session.portal.post(self._subscription.nack, handed)
+
+    async def stop(self) -> bool:
+        """Take nothing more; ``False`` if it never subscribed, and there is nothing to finish."""
+        if self._subscription is None:
+            return False
+        await self._session.portal.run(self._subscription.stop())
+        return True
+
+    async def finish(self) -> None:
+        """Send what was acked and wait until the broker has taken it in; call it after ``stop``."""
+        assert self._subscription is not None
+        await self._session.portal.run(self._subscription.finish())

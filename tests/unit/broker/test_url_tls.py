@@ -1,0 +1,79 @@
+"""TLS in broker URLs: RabbitMQ's own option names, and nothing that weakens a check."""
+
+from __future__ import annotations
+
+import pytest
+
+from rabbitjobs.broker.url import parse_urls, with_tls_files
+from rabbitjobs.errors import UrlRefused
+
+
+def test_the_options_of_rabbitmq_s_uri_specification_are_read() -> None:
+    """Paths percent-encoded or not."""
+    (address,) = parse_urls(
+        "amqps://u:p@broker.test/shop?cacertfile=/etc/ca.pem&certfile=%2Fetc%2Fa%2Cb.pem"
+        "&keyfile=/etc/key.pem&server_name_indication=other.test&verify=verify_peer&heartbeat=5"
+    )
+    assert (address.tls, address.port, address.vhost, address.heartbeat) == (True, 5671, "shop", 5)
+    assert (address.cafile, address.certfile, address.keyfile, address.server_name) == (
+        "/etc/ca.pem", "/etc/a,b.pem", "/etc/key.pem", "other.test",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("no_verify_ssl=1", "no_verify_ssl; certificate checks cannot be switched off"),
+        ("cacertfile=/ca.pem&no_verify_ssl=0", "no_verify_ssl"),
+        ("verify=verify_none", "verify=verify_peer"),
+        ("verify=", "verify=verify_peer"),
+        ("verify=verify_peer&verify=verify_none", "twice"),
+        ("cacertfile=/a.pem&cacertfile=/b.pem", "twice"),
+        ("cacertfile=", "a value for cacertfile"),
+        ("ssl_options={'cert_reqs':0}", "ssl_options"),
+        ("cert_reqs=0", "cert_reqs"),
+        ("check_hostname=false", "check_hostname"),
+        ("fail_if_no_peer_cert=false", "fail_if_no_peer_cert"),
+        ("capath=/etc", "capath"),
+        ("cadata=x", "cadata"),
+        ("auth=EXTERNAL", "auth"),
+        ("auth_mechanism=external", "auth_mechanism"),
+        ("password=x", "password"),
+        ("connection_attempts=1", "connection_attempts"),
+        ("Verify=verify_peer", "Verify"),
+    ],
+)
+def test_unknown_and_unsafe_options_are_refused(options: str, said: str) -> None:
+    """By name, with the options that there are."""
+    with pytest.raises(UrlRefused, match=said):
+        parse_urls(f"amqps://u:p@broker.test/?{options}")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["cacertfile=/ca.pem", "certfile=/c.pem", "server_name_indication=x", "verify=verify_peer"],
+)
+def test_options_for_tls_without_tls_are_refused(option: str) -> None:
+    """Somebody meant amqps, and would send the password in plain."""
+    with pytest.raises(UrlRefused, match="write amqps://"):
+        parse_urls(f"amqp://u:p@broker.test/?{option}")
+
+
+def test_files_of_the_config_go_into_urls_that_name_none() -> None:
+    """Each node of a cluster; what a URL says itself wins, a pair of files as a pair."""
+    files = {"cacertfile": "/a,b?&.pem", "certfile": "/cert.pem", "keyfile": "/key.pem"}
+    text = with_tls_files(
+        "amqps://u:p@one/, amqps://u:p@two/?heartbeat=5,amqps://u:p@three/?certfile=/own.pem",
+        **files,
+    )
+    one, two, three = parse_urls(text)
+    for address in (one, two):
+        assert (address.cafile, address.certfile, address.keyfile) == tuple(files.values())
+    assert two.heartbeat == 5
+    assert (three.cafile, three.certfile, three.keyfile) == ("/a,b?&.pem", "/own.pem", None)
+
+
+def test_plain_urls_and_no_files_leave_a_url_as_it_is() -> None:
+    """A private node on loopback has no TLS."""
+    assert with_tls_files("amqp://u:p@127.0.0.1/", cacertfile="/ca.pem") == "amqp://u:p@127.0.0.1/"
+    assert with_tls_files("amqps://u:p@one/", cacertfile=None) == "amqps://u:p@one/"
