@@ -2,12 +2,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup broker lint test test-brokers test-backends demo wheel lock format clean
+.PHONY: help setup broker lint test test-brokers test-backends faults demo wheel lock format clean
 
 PY := .venv/bin/python
 BROKERS ?=
 PYTEST ?=
 WORKERS ?= 2
+ROWS ?=
+SEED ?=
+WIRES ?=
 # Branch coverage of the rooms that decide a job's fate.
 COVERAGE := --cov=rabbitjobs.policy --cov=rabbitjobs.ending --cov-branch --cov-fail-under=100
 UNSET := env -u RABBITJOBS_URL -u RABBITJOBS_URL_FILE
@@ -39,6 +42,10 @@ test: broker ## all tests; BROKERS="3.10 4.0 4.3" repeats those on a broker for 
 
 test-backends: setup ## the store's tests on a real PostgreSQL on loopback
 	@$(UNSET) PY=$(PY) PYTEST="$(PYTEST)" bash scripts/test-backends
+
+faults: setup ## the fault matrix: ROWS="worker-kill ..." SEED=7 BROKERS="4.3" WIRES="pika aio-pika"
+	@$(UNSET) PY=$(PY) ROWS="$(ROWS)" SEED="$(SEED)" BROKERS="$(BROKERS)" WIRES="$(WIRES)" \
+	  bash scripts/run-faults
 
 demo: broker ## the main job, end to end, with real input
 	@$(UNSET) $(PY) -m examples.shop.demo

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FILE: Final = "rabbitjobs.yaml"
 TOPOLOGY_FILE: Final = "topology.yaml"
 NO_STORE: Final = "none"
+PIKA: Final = "pika"
+AIO_PIKA: Final = "aio-pika"
 _KEY_PREFIX: Final = "RABBITJOBS_KEY_"
 _KEEP = timedelta(days=7)
 _GRACE = timedelta(seconds=30)
@@ -53,6 +55,7 @@ class BrokerFiles:
 class Settings:
     """What one app is configured to do. ``None``: not configured, the default is derived later.
 
+    ``wire`` is the client library that work runs over, "pika" or "aio-pika".
     ``note_queued`` records each send in the store, so that others can read its status.
     ``topology`` is ``None`` without a topology file: then it follows from the registered jobs.
     ``keep`` is how long results are kept, ``grace`` how long a stopping worker waits for running
@@ -62,6 +65,7 @@ class Settings:
     app: str | None = None
     include: tuple[str, ...] = ()
     broker_url: Secret | None = None
+    wire: str = PIKA
     broker_files: BrokerFiles = BrokerFiles()
     management_url: Secret | None = None
     store_url: Secret | None = None
@@ -144,7 +148,7 @@ def _of_file(
         "app", "include", "broker", "store", "results", "worker", "publisher", "notify",
         "signing",
     )  # fmt: skip
-    broker = top.child("broker").keys("url", "management_url", "ca", "cert", "key")
+    broker = top.child("broker").keys("url", "management_url", "wire", "ca", "cert", "key")
     store = top.child("store").keys("url")
     results = top.child("results").keys("url", "keep", "queued")
     results.child("url").choice(("store",), "store")
@@ -154,6 +158,7 @@ def _of_file(
         app=top.child("app").text() or None,
         include=top.child("include").texts(),
         broker_url=_secret(broker.child("url").text()) or known.broker_url,
+        wire=broker.child("wire").choice((PIKA, AIO_PIKA), PIKA),
         broker_files=_files(broker),
         management_url=_secret(broker.child("management_url").text()) or known.management_url,
         store_url=_secret(None if store_url == NO_STORE else store_url) or known.store_url,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from rabbitjobs import settings as configuration
-from rabbitjobs.app.parts import Parts, pika_wire
+from rabbitjobs.app.parts import Parts
 from rabbitjobs.errors import ConfigError, Problem
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call, Options
@@ -43,6 +43,7 @@ class RabbitJobs:
     one and they agree, and it is an error where they differ. ``config`` is a folder or file
     (else ``RABBITJOBS_CONFIG``, else ``./config``, else none). ``url`` is the broker's (else the
     config's, else ``RABBITJOBS_URL`` or ``RABBITJOBS_URL_FILE``, else a running private node).
+    ``wire`` makes the wires (else the config's ``broker: {wire: aio-pika}``, else pika).
     ``apply=True`` declares the topology at first use: for development only.
 
     Making one is cheap and connects to nothing. Safe to share between threads, and after a fork.
@@ -55,7 +56,7 @@ class RabbitJobs:
         config: Path | str | None = None,
         url: str | None = None,
         apply: bool = False,
-        wire: Callable[[], Wire] = pika_wire,
+        wire: Callable[[], Wire] | None = None,
     ) -> None:
         self._namespace = namespace
         self._config = Path(config) if config is not None else None
@@ -143,7 +144,7 @@ class RabbitJobs:
         url: str,
         store_url: str,
         management_url: str | None = None,
-        wire: Callable[[], Wire] = pika_wire,
+        wire: Callable[[], Wire] | None = None,
     ) -> Iterator[None]:
         """Use another broker and store for a while, and then those of the code again: for tests.
 

@@ -11,6 +11,7 @@ from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.clock import now
 from rabbitjobs.errors import BrokerError, RabbitJobsError, StoreError
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.settings import AIO_PIKA
 from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
@@ -29,17 +30,21 @@ log = logging.getLogger("rabbitjobs")
 UNIQUE_SECONDS = 30 * 86400.0
 
 
-def pika_wire() -> Wire:
-    """The default wire."""
+def _wire_of(name: str) -> Callable[[], Wire]:
+    """What makes the wires that the config names."""
+    if name == AIO_PIKA:
+        from rabbitjobs.wire.aio_pika import AioPikaWire
+
+        return AioPikaWire
     from rabbitjobs.wire.pika import PikaWire
 
-    return PikaWire()
+    return PikaWire
 
 
 class Parts:
     """Session, store, backend, desk: each made once per process, under one lock."""
 
-    def __init__(self, app: RabbitJobs, make_wire: Callable[[], Wire]) -> None:
+    def __init__(self, app: RabbitJobs, make_wire: Callable[[], Wire] | None) -> None:
         self._app = app
         self._make_wire = make_wire
         self._orphans: tuple[object, ...] = ()
@@ -90,7 +95,8 @@ class Parts:
                 from rabbitjobs.wire.session import Session
 
                 addresses = parse_urls(self._app.url)
-                self._session = Session(self._make_wire, addresses, name=self._app.namespace)
+                make_wire = self._make_wire or _wire_of(self._app.settings.wire)
+                self._session = Session(make_wire, addresses, name=self._app.namespace)
             return self._session
 
     def management(self) -> Management:

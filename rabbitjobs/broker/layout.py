@@ -40,6 +40,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     password: str
     cookie: str
     tls_port: int = 0
+    own_epmd: bool = True
+    """Whether the node starts and ends its epmd itself; the nodes of a cluster share one."""
 
     def __repr__(self) -> str:
         return f"Identity(name={self.name!r}, amqp_port={self.amqp_port})"

@@ -48,10 +48,14 @@ class LocalRunner:
     def launch(self) -> None:
         """Start epmd and the server; both outlive this process unless somebody ends them."""
         self.clear()
-        port = str(self._identity.epmd_port)
-        epmd = self._spawn("epmd", "-port", port, "-address", HOST)
-        self._remember("epmd", epmd)
+        if self._identity.own_epmd:
+            self.launch_epmd()
         self._remember("server", self._spawn("rabbitmq-server"))
+
+    def launch_epmd(self) -> None:
+        """Start epmd alone: one for all nodes of a cluster."""
+        port = str(self._identity.epmd_port)
+        self._remember("epmd", self._spawn("epmd", "-port", port, "-address", HOST))
 
     def alive(self) -> bool:
         """Whether the server's process exists."""

@@ -55,6 +55,7 @@ class Node(Commands):
     the process that started it, unless ``outlive`` is set. ``settings`` are lines
     of rabbitmq.conf. ``tls`` opens a port for ``amqps://`` as well (``tls_url``), and is
     given again at every start. ``report`` gets a line for each slow step.
+    ``identity`` is for a cluster, whose nodes know each other before they start.
 
     As a context manager it is started on entry and closed on exit. Blocking
     calls; not for use from several threads at a time.
@@ -69,6 +70,7 @@ class Node(Commands):
         settings: Mapping[str, str] | None = None,
         tls: ServerTls | None = None,
         report: Report = lambda _line: None,
+        identity: Identity | None = None,
     ) -> None:
         self._temporary = folder is None
         # Made at the first start: a node that never runs leaves nothing behind.
@@ -80,8 +82,10 @@ class Node(Commands):
         self._tls = tls
         self._guard: subprocess.Popen[bytes] | None = None
         found = _read_record(self.folder)
+        self._given = identity
         if found is None:
-            found = Record(identity=new_identity(), installation=provide(version, report=report))
+            installation = provide(version, report=report)
+            found = Record(identity=identity or new_identity(), installation=installation)
         self._take(found)
 
     def _take(self, record: Record) -> None:
@@ -107,6 +111,11 @@ class Node(Commands):
     def version(self) -> str:
         """The server's version, such as "4.3.6"."""
         return self._record.installation.version
+
+    @property
+    def name(self) -> str:
+        """The Erlang node's name, such as "rabbitjobs@localhost"."""
+        return self._record.identity.nodename
 
     @property
     def installation(self) -> Installation:
@@ -160,6 +169,7 @@ class Node(Commands):
             except NodeError as error:
                 self._end_now()
                 fresh = not any((self.folder / "data").iterdir()) or self._temporary
+                fresh = fresh and self._given is None
                 if attempt == 3 or "eaddrinuse" not in str(error) or not fresh:
                     if self._temporary:
                         shutil.rmtree(self.folder, ignore_errors=True)

@@ -27,6 +27,12 @@ STOP_SECONDS = 5.0
 # two such looks in a row, and the broker (or something between) has forgotten it.
 LOOK_SECONDS = 15.0
 LOOKS_UNTIL_STUCK = 2
+# After so many looks at an empty queue an idle consumer subscribes anew; after the first one where
+# there is another node to go to.
+LOOKS_UNTIL_ANEW = 4
+# What the broker gets to answer ``basic.consume``: a node that is parted from the majority of its
+# cluster never does, and keeps its connections alive all the same.
+CONSUME_SECONDS = 5.0
 
 State = Literal["waiting", "consuming", "failed", "stopped"]
 
@@ -46,7 +52,9 @@ class Subscription:
     each subscribing: it makes anew a queue that died with its connection.
 
     A consumer that gets nothing, though messages are ready and it has room, is built anew; if that
-    does not help, so is the connection. ``takes_turns`` (a queue with a single active consumer):
+    does not help, so is the connection. One that holds nothing and gets nothing subscribes anew now
+    and then: only a leader answers that, while a node without its majority says that none is ready.
+    ``takes_turns`` (a queue with a single active consumer):
     ready messages prove nothing while there are other consumers.
     """
 
@@ -133,13 +141,18 @@ class Subscription:
         try:
             if self._prepare is not None:
                 await self._prepare(wire)
-            consumer = await wire.consume(
-                self._queue,
-                prefetch=self._prefetch,
-                deliver=lambda delivery: self._on_delivery(delivery, epoch),
-                cancelled=lambda reason: self._on_cancelled(wire, epoch, reason),
-                arguments=self._arguments,
-            )
+            async with asyncio.timeout(CONSUME_SECONDS):
+                consumer = await wire.consume(
+                    self._queue,
+                    prefetch=self._prefetch,
+                    deliver=lambda delivery: self._on_delivery(delivery, epoch),
+                    cancelled=lambda reason: self._on_cancelled(wire, epoch, reason),
+                    arguments=self._arguments,
+                )
+        except TimeoutError:
+            if wire is self._link.wire:
+                self._link.renew(f"no answer to basic.consume within {CONSUME_SECONDS:g} s")
+            return
         except ChannelClosed as error:
             self._changed("failed", str(error))
             raise
@@ -179,15 +192,27 @@ class Subscription:
             self._release(consumer)
 
     async def _watch(self, wire: Wire) -> None:
-        delivered, looks = self._delivered, 0
+        delivered, looks, idle = self._delivered, 0, 0
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             before, delivered = delivered, self._delivered
-            ready = await self._ready(wire) if self._hungry(before) else 0
+            quiet = self._hungry(before)
+            ready = await self._ready(wire) if quiet else 0
+            idle = idle + 1 if quiet and not ready and not len(self._window) else 0
+            if idle >= (1 if self._link.hosts > 1 else LOOKS_UNTIL_ANEW) and self._hungry(before):
+                self._subscribe_again(wire)
+                return
             looks = looks + 1 if ready and self._hungry(before) else 0
             if looks >= LOOKS_UNTIL_STUCK:
                 self._on_stuck(wire, ready, looks * LOOK_SECONDS)
                 return
+
+    def _subscribe_again(self, wire: Wire) -> None:
+        self._let_go()
+        self._attach_again(wire)
+
+    def _attach_again(self, wire: Wire) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._attach(wire))
 
     def _hungry(self, before: int) -> bool:
         """Whether there is room and nothing has come since ``before`` messages had come."""
@@ -213,7 +238,7 @@ class Subscription:
             return
         self._rebuilt = (wire, self._delivered)
         self._changed("failed", f"{reason}; the consumer is built anew")
-        self._task = asyncio.get_running_loop().create_task(self._attach(wire))
+        self._attach_again(wire)
 
     def _release(self, consumer: Consumer) -> None:
         """The broker took this consumer away, but its channel may still hold what was not acked.

@@ -127,6 +127,8 @@ def test_the_count_works_for_classic_queues_and_any_name(
     channel.queue_declare("주문", durable=True, arguments={"x-queue-type": "classic"})
     channel.basic_publish("", "주문", b"x")
     wait_until(lambda: node.messages_total(vhost.name, "주문") == 1)
+    channel.queue_declare("empty", durable=True, arguments=QUORUM)
+    assert node.messages_by_queue(vhost.name) == {"주문": 1, "empty": 0}
 
 
 def test_counting_a_queue_that_does_not_exist_is_an_error(node: Node, vhost: Vhost) -> None:

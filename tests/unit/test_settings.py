@@ -186,6 +186,14 @@ def test_the_folder_is_the_named_one_else_the_variables_else_the_usual(
         settings.find(folder / "missing", {})
 
 
+def test_the_wire_is_chosen_by_its_name(folder: Path) -> None:
+    """pika without a word of it; a name that is none is refused."""
+    assert read(folder, "broker: {url: amqp://here}").wire == "pika"
+    assert read(folder, "broker: {wire: aio-pika}").wire == "aio-pika"
+    with pytest.raises(ConfigError, match=r"broker\.wire: expected"):
+        read(folder, "broker: {wire: pigeon}")
+
+
 def test_files_for_tls_belong_to_the_broker(folder: Path) -> None:
     """They go into every amqps:// URL."""
     text = "broker: {url: 'amqps://u:p@one/', ca: /ca.pem, cert: /cert.pem, key: /key.pem}\n"

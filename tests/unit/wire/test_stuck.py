@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -117,7 +118,7 @@ async def test_a_full_consumer_does_not_even_look(reader: Reader) -> None:
 
 
 async def test_an_empty_queue_is_looked_at_and_nothing_else_happens(reader: Reader) -> None:
-    await reader.looked(5)
+    await reader.looked(module.LOOKS_UNTIL_ANEW - 1)
     assert reader.states == [("consuming", "")]
 
 
@@ -143,3 +144,31 @@ async def test_whoever_waits_for_its_turn_is_not_stuck_unless_nobody_else_is_the
 async def test_a_consumer_that_stops_looks_no_more(reader: Reader) -> None:
     await reader.subscription.stop()
     assert reader.subscription._watching is None
+
+
+async def test_an_idle_consumer_subscribes_anew_now_and_then(reader: Reader) -> None:
+    """Only a queue's leader answers that: a node without its majority says that none is ready."""
+    first = reader.world.wire.consumers[0]
+    await reader.consuming(2)
+    assert first.closed
+    assert len(reader.world.wires) == 1
+    assert reader.stuck == []
+    reader.world.wire.consumers[1].deliver(1)
+    assert len(reader.handed) == 1
+
+
+async def test_a_subscribing_that_nobody_answers_renews_the_connection(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node lives, and its majority is elsewhere."""
+    monkeypatch.setattr(module, "CONSUME_SECONDS", 0.05)
+    first = reader.world.wire
+
+    async def silence(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(first, "consume", silence)
+    await until(lambda: len(reader.world.wires) == 2)
+    await reader.consuming(2)
+    assert ("waiting", "no answer to basic.consume within 0.05 s") in reader.states
+    assert first.was_closed

@@ -1,0 +1,194 @@
+"""The ledger of a fault run: what every process appended, and the check that nothing was lost.
+
+The check is that of Jepsen's total-queue: what was confirmed must have ended, what ended must have
+been attempted, and nothing ended in two ways. All of it is pure but for the pen.
+
+A line reads ``kind time token job-id words``, with "-" for what its writer does not know:
+
+| kind | who writes it, and when |
+|---|---|
+| A, C | a publisher: about to send, confirmed (with the seconds since the first attempt) |
+| S, E | the job's own code: begins (with the attempt), has had its effect |
+| D V I Q X | a worker, when the ending is durable: done, in review, ignored, quarantined, \
+cancelled or expired |
+| d v i q x | the same, as store and queues say it in the end, by the public API |
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ENDINGS: Final[Mapping[str, str]] = {
+    "succeeded": "D",
+    "in-review": "V",
+    "resolved": "V",
+    "ignored": "I",
+    "quarantined": "Q",
+    "cancelled": "X",
+    "expired": "X",
+    "failed": "X",
+}
+"""The kind of line for each state in which a job rests."""
+
+
+class Line(NamedTuple):
+    """One line. ``at`` is the machine's monotonic clock, which all its processes share."""
+
+    kind: str
+    at: float
+    token: str
+    job_id: str = "-"
+    words: str = "-"
+
+
+class Pen:
+    """Appends lines to a ledger; each is written whole (O_APPEND), from any process and thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, kind: str, token: str, job_id: str = "-", words: object = "-") -> None:
+        """Append one line."""
+        line = f"{kind} {time.monotonic():.6f} {token} {job_id} {words}\n"
+        os.write(self._file, line.encode())
+
+
+def read(path: Path) -> list[Line]:
+    """Every line of a ledger, in the order in which they were appended."""
+    if not path.exists():
+        return []
+    found = (line.split(" ", 4) for line in path.read_text(encoding="utf-8").splitlines())
+    lines = [Line(kind, float(at), token, job, words) for kind, at, token, job, words in found]
+    return _named(lines)
+
+
+def _named(lines: list[Line]) -> list[Line]:
+    """The lines with their tokens: a worker's ending knows the job id only."""
+    tokens = {line.job_id: line.token for line in lines if line.token != "-"}
+    return [
+        line if line.token != "-" else line._replace(token=tokens.get(line.job_id, line.job_id))
+        for line in lines
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The check of one ledger; ``faults`` says in words what does not hold.
+
+    ``duplicate_runs`` counts starts of an attempt beyond its first; ``reruns`` those of them that
+    came after that attempt's durable ending. ``longest_publish`` is in seconds.
+    """
+
+    attempted: int
+    confirmed: int
+    done: int
+    in_review: int
+    ignored: int
+    quarantined: int
+    cancelled: int
+    lost: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    two_endings: tuple[str, ...]
+    unrecorded: tuple[str, ...]
+    without_effect: tuple[str, ...]
+    duplicate_outcomes: int
+    duplicate_runs: int
+    reruns: int
+    longest_publish: float
+
+    def faults(self, *, most_duplicates: int, most_reruns: int = 0) -> list[str]:
+        """What is wrong, in words; the bounds are those of duplicate runs and of reruns."""
+        sets = {
+            "lost": self.lost,
+            "unexpected": self.unexpected,
+            "with two endings": self.two_endings,
+            "ended, but not recorded": self.unrecorded,
+            "done without an effect": self.without_effect,
+        }
+        found = [f"{len(ids)} {what}: {_some(ids)}" for what, ids in sets.items() if ids]
+        if not self.confirmed:
+            found.append("nothing was confirmed: a run without load proves nothing")
+        if self.duplicate_outcomes:
+            found.append(f"{self.duplicate_outcomes} outcomes were recorded a second time")
+        if self.reruns > most_reruns:
+            found.append(f"{self.reruns} attempts began again after their recorded ending")
+        if self.duplicate_runs > most_duplicates:
+            found.append(
+                f"expected at most {most_duplicates} duplicate runs, got {self.duplicate_runs}"
+            )
+        return found
+
+
+def balance(lines: Iterable[Line]) -> Balance:
+    """Add a ledger up."""
+    by_kind: defaultdict[str, list[Line]] = defaultdict(list)
+    told: defaultdict[str, set[str]] = defaultdict(set)
+    for line in lines:
+        by_kind[line.kind].append(line)
+        if line.kind.upper() in "DVIQX":
+            told[line.token].add(line.kind.upper())
+    attempted, confirmed = (_tokens(by_kind[kind]) for kind in "AC")
+    heard, recorded = (
+        Counter(line.token for kind in kinds for line in by_kind[kind])
+        for kinds in ("DVIQX", "dviqx")
+    )
+    states = Counter(kind for kinds in told.values() for kind in kinds)
+    return Balance(
+        attempted=len(attempted),
+        confirmed=len(confirmed),
+        done=states["D"],
+        in_review=states["V"],
+        ignored=states["I"],
+        quarantined=states["Q"],
+        cancelled=states["X"],
+        lost=tuple(sorted(confirmed - told.keys())),
+        unexpected=tuple(sorted(told.keys() - attempted)),
+        two_endings=tuple(sorted(token for token, kinds in told.items() if len(kinds) > 1)),
+        unrecorded=tuple(sorted(heard.keys() - recorded.keys())),
+        without_effect=tuple(
+            sorted({token for token, kinds in told.items() if "D" in kinds} - _tokens(by_kind["E"]))
+        ),
+        duplicate_outcomes=sum(count - 1 for count in heard.values())
+        + sum(count - 1 for count in recorded.values()),
+        duplicate_runs=_duplicate_runs(by_kind["S"]),
+        reruns=_reruns(by_kind["S"], [one for kind in "DVIQX" for one in by_kind[kind]]),
+        longest_publish=max((float(line.words) for line in by_kind["C"]), default=0.0),
+    )
+
+
+def recovery(lines: Iterable[Line], healed: float) -> float | None:
+    """Seconds from ``healed`` until a job that was sent after it has run; ``None`` if none has."""
+    sent: set[str] = set()
+    for line in lines:
+        if line.kind == "A" and line.at >= healed:
+            sent.add(line.token)
+        if line.kind == "E" and line.token in sent:
+            return line.at - healed
+    return None
+
+
+def _tokens(lines: Iterable[Line]) -> set[str]:
+    return {line.token for line in lines}
+
+
+def _duplicate_runs(starts: Iterable[Line]) -> int:
+    runs = Counter((line.token, line.words) for line in starts)
+    return sum(count - 1 for count in runs.values())
+
+
+def _reruns(starts: Iterable[Line], endings: Iterable[Line]) -> int:
+    """Starts after the durable ending of the same attempt, as its worker told it."""
+    ended: dict[str, float] = {}
+    for line in endings:
+        ended[line.token] = min(line.at, ended.get(line.token, line.at))
+    return sum(line.at > ended[line.token] for line in starts if line.token in ended)
+
+
+def _some(ids: tuple[str, ...]) -> str:
+    return ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")

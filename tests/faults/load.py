@@ -1,0 +1,104 @@
+"""The app whose jobs run while faults happen. Every run of a job is written to the ledger.
+
+What the jobs do is told by their arguments, so that one queue carries all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from rabbitjobs import Context, Ignore, RabbitJobs, Review
+from rabbitjobs.events import Event, JobEnded, JobSucceeded
+from tests.faults.clocks import follow
+from tests.faults.ledger import ENDINGS, Pen
+
+follow(os.environ.get("FAULTS_CLOCK"))
+app = RabbitJobs()
+pen = Pen(Path(os.environ["FAULTS_LEDGER"]))
+
+
+class Again(Exception):
+    """What a flaky job raises: the queue's rules retry it."""
+
+
+@app.job("mark", queue="work")
+async def mark(ctx: Context, token: str, seconds: float = 0.0) -> str:
+    """Take a while, as a coroutine."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    await asyncio.sleep(seconds)
+    pen.write("E", token, ctx.job_id)
+    return token
+
+
+@app.job("grind", queue="work")
+def grind(ctx: Context, token: str, seconds: float = 0.0) -> str:
+    """Take a while, on a thread."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    time.sleep(seconds)
+    pen.write("E", token, ctx.job_id)
+    return token
+
+
+@app.job("hog", queue="work")
+async def hog(ctx: Context, token: str, seconds: float = 0.0) -> str:
+    """Block the event loop, as bad code does."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    time.sleep(seconds)  # noqa: ASYNC251  # that is the fault
+    pen.write("E", token, ctx.job_id)
+    return token
+
+
+@app.job("die", queue="work")
+async def die(ctx: Context, token: str, seconds: float = 0.0) -> None:
+    """End the worker, as a crash of an extension does."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.job("flaky", queue="work")
+async def flaky(ctx: Context, token: str, seconds: float = 0.0) -> str:
+    """Fail at first, and succeed at the second attempt."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    await asyncio.sleep(seconds)
+    if ctx.attempt == 1:
+        raise Again
+    pen.write("E", token, ctx.job_id)
+    return token
+
+
+@app.job("skip", queue="work")
+async def skip(ctx: Context, token: str, seconds: float = 0.0) -> None:
+    """End as ignored."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    raise Ignore("of no use")
+
+
+@app.job("ask", queue="work")
+async def ask(ctx: Context, token: str, seconds: float = 0.0) -> None:
+    """End on the desk."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    raise Review("a person decides")
+
+
+if os.environ.get("FAULTS_NEWER"):
+
+    @app.job("newer", queue="work")
+    async def newer(ctx: Context, token: str) -> str:
+        """A job that older workers do not know."""
+        pen.write("S", token, ctx.job_id, ctx.attempt)
+        pen.write("E", token, ctx.job_id)
+        return token
+
+
+def _note(event: Event) -> None:
+    if isinstance(event, JobSucceeded):
+        pen.write("D", "-", event.job_id)
+    elif isinstance(event, JobEnded):
+        pen.write(ENDINGS[event.status], "-", event.job_id)
+
+
+app.bus.listen(_note)
