@@ -85,7 +85,8 @@ class Executor:
             result, failure = None, failure_of(error)
         except BaseException as error:  # user code: SystemExit and the like end the job, not us
             result, failure = None, failure_of(error)
-        await self._shake_off_cancel()
+        if definition.is_async:  # others cannot reach the task
+            await self._shake_off_cancel()
         return result, failure
 
     async def _shake_off_cancel(self) -> None:

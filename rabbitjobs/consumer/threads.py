@@ -56,7 +56,7 @@ class Threads:
         return future
 
     def stop(self) -> None:
-        """Start nothing more; returns at once. What runs goes on, and nobody waits for it."""
+        """Start nothing more; returns at once. What runs goes on, what waits is cancelled."""
         self._stopped = True
         for _ in self._threads:
             self._calls.put(None)
@@ -83,7 +83,11 @@ class Threads:
 
     def _resolve(self, future: asyncio.Future[Carried], done: Carried | None) -> None:
         self._out -= 1
-        if done is not None and not future.done():
+        if future.done():
+            return
+        if done is None:
+            future.cancel()
+        else:
             future.set_result(done)
 
 
