@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup broker lint test test-brokers test-backends faults demo wheel lock format clean
+.PHONY: help setup broker lint test test-brokers test-backends faults demo bench wheel lock format clean
 
 PY := .venv/bin/python
 BROKERS ?=
@@ -49,6 +49,10 @@ faults: setup ## the fault matrix: ROWS="worker-kill ..." SEED=7 BROKERS="4.3" W
 
 demo: broker ## the main job, end to end, with real input
 	@$(UNSET) $(PY) -m examples.shop.demo
+
+bench: broker ## ours, the peers, raw clients and C in one contest (QUICK=1: 4 minutes; ONLY=drain; ROUNDS=3)
+	@PY=$(PY) bash scripts/bench-setup
+	@$(UNSET) $(PY) -m benchmarks $(if $(QUICK),--quick) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
 
 wheel: setup ## build the wheel and try it in a venv of its own
 	@PY=$(PY) bash scripts/test-wheel

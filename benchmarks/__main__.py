@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick] [--rounds N] [--only TEXT]``: run the contest, print its table."""
+"""``python -m benchmarks [--quick] [--rounds N] [--only TEXT]``: the contest and its table."""
 
 from __future__ import annotations
 

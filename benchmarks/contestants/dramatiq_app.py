@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
@@ -50,7 +51,7 @@ if __name__ == "__main__":
     if told() == "work":
         from dramatiq import cli
 
-        here = os.path.dirname(os.path.abspath(__file__))
+        here = str(Path(__file__).resolve().parent)
         sys.argv = ["dramatiq", "-p", "1", "-t", "8", "--path", here, "--", "dramatiq_app"]
         sys.exit(cli.main())
     elif told() == "send":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from marks import URL, Trips, atime_sends, mark, told
 from taskiq.acks import AcknowledgeType
@@ -35,7 +36,7 @@ async def main() -> None:
 
 if __name__ == "__main__":
     if told() == "work":
-        os.chdir(os.path.dirname(os.path.abspath(__file__)))
+        os.chdir(Path(__file__).resolve().parent)
         from taskiq.__main__ import main as taskiq_main
 
         sys.argv = [
