@@ -1,4 +1,4 @@
-"""The verdict of a soak can fail: it catches each kind of leak, and lets alone what only wobbles."""
+"""The verdict of a soak can fail: it catches every leak, and lets alone what wobbles."""
 
 from __future__ import annotations
 
