@@ -16,6 +16,9 @@ from rabbitjobs.wire.protocol import Wire
 CONNECT_SECONDS = 10.0
 # A connection that lived shorter than this did not help: the next try waits like a failed one.
 SHORT_LIFE_SECONDS = 2.0
+# Half of a send's usual deadline: a send to a broker that is back is not refused because the next
+# try to connect comes only later.
+LONGEST_PAUSE_SECONDS = 5.0
 
 
 class LinkListener(Protocol):
@@ -44,7 +47,7 @@ class Link:
         addresses: Sequence[Address],
         *,
         name: str,
-        longest_pause: float = 15.0,
+        longest_pause: float = LONGEST_PAUSE_SECONDS,
     ) -> None:
         self._make_wire = make_wire
         self._addresses = itertools.cycle(addresses)

@@ -159,7 +159,7 @@ def test_pitfall_17_options_that_a_library_would_ignore_or_obey_are_refused(opti
 
 def test_pitfall_17_every_context_checks_certificates_and_names() -> None:
     """Whatever else the URL says."""
-    context = parse_urls("amqps://host/?server_name=other")[0].ssl_context()
+    context = parse_urls("amqps://host/?server_name_indication=other")[0].ssl_context()
     assert context is not None
     assert context.check_hostname and context.verify_mode.name == "CERT_REQUIRED"
 

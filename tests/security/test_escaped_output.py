@@ -42,7 +42,7 @@ with pika.BlockingConnection(pika.URLParameters(os.environ["RABBITJOBS_URL"])) a
     def send(type, body, id, **headers):
         properties = pika.BasicProperties(type=type, message_id=id, headers=headers)
         channel.basic_publish("shop.jobs", "one", body, properties, mandatory=True)
-    send(EVIL, b"{{}}", "unknown" + EVIL, **{{"x-rj-attempt": 4, "x-evil" + EVIL: EVIL}})
+    send(EVIL, b"{{}}", "unknown" + EVIL, **{{"x-rj-unknown": 3, "x-evil" + EVIL: EVIL}})
     send("echo", EVIL.encode(), "no-json")
     send("evil", __import__("json").dumps({{"args": [EVIL]}}).encode(), "evil-1")
     send("echo", __import__("json").dumps({{"args": [EVIL]}}).encode(), "echo-1")

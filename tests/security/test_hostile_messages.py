@@ -96,8 +96,8 @@ async def test_unknown_job_names_dotted_paths_and_os_system_are_looked_up_and_ne
     ]
     await plain.work()
     for name in evil:
-        # The fourth attempt: a worker of the next release has had its three chances to know it.
-        properties = Properties(type=name, message_id=name, headers={h.ATTEMPT: 4})
+        # Workers of the next release have had their three chances to know it.
+        properties = Properties(type=name, message_id=name, headers={h.UNKNOWN: 3})
         await plain.raw(properties, b'{"args":["true"]}')
     found = await plain.standing("quarantine", len(evil))
     assert {one.properties.type for one in found} == set(evil)
