@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup broker lint test test-brokers test-backends faults demo bench wheel lock format clean
+.PHONY: help setup broker lint test test-brokers test-backends faults soak demo bench wheel lock format clean
 
 PY := .venv/bin/python
 BROKERS ?=
@@ -10,6 +10,7 @@ PYTEST ?=
 WORKERS ?= 2
 ROWS ?=
 SEED ?=
+MINUTES ?= 60
 WIRES ?=
 # Branch coverage of the rooms that decide a job's fate.
 COVERAGE := --cov=rabbitjobs.policy --cov=rabbitjobs.ending --cov-branch --cov-fail-under=100
@@ -46,6 +47,10 @@ test-backends: setup ## the store's tests on a real PostgreSQL on loopback
 faults: setup ## the fault matrix: ROWS="worker-kill ..." SEED=7 BROKERS="4.3" WIRES="pika aio-pika"
 	@$(UNSET) PY=$(PY) ROWS="$(ROWS)" SEED="$(SEED)" BROKERS="$(BROKERS)" WIRES="$(WIRES)" \
 	  bash scripts/run-faults
+
+soak: setup ## constant load, random faults, and meters that must stay flat: MINUTES=60 SEED=7
+	@$(UNSET) PY=$(PY) MINUTES="$(MINUTES)" SEED="$(SEED)" BROKERS="$(BROKERS)" WIRES="$(WIRES)" \
+	  bash scripts/run-soak
 
 demo: broker ## the main job, end to end, with real input
 	@$(UNSET) $(PY) -m examples.shop.demo
