@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup broker lint test test-brokers test-backends faults demo wheel lock format clean
+.PHONY: help setup broker lint test test-brokers test-backends faults soak demo bench wheel lock format clean
 
 PY := .venv/bin/python
 BROKERS ?=
@@ -10,6 +10,7 @@ PYTEST ?=
 WORKERS ?= 2
 ROWS ?=
 SEED ?=
+MINUTES ?= 60
 WIRES ?=
 # Branch coverage of the rooms that decide a job's fate.
 COVERAGE := --cov=rabbitjobs.policy --cov=rabbitjobs.ending --cov-branch --cov-fail-under=100
@@ -47,8 +48,16 @@ faults: setup ## the fault matrix: ROWS="worker-kill ..." SEED=7 BROKERS="4.3" W
 	@$(UNSET) PY=$(PY) ROWS="$(ROWS)" SEED="$(SEED)" BROKERS="$(BROKERS)" WIRES="$(WIRES)" \
 	  bash scripts/run-faults
 
+soak: setup ## constant load, random faults, and meters that must stay flat: MINUTES=60 SEED=7
+	@$(UNSET) PY=$(PY) MINUTES="$(MINUTES)" SEED="$(SEED)" BROKERS="$(BROKERS)" WIRES="$(WIRES)" \
+	  bash scripts/run-soak
+
 demo: broker ## the main job, end to end, with real input
 	@$(UNSET) $(PY) -m examples.shop.demo
+
+bench: broker ## ours, the peers, raw clients and C in one contest (QUICK=1: 4 minutes; ONLY=drain; ROUNDS=3)
+	@PY=$(PY) bash scripts/bench-setup
+	@$(UNSET) $(PY) -m benchmarks $(if $(QUICK),--quick) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
 
 wheel: setup ## build the wheel and try it in a venv of its own
 	@PY=$(PY) bash scripts/test-wheel

@@ -182,23 +182,37 @@ Listener = Callable[[Event], None]
 
 
 class Bus:
-    """Hands events to listeners, in the thread that emits."""
+    """Hands events to listeners, in the thread that emits.
 
-    __slots__ = ("_listeners",)
+    ``each`` is true while somebody wants the start and success of every job: nobody else needs
+    those two, and building them for each job costs more than the rest of a small job's ending.
+    """
+
+    __slots__ = ("_listeners", "each")
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
+        self.each: set[Listener] = set()
 
     def __bool__(self) -> bool:
         """Whether anybody listens: an event that nobody hears need not be built."""
         return bool(self._listeners)
 
-    def listen(self, listener: Listener) -> None:
-        """Call ``listener`` for each event from now on."""
+    def listen(self, listener: Listener, *, each: bool = True) -> None:
+        """Call ``listener`` for each event from now on; without ``each`` it can miss the two."""
         self._listeners.append(listener)
+        self.want_each(listener, each)
+
+    def want_each(self, listener: Listener, wanted: bool) -> None:
+        """Whether a listener wants the start and success of every job, from now on; any thread."""
+        if wanted:
+            self.each.add(listener)
+        else:
+            self.each.discard(listener)
 
     def unlisten(self, listener: Listener) -> None:
         """Call ``listener`` no more; nothing happens if it did not listen."""
+        self.each.discard(listener)
         if listener in self._listeners:
             self._listeners.remove(listener)
 

@@ -71,6 +71,7 @@ class ConsumeRole:
             session=app.parts.session(),
             handler=handler,
             slots=slots,
+            prefetch=max(known_queue.prefetch or 0, slots),
             bus=app.bus,
             ordered=known_queue.ordered,
         )

@@ -40,7 +40,10 @@ class _Running:
 
 
 class QueueConsumer:
-    """Runs the jobs of one queue on the loop it is started on, at most ``slots`` at a time."""
+    """Runs the jobs of one queue on the loop it is started on, at most ``slots`` at a time.
+
+    It holds at most ``prefetch`` messages, those that run included; without it one for each slot.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class QueueConsumer:
         handler: Handler,
         slots: int,
         bus: events.Bus,
+        prefetch: int | None = None,
         ordered: bool = False,
     ) -> None:
         self.queue = queue
@@ -58,7 +62,7 @@ class QueueConsumer:
             name=queue,
             queue=names.work_queue(namespace, queue),
             session=session,
-            prefetch=slots,
+            prefetch=prefetch or slots,
             take=self._take,
             bus=bus,
             takes_turns=ordered,
@@ -104,7 +108,7 @@ class QueueConsumer:
             return
         if len(self._running) < self._slots:
             self._start(envelope, why, handed)
-        else:  # after a reconnect: the prefetch is free again while old attempts still run
+        else:  # a prefetch beyond the slots, or after a reconnect: old attempts still run
             self._waiting.append((envelope, why, handed))
 
     def _read(self, handed: Handed) -> tuple[Envelope | None, str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import contextvars
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +12,7 @@ import structlog
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.context import Context, enter
 from rabbitjobs.consumer.failure import failure_of, plain_failure
+from rabbitjobs.consumer.threads import Threads
 from rabbitjobs.ending.settlement import Outcome
 from rabbitjobs.job.definition import Definition
 from rabbitjobs.job.registry import Registry
@@ -33,9 +32,7 @@ class Executor:
         note_progress: Callable[[str, bytes], None] = lambda _job_id, _progress: None,
     ) -> None:
         self._registry = registry
-        self._threads = concurrent.futures.ThreadPoolExecutor(
-            threads, thread_name_prefix="rabbitjobs-job"
-        )
+        self._threads = Threads(threads, name="rabbitjobs-job")
         self._note_progress = note_progress
         self._stopping = False
 
@@ -60,7 +57,7 @@ class Executor:
     def stop(self) -> None:
         """From now on a cancelled task is ours: its job was not finished, and not acked."""
         self._stopping = True
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.stop()
 
     async def _run(
         self, definition: Definition, envelope: Envelope
@@ -88,7 +85,8 @@ class Executor:
             result, failure = None, failure_of(error)
         except BaseException as error:  # user code: SystemExit and the like end the job, not us
             result, failure = None, failure_of(error)
-        await self._shake_off_cancel()
+        if definition.is_async:  # others cannot reach the task
+            await self._shake_off_cancel()
         return result, failure
 
     async def _shake_off_cancel(self) -> None:
@@ -111,23 +109,8 @@ class Executor:
         assert function is not None
         if definition.is_async:
             return await function(*args, **kwargs), None
-        inside = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._threads, lambda: inside.run(_carry, function, args, kwargs)
-        )
+        return await self._threads.run(function, args, kwargs)
 
 
 def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-
-
-def _carry(
-    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
-) -> tuple[Any, BaseException | None]:
-    # StopIteration cannot be raised into a future or through a coroutine, and SystemExit would
-    # end the thread: both are user code's, and go over as values.
-    try:
-        return function(*args, **kwargs), None
-    except BaseException as error:
-        return None, error

@@ -67,6 +67,7 @@ class Handler:
         self._chance = chance
         self._signing = signing
         self._books: dict[str, RuleBook] = {}
+        self._known: dict[str, Terms] = {}
 
     def authenticate(self, envelope: Envelope) -> None:
         """Raise ``SignatureRefused`` for what nobody with a key has sent, if signing is on."""
@@ -138,7 +139,16 @@ class Handler:
     # --- the steps ------------------------------------------------------------------------------
 
     def _terms(self, envelope: Envelope) -> Terms:
-        definition = self._registry.get(envelope.job)
+        # Kept for the jobs that are known here: the names in messages are anybody's.
+        terms = self._known.get(envelope.job)
+        if terms is None:
+            terms = self._terms_of(envelope.job)
+            if terms.known:
+                self._known[envelope.job] = terms
+        return terms
+
+    def _terms_of(self, job: str) -> Terms:
+        definition = self._registry.get(job)
         return Terms(
             spec=self._spec,
             keep=self._keep,
@@ -170,7 +180,7 @@ class Handler:
     def _begin(self, envelope: Envelope, redelivered: bool, terms: Terms) -> None:
         if self._recorder is not None and terms.known and not terms.ignore_result:
             self._recorder.running(running(envelope, terms))
-        if self._bus:
+        if self._bus.each:
             self._bus.emit(events.JobStarted(at=now(), redelivered=redelivered, **about(envelope)))
 
     def _decide(self, outcome: Outcome) -> Decision | None:
@@ -179,8 +189,10 @@ class Handler:
         name = outcome.envelope.job
         book = self._books.get(name)
         if book is None:
-            book = rule_book(self._spec, self._queue, self._registry.get(name))
-            self._books[name] = book
+            definition = self._registry.get(name)
+            book = rule_book(self._spec, self._queue, definition)
+            if definition is not None:
+                self._books[name] = book
         envelope = outcome.envelope
         return decide(
             outcome.failure, envelope.attempt, book, self._chance, unknown=envelope.unknown
@@ -197,7 +209,7 @@ class Handler:
             await self._end(ended, decided, instead, terms)
             return
         if first:
-            if self._bus:
+            if self._bus.each or (decision is not None and self._bus):
                 self._bus.emit(_ended(outcome, decision, plan.status))
             return
         # Another run of this attempt was recorded first: its decision holds, ours is dropped.

@@ -52,6 +52,7 @@ def report_events(bus: events.Bus, *, every: bool) -> None:
         nonlocal stopping
         if isinstance(event, events.WorkerStopping):
             stopping = True
+            bus.want_each(tell, True)
         if isinstance(event, _QUIET) and not every and not stopping:
             return
         if isinstance(event, events.ConsumerChanged):
@@ -68,7 +69,7 @@ def report_events(bus: events.Bus, *, every: bool) -> None:
         else:
             log.info(text, **fields)
 
-    bus.listen(tell)
+    bus.listen(tell, each=every)
 
 
 def _consumer(log: Any, event: events.ConsumerChanged) -> None:

@@ -6,6 +6,7 @@ broker, and what does not fit the buffer is counted, not waited for.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections import deque
@@ -16,13 +17,16 @@ import msgspec
 from rabbitjobs import events
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.topology import names
-from rabbitjobs.wire.protocol import Outgoing, Wire
+from rabbitjobs.wire.protocol import Outcome, Outgoing, Rejected, Wire
 from rabbitjobs.wire.session import Session
 from rabbitjobs.wire.subscription import Handed, State, Subscription
 
 BATCH_SECONDS = 0.1
 BATCH = 500
 BUFFER = 5000
+QUIET_SECONDS = 1.0
+# Whoever begins to watch is heard by every worker after this long.
+HEARD_SECONDS = QUIET_SECONDS + 0.25
 _encoder = msgspec.json.Encoder()
 
 
@@ -38,7 +42,11 @@ _batches = msgspec.json.Decoder(Batch)
 
 
 class Broadcaster:
-    """Sends the events of one bus to the events exchange, in batches, off the caller's thread."""
+    """Sends the events of one bus to the events exchange, in batches, off the caller's thread.
+
+    Batches are mandatory, so that the broker says when nobody watches: then for ``QUIET_SECONDS``
+    no event is built for this, and the first one after that asks again.
+    """
 
     def __init__(self, bus: events.Bus, session: Session, *, namespace: str, worker: str) -> None:
         self._session = session
@@ -47,19 +55,26 @@ class Broadcaster:
         self._buffer: deque[events.Event] = deque()
         self._dropped = 0
         self._planned = False
+        self._quiet = False
+        self._unsure = True
+        self._bus = bus
         bus.listen(self._on_event)
 
     def _on_event(self, event: events.Event) -> None:
+        last = isinstance(event, events.WorkerStopped)
+        if self._quiet and not last:
+            return
         if len(self._buffer) >= BUFFER:
             self._dropped += 1
             return
         self._buffer.append(event)
-        if isinstance(event, events.WorkerStopped):  # connections are closed next
+        if last:  # connections are closed next
             self._session.portal.post(self._send)
         elif not self._planned:
             self._planned = True
+            after, self._unsure = 0.0 if self._unsure else BATCH_SECONDS, False
             loop = self._session.portal.loop
-            self._session.portal.post(lambda: loop.call_later(BATCH_SECONDS, self._send))
+            self._session.portal.post(lambda: loop.call_later(after, self._send))
 
     def _send(self) -> None:
         self._planned = False
@@ -71,12 +86,27 @@ class Broadcaster:
                 message_id=os.urandom(8).hex(), content_type="application/json", delivery_mode=1
             )
             self._session.outbound.fire(
-                Outgoing(self._exchange, "events", properties, body, mandatory=False)
+                Outgoing(self._exchange, "events", properties, body, mandatory=True), self._sent
             )
+
+    def _sent(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Rejected) and outcome.reason == "unroutable" and not self._quiet:
+            self._quiet = True
+            self._bus.want_each(self._on_event, False)
+            self._buffer.clear()
+            self._dropped = 0
+            self._session.portal.loop.call_later(QUIET_SECONDS, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._unsure, self._quiet = True, False
+        self._bus.want_each(self._on_event, True)
 
 
 class Watcher:
-    """Feeds ``show`` with every batch, on the I/O thread; subscribes anew after a reconnect."""
+    """Feeds ``show`` with every batch, on the I/O thread; subscribes anew after a reconnect.
+
+    ``ready`` is set once no event is missed any more.
+    """
 
     _subscription: Subscription
 
@@ -84,6 +114,8 @@ class Watcher:
         self._exchange = names.events_exchange(namespace)
         self._queue = f"{namespace}.control.tail.{os.urandom(6).hex()}"
         self._show = show
+        self._loop = session.portal.loop
+        self._soon: asyncio.TimerHandle | None = None
         self.ready = threading.Event()
         link = session.consume()
 
@@ -104,8 +136,10 @@ class Watcher:
 
     def _changed(self, state: State, reason: str) -> None:
         """Events of a gap are not seen."""
+        if self._soon is not None:
+            self._soon.cancel()
         if state == "consuming":
-            self.ready.set()
+            self._soon = self._loop.call_later(HEARD_SECONDS, self.ready.set)
         else:
             self.ready.clear()
 

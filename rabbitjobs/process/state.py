@@ -39,5 +39,5 @@ def report_state(bus: Bus) -> int | None:
         with contextlib.suppress(OSError):  # the supervisor is gone: the worker stops anyway
             os.write(descriptor, json.dumps(line).encode() + b"\n")
 
-    bus.listen(tell)
+    bus.listen(tell, each=False)
     return descriptor

@@ -34,6 +34,18 @@ R = TypeVar("R")
 Bulk = Callable[[Connection, Sequence[Given]], Sequence[R]]
 
 
+# How often this process's line was forked: a system call for each look-up would cost more.
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class Store:
     """The store as one app sees it: a database URL and the app's namespace.
 
@@ -155,7 +167,7 @@ class Store:
 
     def close(self, timeout: float | None = 30.0) -> None:
         """Write what waits and let the database go; the store cannot be used afterwards."""
-        if self._pid == os.getpid():
+        if self._forks == _forks:
             # A connection in the middle of a statement that hangs would hold up its close too.
             if self._writing.close(timeout):
                 self._work.close()
@@ -167,7 +179,7 @@ class Store:
     # --- inside ----------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self._pid = os.getpid()
+        self._forks = _forks
         self._prepared = False
         self._preparing = threading.RLock()
         self._writer: Engine = open_engine(self.url, writer=True)
@@ -179,7 +191,7 @@ class Store:
 
     def _mine(self) -> Store:
         """This store in this process: a fork shares neither threads nor connections."""
-        if self._pid != os.getpid():
+        if self._forks != _forks:
             self._writer.dispose(close=False)
             self._reader.dispose(close=False)
             self._open()

@@ -38,6 +38,7 @@ _QUEUE_KEYS: Final = (
     "priorities",
     "default_priority",
     "concurrency",
+    "prefetch",
     "retry",
     "on",
     "max_length",
@@ -131,6 +132,7 @@ def _queue(field: Field, name: str, retry: Mapping[str, RetryPolicy]) -> QueueSp
         concurrency=field.child("concurrency").integer(
             1 if ordered else DEFAULT_CONCURRENCY, least=1, most=65535
         ),
+        prefetch=_optional_count(field.child("prefetch"), most=65535),
         retry=field.child("retry").choice(retry, DEFAULT_RETRY),
         rules=_rules(field.child("on"), retry),
         max_length=_optional_count(field.child("max_length")),
@@ -153,6 +155,12 @@ def _queue(field: Field, name: str, retry: Mapping[str, RetryPolicy]) -> QueueSp
 def _check_queue(field: Field, queue: QueueSpec, retry: Mapping[str, RetryPolicy]) -> None:
     if queue.ordered and queue.concurrency != 1:
         field.child("concurrency").fail("1 on an ordered queue (one slot keeps the order)")
+    if queue.prefetch is not None and queue.prefetch < queue.concurrency:
+        field.child("prefetch").fail(
+            f"at least the concurrency of {queue.concurrency} (a slot without a message is idle)"
+        )
+    if queue.ordered and queue.prefetch not in (None, 1):
+        field.child("prefetch").fail("1 on an ordered queue (one slot keeps the order)")
     if queue.ordered and queue.priorities:
         field.child("priorities").fail("no priorities on an ordered queue: they change the order")
     limit, timeout = queue.time_limit, queue.consumer_timeout
@@ -229,8 +237,8 @@ def _keep(field: Field) -> int | None:
     return field.integer(0, least=0, most=0)
 
 
-def _optional_count(field: Field) -> int | None:
-    return field.integer(1, least=1, most=_COUNT) if field.given else None
+def _optional_count(field: Field, *, most: int = _COUNT) -> int | None:
+    return field.integer(1, least=1, most=most) if field.given else None
 
 
 def _optional_duration(field: Field) -> timedelta | None:

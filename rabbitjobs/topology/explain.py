@@ -69,6 +69,8 @@ class _Words:
 
     def at_work(self) -> Iterable[tuple[str, str]]:
         slots = self._queue.concurrency
+        sent = max(self._queue.prefetch or 0, slots)
+        held = "no more than that" if sent == slots else f"{sent} at most: the others wait there"
         order = (
             "One consumer at a time gets them (single active consumer), one after the other, in "
             "the order of sending; only a job that is retried or delayed comes later than its "
@@ -78,8 +80,8 @@ class _Words:
         )
         yield (
             "taken",
-            f"Each consumer process works on {slots} at a time and is sent no more than that "
-            f"(prefetch). {order}",
+            f"Each consumer process works on {slots} at a time and is sent {held} (prefetch). "
+            f"{order}",
         )
         yield (
             "success",

@@ -56,7 +56,8 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One work queue.
 
     ``priorities`` run from low to high; jobs that ask for none get ``default_priority``.
-    ``concurrency`` counts slots in each consumer process. ``retry`` names a policy (``None``:
+    ``concurrency`` counts slots in each consumer process, ``prefetch`` the messages that it holds
+    at most (``None``: one for each slot). ``retry`` names a policy (``None``:
     the one called "default"). ``review_own`` gives the queue a review queue of its own.
     ``ignored_keep=0`` keeps no record of ignored jobs. ``delivery_limit`` N means N+1 deliveries
     that end in a crash, then review. ``time_limit`` says how long one run of a job may take: it
@@ -69,6 +70,7 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     priorities: tuple[str, ...] = ()
     default_priority: str | None = None
     concurrency: int = DEFAULT_CONCURRENCY
+    prefetch: int | None = None
     retry: str | None = None
     rules: tuple[RuleSpec, ...] = ()
     max_length: int | None = None

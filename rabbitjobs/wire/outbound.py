@@ -108,10 +108,10 @@ class Outbound:
             self._sweeping = True
             loop.call_later(SWEEP_SECONDS, self._sweep)
 
-    def fire(self, message: Outgoing) -> None:
-        """Publish an event: dropped when there is no connection, its outcome is not looked at."""
+    def fire(self, message: Outgoing, done: Callable[[Outcome], None] = lambda _: None) -> None:
+        """Publish an event: dropped when there is no connection; ``done`` may never be called."""
         if self._wire is not None and not self._blocked:
-            self._wire.publish(message, lambda _: None)
+            self._wire.publish(message, done)
 
     def close(self) -> None:
         """Tell everybody who still waits; called when the link has been closed."""

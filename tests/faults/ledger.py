@@ -59,11 +59,13 @@ class Pen:
         os.write(self._file, line.encode())
 
 
-def read(path: Path) -> list[Line]:
-    """Every line of a ledger, in the order in which they were appended."""
+def read(path: Path, start: int = 0) -> list[Line]:
+    """Every line of a ledger from this byte on, in the order in which they were appended."""
     if not path.exists():
         return []
-    found = (line.split(" ", 4) for line in path.read_text(encoding="utf-8").splitlines())
+    with path.open("rb") as ledger:
+        ledger.seek(start)
+        found = (line.split(" ", 4) for line in ledger.read().decode().splitlines())
     lines = [Line(kind, float(at), token, job, words) for kind, at, token, job, words in found]
     return _named(lines)
 

@@ -31,6 +31,7 @@ class Storm:
     url: str
     workers: list[Process]
     publisher: Process
+    publishing: tuple[str, ...]
     told: list[str] = field(default_factory=list)
 
     def strike(self) -> None:
@@ -71,7 +72,7 @@ class Storm:
         """kill -9 of the publisher; its next life sends again what it had not heard of."""
         self.stage.fault(duplicates=SENDERS, reruns=SENDERS)
         self.publisher.kill()
-        self.publisher = self.stage.start("publisher", *publishing(), RABBITJOBS_URL=self.url)
+        self.publisher = self.stage.start("publisher", *self.publishing, RABBITJOBS_URL=self.url)
         self.stage.publishers.append(self.publisher)
 
     def reset(self) -> None:
@@ -117,28 +118,31 @@ class Storm:
             held.execute("ROLLBACK")
 
 
-def publishing() -> tuple[str, ...]:
-    """The publisher's command: with ids of its own, and what an earlier life of it left open."""
-    module = ("-m", "tests.faults.publisher", "--name", "p0", "--own-ids", "--recover")
-    return (*module, *MIXED, "--deadline", "4", "--rate", "60")
+PUBLISHING = ("-m", "tests.faults.publisher", "--name", "p0", "--own-ids", "--recover")
+"""A publisher's command: with ids of its own, and what an earlier life of it left open."""
+
+
+def behind_proxies(stage: Stage) -> tuple[list[Proxy], str]:
+    """A proxy before every node, and the URLs that lead through them, with a short heartbeat."""
+    known = parse_urls(stage.url)
+    proxies = [stage.opened.enter_context(proxy(one.port)) for one in known]
+    return proxies, ",".join(
+        part.replace(f":{one.port}/", f":{line.port}/") + "?heartbeat=3"
+        for part, one, line in zip(stage.url.split(","), known, proxies, strict=True)
+    )
 
 
 @row(place="cluster", most_seconds=240)
 def composite(stage: Stage) -> None:
     """Two minutes of random faults on three nodes behind proxies."""
-    proxies = [stage.opened.enter_context(proxy(one.port)) for one in parse_urls(stage.url)]
-    parts = stage.url.split(",")
-    known = parse_urls(stage.url)
-    url = ",".join(
-        part.replace(f":{one.port}/", f":{line.port}/") + "?heartbeat=3"
-        for part, one, line in zip(parts, known, proxies, strict=True)
-    )
+    proxies, url = behind_proxies(stage)
     stage.intake()
     workers = stage.workers(2, RABBITJOBS_URL=url)
-    publisher = stage.start("publisher", *publishing(), RABBITJOBS_URL=url)
+    publishing = (*PUBLISHING, *MIXED, "--deadline", "4", "--rate", "60")
+    publisher = stage.start("publisher", *publishing, RABBITJOBS_URL=url)
     stage.publishers.append(publisher)
     stage.flows(30)
-    storm = Storm(stage, random.Random(stage.seed), proxies, url, workers, publisher)
+    storm = Storm(stage, random.Random(stage.seed), proxies, url, workers, publisher, publishing)
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         storm.strike()

@@ -136,6 +136,7 @@ class Stage:
     opened: ExitStack = field(default_factory=ExitStack)
     injected: int = 0
     healed: float | None = None
+    healed_from: int = 0
     most_duplicates: int = 0
     most_reruns: int = 0
     poison: int = 0
@@ -243,12 +244,16 @@ class Stage:
 
     def heal(self) -> None:
         """From here the time to recover counts."""
+        self.healed_from = self.ledger.stat().st_size if self.ledger.exists() else 0
         self.healed = time.monotonic()
 
     def recovers(self) -> None:
         """Wait until a job that was sent after the fault has run."""
         healed = self.healed or 0.0
-        until(lambda: recovery(read(self.ledger), healed) is not None, "a recovery", pause=0.1)
+        since = self.healed_from  # a long run's ledger is long
+        until(
+            lambda: recovery(read(self.ledger, since), healed) is not None, "a recovery", pause=0.1
+        )
 
     # --- the account ----------------------------------------------------------------------------
 
@@ -337,7 +342,11 @@ class Stage:
 
     def recovered(self) -> float | None:
         """The time to recover, in seconds; ``None`` without a fault that ends."""
-        return None if self.healed is None else recovery(read(self.ledger), self.healed)
+        return (
+            None
+            if self.healed is None
+            else recovery(read(self.ledger, self.healed_from), self.healed)
+        )
 
 
 @contextmanager

@@ -47,6 +47,17 @@ def test_a_ledger_without_a_fault_holds(tmp_path: Path) -> None:
     assert found.longest_publish == 1.5
 
 
+def test_a_long_ledger_is_read_from_where_somebody_stopped(tmp_path: Path) -> None:
+    """And from its end, where nothing has been written yet."""
+    everything = lines(GOOD, tmp_path)
+    path = tmp_path / "ledger"
+    end = path.stat().st_size
+    assert read(path, end) == []
+    Pen(path).write("A", "three")
+    assert [line.token for line in read(path, end)] == ["three"]
+    assert len(read(path)) == len(everything) + 1
+
+
 def test_a_loss_is_caught(tmp_path: Path) -> None:
     """Confirmed and never ended; begun is not enough."""
     found = faults("A 1 gone\nC 2 gone job-3 0.1\nS 3 gone job-3 1", tmp_path)

@@ -100,12 +100,17 @@ class Bench:
             worker="w",
             chance=lambda: 0.5,
         )
-        self.consumer = QueueConsumer(
+        self.consumer = self.new_consumer()
+
+    def new_consumer(self, prefetch: int | None = None) -> QueueConsumer:
+        """Another one of two slots, not started yet."""
+        return QueueConsumer(
             queue="q",
             namespace="shop",
             session=self.session,
             handler=self.handler,
             slots=2,
+            prefetch=prefetch,
             bus=self.bus,
         )
 

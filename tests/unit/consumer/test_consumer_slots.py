@@ -136,6 +136,32 @@ async def test_draining_finishes_what_runs_and_hands_back_the_rest(bench: Bench)
     assert bench.consumer.state == "stopped"
 
 
+async def test_a_prefetch_beyond_the_slots_is_held_and_handed_back(bench: Bench) -> None:
+    """More messages than slots are here, no more jobs than slots run."""
+    gate, most = threading.Event(), 0
+    running: list[int] = []
+
+    def job() -> None:
+        nonlocal most
+        running.append(1)
+        most = max(most, len(running))
+        gate.wait(10)
+        running.pop()
+
+    bench.register(job)
+    bench.put(*"abcdef")
+    bench.consumer = bench.new_consumer(prefetch=5)
+    await bench.consumer.start()
+    await bench.until(lambda: bench.broker.depth("shop.q.q") == (1, 5))
+    await bench.until(lambda: len(running) == 2)
+    draining = asyncio.create_task(bench.drain())
+    await bench.until(lambda: len(bench.heard(events.JobHandedBack)) == 3)
+    gate.set()
+    assert await draining == Drained(2, 3, 0)
+    assert bench.broker.depth("shop.q.q") == (4, 0)
+    assert most == 2
+
+
 async def test_a_second_signal_abandons_what_runs(bench: Bench) -> None:
     """It is not acked, and comes again."""
     started = asyncio.Event()

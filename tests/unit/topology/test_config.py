@@ -93,8 +93,8 @@ queues:
     consumer_timeout: 5
   emails: {}
   "a*": {}
-  ordered: {ordered: true, concurrency: 2, priorities: [a, b]}
-  many: {priorities: [a, b, c, d, e, f], default_priority: f}
+  ordered: {ordered: true, concurrency: 2, prefetch: 4, priorities: [a, b]}
+  many: {prefetch: 9, priorities: [a, b, c, d, e, f], default_priority: f}
 ignored: {keep: 0s}
 """
     )
@@ -128,7 +128,9 @@ ignored: {keep: 0s}
         "24 queues.emails",
         "25 queues.a*",
         "26 queues.ordered.concurrency",
+        "26 queues.ordered.prefetch",
         "26 queues.ordered.priorities",
+        "27 queues.many.prefetch",
         "27 queues.many.priorities",
         "28 ignored.keep",
     ]

@@ -1,0 +1,1 @@
+"""The contest: ours, the peers, raw clients and C, interleaved on one private broker."""

@@ -1,0 +1,113 @@
+"""The bars: each a ratio of two medians of one run. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement: of ``row``, by ``who``, in ``unit``."""
+
+    row: str
+    who: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """``ours`` must be at least ``factor`` times the best of ``others`` (at most, if ``below``).
+
+    Without others the factor is the limit itself, in the row's unit.
+    """
+
+    what: str
+    ours: tuple[str, str]
+    factor: float
+    others: tuple[tuple[str, str], ...] = ()
+    below: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a bar; ``got`` is the ratio (or the figure, where the bar is absolute)."""
+
+    bar: Bar
+    got: float
+    reached: bool
+
+
+Medians = dict[tuple[str, str], float]
+
+
+def medians(figures: Iterable[Figure]) -> Medians:
+    """The median of each row and contestant over the rounds."""
+    found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for figure in figures:
+        found[figure.row, figure.who].append(figure.value)
+    return {key: median(values) for key, values in found.items()}
+
+
+def verdict(bar: Bar, known: Medians) -> Verdict | None:
+    """Whether a bar was reached; ``None`` if a figure that it needs was not measured."""
+    if bar.ours not in known or any(other not in known for other in bar.others):
+        return None
+    ours = known[bar.ours]
+    if not bar.others:
+        return Verdict(bar, ours, ours <= bar.factor if bar.below else ours >= bar.factor)
+    best = (min if bar.below else max)(known[other] for other in bar.others)
+    ratio = ours / best
+    return Verdict(bar, ratio, ratio <= bar.factor if bar.below else ratio >= bar.factor)
+
+
+SEND, ASEND, MANY = "send, each awaited", "asend, each awaited", "send, pipelined"
+DRAIN, RESULTS = "drain", "drain, results stored"
+P50, P99 = "round trip p50", "round trip p99"
+RESULT_P50, RESULT_P99 = "send to result p50", "send to result p99"
+CPU, COLD, IMPORT, RESIDENT = "CPU of client and broker", "cold start", "import", "resident"
+US, THREADS = "rabbitjobs", "rabbitjobs, threads"
+
+_ENQUEUES = (
+    (SEND, "Celery, prefork 1"),
+    (SEND, "Dramatiq, 8 threads"),
+    (ASEND, "FastStream"),
+    (ASEND, "taskiq"),
+)
+BARS = (
+    Bar("send: raw pika, blocking", (SEND, US), 0.8, ((SEND, "pika, blocking"),)),
+    Bar("send: Celery's enqueue", (SEND, US), 1.5, ((SEND, "Celery, prefork 1"),)),
+    Bar("asend: raw pika, asyncio", (ASEND, US), 0.8, ((ASEND, "pika, asyncio"),)),
+    Bar("asend: Celery's enqueue", (ASEND, US), 1.5, ((SEND, "Celery, prefork 1"),)),
+    Bar("send_many: raw pika, asyncio", (MANY, US), 0.7, ((MANY, "pika, asyncio"),)),
+    Bar("send_many: the fastest peer's enqueue", (MANY, US), 6, _ENQUEUES),
+    Bar("drain, coroutines: Dramatiq", (DRAIN, US), 4, ((DRAIN, "Dramatiq, 8 threads"),)),
+    Bar("drain, coroutines: Celery prefork", (DRAIN, US), 9, ((DRAIN, "Celery, prefork 1"),)),
+    Bar("drain, threads: Dramatiq", (DRAIN, THREADS), 2, ((DRAIN, "Dramatiq, 8 threads"),)),
+    Bar("drain, results in SQLite: Celery, Redis", (RESULTS, US), 4, ((RESULTS, "Celery, solo"),)),
+    Bar("round trip p50: Dramatiq", (P50, US), 1, ((P50, "Dramatiq, 8 threads"),), below=True),
+    Bar("round trip p99: Dramatiq", (P99, US), 1, ((P99, "Dramatiq, 8 threads"),), below=True),
+    Bar(
+        "send to result p50: Dramatiq, Redis",
+        (RESULT_P50, US),
+        1,
+        ((RESULT_P50, "Dramatiq, 8 threads"),),
+        below=True,
+    ),
+    Bar(
+        "send to result p99: Dramatiq, Redis",
+        (RESULT_P99, US),
+        1,
+        ((RESULT_P99, "Dramatiq, 8 threads"),),
+        below=True,
+    ),
+    Bar(
+        "CPU: a third of Dramatiq's", (CPU, US), 1 / 3, ((CPU, "Dramatiq, 8 threads"),), below=True
+    ),
+    Bar("cold start, seconds", (COLD, US), 0.3, below=True),
+    Bar("import, milliseconds", (IMPORT, US), 120, below=True),
+    Bar("resident, MB", (RESIDENT, US), 60, below=True),
+)

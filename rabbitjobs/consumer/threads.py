@@ -1,0 +1,100 @@
+"""Threads that run sync jobs; what they are done with comes back in batches.
+
+The standard executor wakes the event loop once for each job, by a system call that costs more
+than a small job; and it builds a future of its own, with a lock, beside the loop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from rabbitjobs.wire.mailbox import Mailbox
+
+Carried = tuple[Any, BaseException | None]
+
+
+class _Call(NamedTuple):
+    context: contextvars.Context
+    function: Callable[..., Any]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    future: asyncio.Future[Carried]
+
+
+class Threads:
+    """At most ``size`` threads, started as they are needed; for use from one event loop."""
+
+    def __init__(self, size: int, *, name: str) -> None:
+        self._size = size
+        self._name = name
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._out = 0
+        self._stopped = False
+        self._mailbox: Mailbox | None = None
+
+    def run(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> asyncio.Future[Carried]:
+        """Call ``function`` on a thread, in a copy of this context: (value, what was raised).
+
+        Cancelling the future takes back a call that no thread has taken yet.
+        """
+        loop = asyncio.get_running_loop()
+        if self._mailbox is None:
+            self._mailbox = Mailbox(loop)
+        future: asyncio.Future[Carried] = loop.create_future()
+        self._out += 1
+        if self._out > len(self._threads) and len(self._threads) < self._size:
+            self._start(self._mailbox)
+        self._calls.put(_Call(contextvars.copy_context(), function, args, kwargs, future))
+        return future
+
+    def stop(self) -> None:
+        """Start nothing more; returns at once. What runs goes on, what waits is cancelled."""
+        self._stopped = True
+        for _ in self._threads:
+            self._calls.put(None)
+
+    def _start(self, mailbox: Mailbox) -> None:
+        # A daemon: a job that is abandoned must not keep the process, and it is not acked.
+        thread = threading.Thread(
+            target=self._work,
+            args=(mailbox,),
+            name=f"{self._name}_{len(self._threads)}",
+            daemon=True,
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self, mailbox: Mailbox) -> None:
+        while (call := self._calls.get()) is not None:
+            if not (self._stopped or call.future.cancelled()):
+                done = call.context.run(_carry, call.function, call.args, call.kwargs)
+                mailbox.post(self._resolve, call.future, done)
+            else:
+                mailbox.post(self._resolve, call.future, None)
+            del call  # its arguments must not live on while the thread waits
+
+    def _resolve(self, future: asyncio.Future[Carried], done: Carried | None) -> None:
+        self._out -= 1
+        if future.done():
+            return
+        if done is None:
+            future.cancel()
+        else:
+            future.set_result(done)
+
+
+def _carry(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Carried:
+    # StopIteration cannot be raised into a future or through a coroutine, and SystemExit would
+    # end the thread: both are user code's, and go over as values.
+    try:
+        return function(*args, **kwargs), None
+    except BaseException as error:
+        return None, error
