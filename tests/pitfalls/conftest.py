@@ -13,7 +13,7 @@ from tests.pitfalls.shop import WIRES, MakeWire
 _ALARM = "{resource_limit, memory, node()}"
 
 
-@pytest.fixture(params=WIRES.values(), ids=WIRES)
+@pytest.fixture(params=WIRES.values(), ids=list(WIRES))
 def make_wire(request: pytest.FixtureRequest) -> MakeWire:
     """A wire, not opened yet."""
     made: MakeWire = request.param

@@ -69,7 +69,7 @@ WAYS: dict[str, Reach] = {
 }
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
+@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
 def reach(request: pytest.FixtureRequest) -> Reach:
     """Use the broker at a URL by each of our ways to it."""
     found: Reach = request.param
