@@ -1,6 +1,6 @@
 """Thousands of mutated property and header frames: no connection ends, and nothing is lost.
 
-The seeds are fixed: a failure comes again. ``RABBITJOBS_TEST_FUZZ=20`` tries twenty times as much.
+The seeds are fixed: a failure comes again. ``RABBITJOBS_TEST_FUZZ=20`` tries twenty seeds.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pika
+import pytest
 from pika import frame, spec
 
 from rabbitjobs.broker.node import Node
@@ -31,9 +32,9 @@ from tests.broker.crew import crew, until
 from tests.pitfalls.shop import MakeWire
 
 BODY = b'{"args": [1], "kwargs": {}}'
-TIMES = int(os.environ.get("RABBITJOBS_TEST_FUZZ", "1"))
-LIVE = 2500 * TIMES
-SCRIPTED = 4000 * TIMES
+SEEDS = range(int(os.environ.get("RABBITJOBS_TEST_FUZZ", "1")))
+LIVE = 2500
+SCRIPTED = 4000
 SHOP = """
 from rabbitjobs import RabbitJobs
 
@@ -162,12 +163,13 @@ def publish_raw(address: Address, headers: list[bytes]) -> None:
         talk.expect(spec.Connection.CloseOk)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 def test_pitfall_04_thousands_of_mutated_headers_leave_a_live_worker_standing(
-    node: Node, tmp_path: Path
+    node: Node, tmp_path: Path, seed: int
 ) -> None:
     """Whatever the broker lets through: what is bad stands in quarantine with its bytes, what is
     good is done, and the worker's connection has never ended."""
-    dice = random.Random(20261121)
+    dice = random.Random(20261121 + seed)
     with crew(node, tmp_path, SHOP, TOPOLOGY) as found:
         url = found.url
         connection = pika.BlockingConnection(pika.URLParameters(url))
@@ -204,10 +206,11 @@ def quarantined(channel: Any) -> list[bytes]:
         found.append(bytes((properties.headers or {}).get("x-rj-raw", b"")))
 
 
-async def test_pitfall_04_no_frame_at_all_ends_a_connection(make_wire: MakeWire) -> None:
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_pitfall_04_no_frame_at_all_ends_a_connection(make_wire: MakeWire, seed: int) -> None:
     """Straight from a scripted broker, with nobody to refuse anything: each message arrives, and
     what was damaged carries the bytes that came."""
-    dice = random.Random(4)
+    dice = random.Random(4 + seed)
     makers = (mutated, strange)
     headers = [makers[turn % 2](dice, str(turn)) for turn in range(SCRIPTED)]
     headers += [healthy("last")]
@@ -220,7 +223,7 @@ async def test_pitfall_04_no_frame_at_all_ends_a_connection(make_wire: MakeWire)
     async with ScriptedBroker(deliveries=deliveries).running() as address:
         wire = make_wire()
         ends = Ends(wire)
-        async with asyncio.timeout(30 * TIMES):
+        async with asyncio.timeout(30):
             await wire.open(address, name="fuzz")
             _, inbox = await consume(wire, "q", prefetch=SCRIPTED + 1)
             got = [await inbox.next() for _ in headers]
