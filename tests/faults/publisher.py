@@ -54,7 +54,15 @@ class Publisher:
 
     async def run(self, *, recover: bool) -> None:
         """Send until SIGTERM, or until ``count`` have been sent."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop = asyncio.get_running_loop()
+
+        def stop(*_: object) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._stop.set)
+
+        # Not the loop's own handler: that is gone with the loop, and a signal in the last moments
+        # of a publisher that has sent all of its jobs would kill it.
+        signal.signal(signal.SIGTERM, stop)
         if recover:
             await self._recover()
         await asyncio.gather(*(self._keep_sending() for _ in range(self._order.senders)))

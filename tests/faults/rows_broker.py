@@ -177,7 +177,7 @@ def _loses_user(stage: Stage, *, revoked: bool) -> None:
         api.delete_user(user)
     delete(stage, f"connections/username/{user}")
     worker.says("unhealthy", 2)
-    kind = "SendRefused" if revoked else "BrokerUnavailable"
+    kind = "SendRefused" if revoked else "AccessRefused"
     until(lambda: refusals(stage, kind) >= 5, f"publishers that are told {kind}")
     _check_calm(worker)
     api.put_user(user, password=password, tags=("management",))
