@@ -40,12 +40,6 @@ def tls_node(authority: Authority, server_certificate: Certified) -> Iterator[No
 
 
 @pytest.fixture(scope="session")
-def node(tls_node: Node) -> Node:
-    """The same one for all that needs no TLS: its plain port is open as well."""
-    return tls_node
-
-
-@pytest.fixture(scope="session")
 def mutual_node(authority: Authority, server_certificate: Certified) -> Iterator[Node]:
     """A node whose clients must show a certificate of our authority."""
     with _node(authority, server_certificate, clients_too=True) as node:
