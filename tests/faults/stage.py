@@ -277,8 +277,7 @@ class Stage:
         for one in self.processes:
             if one not in self.publishers and one.popen.returncode is None:
                 one.ends()
-        # What stood still for long may have ended while its queue emptied.
-        states = self._states()
+        states = self._states()  # what stood still for long may have ended since
         kept = Counter(ENDINGS[state] for state in states.values())
         pen = Pen(self.ledger)
         tokens = {line.job_id: line.token for line in read(self.ledger) if line.job_id != "-"}
