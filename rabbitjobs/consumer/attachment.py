@@ -17,7 +17,8 @@ class Attachment:
 
     ``take`` gets each message on the loop that ``start`` was called on; it must end in exactly one
     ``ack`` or ``nack``. At most ``prefetch`` messages are out at a time. ``takes_turns``: the queue
-    has a single active consumer. Nothing here blocks.
+    has a single active consumer. ``lost`` hears, on that loop too, that what is out is not ours any
+    more: the broker gives it to others. Nothing here blocks.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Attachment:
         take: Callable[[Handed], None],
         bus: events.Bus,
         takes_turns: bool = False,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.state: State = "waiting"
         self.reason = "not connected yet"
@@ -40,6 +42,7 @@ class Attachment:
         self._take = take
         self._bus = bus
         self._takes_turns = takes_turns
+        self._lost = lost
         self._subscription: Subscription | None = None
 
     def start(self) -> None:
@@ -60,6 +63,8 @@ class Attachment:
         self._session.portal.post(subscribe)
 
     def _changed(self, state: State, reason: str) -> None:
+        if state in ("waiting", "failed"):
+            self._lost()
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             self._bus.emit(

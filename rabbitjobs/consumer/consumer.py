@@ -66,6 +66,7 @@ class QueueConsumer:
             take=self._take,
             bus=bus,
             takes_turns=ordered,
+            lost=self._forget_waiting,
         )
         self._handler = handler
         self._slots = slots
@@ -110,6 +111,10 @@ class QueueConsumer:
             self._start(envelope, why, handed)
         else:  # a prefetch beyond the slots, or after a reconnect: old attempts still run
             self._waiting.append((envelope, why, handed))
+
+    def _forget_waiting(self) -> None:
+        """What has not started is delivered again, here or to others: it must not run twice."""
+        self._waiting.clear()
 
     def _read(self, handed: Handed) -> tuple[Envelope | None, str]:
         delivery = handed.delivery

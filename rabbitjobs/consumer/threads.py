@@ -25,6 +25,9 @@ class _Call(NamedTuple):
     kwargs: Mapping[str, Any]
     future: asyncio.Future[Carried]
 
+    def run(self) -> Carried:
+        return self.context.run(_carry, self.function, self.args, self.kwargs)
+
 
 class Threads:
     """At most ``size`` threads, started as they are needed; for use from one event loop."""
@@ -74,12 +77,10 @@ class Threads:
 
     def _work(self, mailbox: Mailbox) -> None:
         while (call := self._calls.get()) is not None:
-            if not (self._stopped or call.future.cancelled()):
-                done = call.context.run(_carry, call.function, call.args, call.kwargs)
-                mailbox.post(self._resolve, call.future, done)
-            else:
-                mailbox.post(self._resolve, call.future, None)
-            del call  # its arguments must not live on while the thread waits
+            skipped = self._stopped or call.future.cancelled()
+            done = None if skipped else call.run()
+            mailbox.post(self._resolve, call.future, done)
+            del call, done  # its arguments and its value must not live on while the thread waits
 
     def _resolve(self, future: asyncio.Future[Carried], done: Carried | None) -> None:
         self._out -= 1

@@ -28,7 +28,9 @@ def read(place: Field) -> SigningOptions | None:
     if not chosen and len(keys) == 1:
         (chosen,) = keys
     if keys and chosen not in keys:
-        place.child("sign_with").fail(f"one of the keys {', '.join(keys)}", chosen or "nothing")
+        # Somebody may have put the key itself there, and keys are shown nowhere.
+        shown = chosen if len(chosen) < SHORTEST_KEY else "another text"
+        place.child("sign_with").fail(f"one of the keys {', '.join(keys)}", shown or "nothing")
         return None
     return SigningOptions(keys, chosen, require) if keys else None
 

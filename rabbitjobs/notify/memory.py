@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from typing import Protocol
 from rabbitjobs.errors import StoreError
 
 KEPT = 100_000
+# A store that hangs must not silence the notifier: then something is told twice.
+PATIENCE_SECONDS = 5.0
 _log = logging.getLogger("rabbitjobs.notify")
 
 
@@ -57,9 +60,10 @@ class Layered:
         """Whether one of them remembers ``key``."""
         for layer in self._layers:
             try:
-                if await layer.seen(key):
-                    return True
-            except StoreError as error:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    if await layer.seen(key):
+                        return True
+            except (StoreError, TimeoutError) as error:
                 _log.warning("may be told twice: the store does not answer: %s", error)
         return False
 
@@ -67,6 +71,7 @@ class Layered:
         """Remember ``keys`` in both."""
         for layer in self._layers:
             try:
-                await layer.remember(keys)
-            except StoreError as error:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await layer.remember(keys)
+            except (StoreError, TimeoutError) as error:
                 _log.warning("may be told twice: the store does not answer: %s", error)

@@ -32,6 +32,14 @@ MIGRATE_COMMAND = "rabbitjobs store migrate"
 
 # Held until the descriptor of a new file is closed: see _make_private_file.
 _making = threading.Lock()
+
+
+def _forked() -> None:
+    global _making
+    _making = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_forked)
 _NAME = re.compile(r"[^\w.-]")
 _NO_TABLE = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
 

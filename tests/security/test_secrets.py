@@ -80,6 +80,7 @@ CONFIGS = {
     "signing as a list": 'signing: ["{}"]',
     "a key that is a list": 'signing: {{keys: {{k1: ["{}"]}}}}',
     "a bad key id": 'signing: {{keys: {{"k 1": "{}"}}}}',
+    "the key as its own id": 'signing: {{keys: {{k1: "{0}"}}, sign_with: "{0}"}}',
     "no such key": 'signing: {{keys: {{k1: "{}"}}, sign_with: k2}}',
     "two keys, none chosen": 'signing: {{keys: {{k1: "{0}", k2: "{0}"}}}}',
     "an unknown key beside": 'signing: {{keys: {{k1: "{}"}}, sign: k1}}',

@@ -162,6 +162,32 @@ async def test_a_prefetch_beyond_the_slots_is_held_and_handed_back(bench: Bench)
     assert most == 2
 
 
+async def test_what_waits_for_a_slot_is_not_started_once_the_connection_is_gone(
+    bench: Bench,
+) -> None:
+    """The broker gives it to others: it would run here and there."""
+    gate = threading.Event()
+    ran: list[int] = []
+
+    def job() -> None:
+        ran.append(1)
+        gate.wait(10)
+
+    bench.register(job)
+    bench.put(*"abcdef")
+    bench.consumer = bench.new_consumer(prefetch=5)
+    await bench.consumer.start()
+    await bench.until(lambda: len(ran) == 2 and bench.broker.depth("shop.q.q") == (1, 5))
+    bench.broker.stop()
+    await bench.until(lambda: bench.consumer.state == "waiting")
+    gate.set()
+    await bench.until(lambda: bench.consumer.busy == 0)
+    assert (len(ran), len(bench.memory.records)) == (2, 2)
+    bench.broker.start()
+    await bench.settled()
+    assert (len(ran), len(bench.memory.records)) == (6, 6)
+
+
 async def test_a_second_signal_abandons_what_runs(bench: Bench) -> None:
     """It is not acked, and comes again."""
     started = asyncio.Event()
