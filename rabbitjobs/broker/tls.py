@@ -20,6 +20,7 @@ _REFUSES: Final = (
     "the broker refuses our client certificate (expired, or of an authority that it does not "
     "know), renew broker.cert and broker.key"
 )
+_CUT: Final = ("reset", "EOF occurred in violation of protocol")
 # What OpenSSL says (in any letter case), and what to do about it. The first that fits counts.
 _ADVICE: Final = (
     (
@@ -105,7 +106,9 @@ def advice(error: BaseException | None, address: Address | None = None) -> str:
 
 
 def _cut(errors: list[BaseException]) -> bool:
-    return any(isinstance(one, ConnectionError) or "reset" in str(one) for one in errors)
+    return any(
+        isinstance(one, ConnectionError) or any(sign in str(one) for sign in _CUT) for one in errors
+    )
 
 
 def _inside(error: BaseException) -> list[BaseException]:

@@ -39,5 +39,6 @@ async def test_what_was_told_long_ago_is_forgotten(store: Store) -> None:
     await memory.remember(["mail:1:1"])
     assert (await asyncio.to_thread(backend.clean, now())).told == 0
     later = now() + TOLD_KEPT_SECONDS + 1
-    assert (await asyncio.to_thread(backend.clean, later)).told == 1
+    # Of every namespace: others may have left theirs in this database.
+    assert (await asyncio.to_thread(backend.clean, later)).told >= 1
     assert not await memory.seen("mail:1:1")

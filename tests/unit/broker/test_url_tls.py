@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from rabbitjobs.broker.url import parse_urls, with_tls_files
-from rabbitjobs.errors import UrlRefused
+from rabbitjobs.broker.tls import advice
+from rabbitjobs.broker.url import Address, parse_urls, with_tls_files
+from rabbitjobs.errors import ConnectionLost, UrlRefused
 
 
 def test_the_options_of_rabbitmq_s_uri_specification_are_read() -> None:
@@ -77,3 +80,19 @@ def test_plain_urls_and_no_files_leave_a_url_as_it_is() -> None:
     """A private node on loopback has no TLS."""
     assert with_tls_files("amqp://u:p@127.0.0.1/", cacertfile="/ca.pem") == "amqp://u:p@127.0.0.1/"
     assert with_tls_files("amqps://u:p@one/", cacertfile=None) == "amqps://u:p@one/"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(104, "Connection reset by peer"),
+        ConnectionLost("connection reset"),
+        ConnectionLost("SSLEOFError(8, 'EOF occurred in violation of protocol (_ssl.c:2427)')"),
+    ],
+)
+def test_a_line_that_is_cut_in_the_handshake_is_about_our_certificate(error: Exception) -> None:
+    """A broker may cut it before its alert is read; without TLS it means nothing of the kind."""
+    secure = Address(tls=True)
+    assert "broker.cert and broker.key" in advice(error, secure)
+    assert "refuses our client certificate" in advice(error, replace(secure, certfile="a.pem"))
+    assert advice(error, Address()) == ""
