@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 from sqlalchemy import Connection, inspect, text
 
 from rabbitjobs.errors import StoreOutdated
@@ -10,6 +13,17 @@ from rabbitjobs.store.schema import REVISIONS, VERSION_TABLE
 
 # Any fixed number serves, as long as every release takes the same one.
 _ADVISORY_LOCK = 0x7261626A
+# Alembic's ``op`` and ``context`` are of the whole process: two stores migrated by two threads at
+# once would take each other's connection.
+_one_at_a_time = threading.Lock()
+
+
+def _forked() -> None:
+    global _one_at_a_time
+    _one_at_a_time = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def read_version(connection: Connection) -> str | None:
@@ -61,4 +75,5 @@ def _run_alembic(connection: Connection) -> None:
     config.set_main_option("script_location", "rabbitjobs.store:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _one_at_a_time:
+        command.upgrade(config, "head")
