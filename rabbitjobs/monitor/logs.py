@@ -92,7 +92,7 @@ def escape(text: str, *, keep: str = "") -> str:
 
 
 def escape_json(text: str) -> str:
-    r"""The same for JSON that is shown to people: what would play tricks becomes ``\u001b`` and the like.
+    r"""The same for JSON that is shown to people: what would play tricks becomes ``\u001b``.
 
     It stays the same document; its own line breaks stay.
     """
