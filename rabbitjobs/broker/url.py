@@ -128,6 +128,25 @@ def _with_tls_files(url: str, files: dict[str, str]) -> str:
     return f"{url}{'&' if '?' in url else '?'}{'&'.join(more)}"
 
 
+def management_options(query: str, *, tls: bool) -> dict[str, str]:
+    """The TLS options of a management URL, by the names that they have in AMQP URLs.
+
+    Raises ``UrlRefused`` for others, and for any without ``tls``.
+    """
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if pairs and not tls:
+        raise UrlRefused(
+            "expected no options in a management URL of http://, got some; write https:// if they "
+            "are about TLS, or leave them out"
+        )
+    options = _options(pairs, tls=tls)
+    if "heartbeat" in options:
+        raise UrlRefused(
+            "expected heartbeat in the AMQP URL, got it in a management URL; move it"
+        )
+    return options
+
+
 def _options(pairs: list[tuple[str, str]], *, tls: bool) -> dict[str, str]:
     options = dict(pairs)
     _check_options(options)

@@ -127,3 +127,37 @@ def test_the_management_api_is_held_to_the_same_files(
             pytest.raises(ManagementError, match=do),
         ):
             other.version()
+
+
+def test_the_management_api_is_held_to_the_name_that_the_brokers_url_gives(
+    https: int, authority: Authority, own: Certified
+) -> None:
+    """On the same host; another one has a certificate, and so a name, of its own."""
+    files = f"cacertfile={authority.cert}&certfile={own.cert}&keyfile={own.key}"
+    url = f"https://localhost:{https}"
+    named = parse_urls(f"amqps://u:p@localhost/?{files}&server_name_indication=broker.test")[0]
+    with management_of(named, url) as found:
+        assert found.version() == "4.3.6"
+    plain, wrong = (
+        parse_urls(f"amqps://u:p@{rest}")[0]
+        for rest in (f"localhost/?{files}", f"localhost/?{files}&server_name_indication=other.test")
+    )
+    elsewhere = parse_urls(f"amqps://u:p@other/?{files}&server_name_indication=broker.test")[0]
+    for address in (plain, wrong, elsewhere):
+        with (
+            management_of(address, url) as other,
+            pytest.raises(ManagementError, match="server_name_indication"),
+        ):
+            other.version()
+
+
+def test_a_management_url_may_name_its_own_options(
+    https: int, authority: Authority, stranger: Authority, own: Certified
+) -> None:
+    """They win over those of the broker's URL."""
+    address = parse_urls(f"amqps://u:p@elsewhere/?cacertfile={stranger.cert}")[0]
+    options = f"cacertfile={authority.cert}&certfile={own.cert}&keyfile={own.key}"
+    url = f"https://localhost:{https}/?{options}&server_name_indication=broker.test"
+    with management_of(address, url) as found:
+        assert found.url == f"https://localhost:{https}"
+        assert found.version() == "4.3.6"
