@@ -222,7 +222,7 @@ def _notify(place: Field) -> NotifyOptions | None:
 
 
 def _signing(place: Field) -> SigningOptions | None:
-    if not place.given:
+    if place.node is None:
         return None
     from rabbitjobs.message.signing_options import read as read_signing
 

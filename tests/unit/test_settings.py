@@ -147,6 +147,9 @@ def test_signing_takes_its_keys_from_the_environment_or_from_files(folder: Path)
     ("text", "said"),
     [
         ("signing: {}", "the key keys"),
+        ("app: a\nsigning:\n", r":2: signing: .*got nothing"),
+        ("app: a\nsigning: null\n", r":2: signing: .*got nothing"),
+        ("signing: ~\nstore: {}\n", r":1: signing: .*got nothing"),
         ("signing: {keys: {}}", "at least one key"),
         ("signing: {keys: {k1: }}", "a key as text"),
         ('signing: {keys: {k1: "' + "1" * 32 + '"}, sign_with: k2}', "one of the keys k1, got k2"),
