@@ -9,6 +9,7 @@ import pytest
 import tenacity
 
 from rabbitjobs.errors import ChannelClosed
+from rabbitjobs.wire import leaving
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
 from rabbitjobs.wire.subscription import Handed, Subscription
@@ -216,10 +217,14 @@ async def test_a_broker_that_does_not_answer_holds_up_no_stop(
 ) -> None:
     """What is not acked comes again."""
     monkeypatch.setattr(module, "STOP_SECONDS", 0.01)
-    reader.consumer.silent = True
+    monkeypatch.setattr(leaving, "STOP_SECONDS", 0.01)
+    monkeypatch.setattr(leaving, "CLOSE_SECONDS", 0.01)
+    consumer = reader.consumer
+    consumer.silent = consumer.deaf = True
     await reader.subscription.stop()
     await reader.subscription.finish()
     assert reader.states[-1] == ("stopped", "")
+    assert len(reader.world.wires) == 1
 
 
 async def test_stopping_while_there_is_no_connection_is_easy(reader: Reader) -> None:
