@@ -83,7 +83,7 @@ async def test_a_queue_without_a_leader_does_not_hold_the_command(
     """There is a deadline on entering too."""
     monkeypatch.setattr(module, "ENTER_SECONDS", 0.001)
     wire.world.answering.clear()
-    with pytest.raises(ConnectionLost, match="about q within 0.001 s, got none; look whether"):
+    with pytest.raises(ConnectionLost, match=r"about q within 0\.001 s, got none; look"):
         async with look(wire):
             raise AssertionError("nothing to look into")
 
