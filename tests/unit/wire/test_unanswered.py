@@ -10,8 +10,8 @@ import pytest
 from rabbitjobs.wire import browsing, leaving
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
-from rabbitjobs.wire.subscription import Handed, Subscription
-from tests.unit.wire.scripted_wire import ScriptedWire, World, until
+from tests.unit.wire.reader import Reader
+from tests.unit.wire.scripted_wire import ScriptedWire, until
 
 
 @pytest.fixture(autouse=True)
@@ -23,41 +23,22 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaving, "CLOSE_SECONDS", 0.01)
 
 
-class Reader:
-    """Somebody who consumes."""
+class Asker(Reader):
+    """Of prefetch 3."""
 
     def __init__(self) -> None:
-        self.world = World()
-        self.link = self.world.link()
-        self.handed: list[Handed] = []
-        self.states: list[tuple[str, str]] = []
-        self.subscription = self.subscribe()
-
-    def subscribe(self, **options: object) -> Subscription:
-        """Begin to consume the queue."""
-        return Subscription(
-            self.link,
-            "shop.q.emails",
-            prefetch=3,
-            deliver=self.handed.append,
-            changed=lambda state, reason: self.states.append((state, reason)),
-            **options,  # type: ignore[arg-type]
-        )
-
-    async def consuming(self, times: int = 1) -> None:
-        """Wait until it consumes, for the so-manieth time."""
-        await until(lambda: [state for state, _ in self.states].count("consuming") == times)
+        super().__init__(prefetch=3)
 
     async def asks_apart(self) -> ScriptedWire:
         """Wait until it asks on one more connection that is not the link's."""
-        before = self.world.wire
-        await until(lambda: self.world.wire not in (before, self.link._newest))
-        return self.world.wire
+        before = self.wire
+        await until(lambda: self.wire not in (before, self.link._newest))
+        return self.wire
 
     @property
     def losses(self) -> int:
         """How often the connection that others share was lost."""
-        return [state for state, _ in self.states].count("waiting")
+        return len(self.said("waiting"))
 
 
 @pytest.fixture
@@ -67,18 +48,16 @@ def idle_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def reader() -> AsyncIterator[Reader]:
-    reader = Reader()
+async def reader() -> AsyncIterator[Asker]:
+    reader = Asker()
     reader.link.start()
     await reader.consuming()
     yield reader
     reader.world.answering.set()
-    await reader.subscription.stop()
-    await reader.subscription.finish()
-    await reader.link.close()
+    await reader.stop()
 
 
-async def test_a_consumer_whose_last_round_trip_is_not_answered_is_closed(reader: Reader) -> None:
+async def test_a_consumer_whose_last_round_trip_is_not_answered_is_closed(reader: Asker) -> None:
     """Open it would keep its messages, and a queue with a single active consumer stood still."""
     first = reader.world.wire.consumers[0]
     first.silent = True
@@ -89,7 +68,7 @@ async def test_a_consumer_whose_last_round_trip_is_not_answered_is_closed(reader
 
 
 async def test_if_the_close_is_not_answered_either_the_connection_is_renewed(
-    reader: Reader,
+    reader: Asker,
 ) -> None:
     first = reader.world.wire.consumers[0]
     first.silent = first.deaf = True
@@ -101,7 +80,7 @@ async def test_if_the_close_is_not_answered_either_the_connection_is_renewed(
 
 @pytest.mark.usefixtures("idle_soon")
 async def test_what_comes_while_an_idle_consumer_is_cancelled_is_still_settled(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
+    reader: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its channel stays until then: closed before, it gave the messages back as failed ones."""
     first = reader.world.wire.consumers[0]
@@ -131,7 +110,7 @@ async def test_what_comes_while_an_idle_consumer_is_cancelled_is_still_settled(
 
 @pytest.mark.parametrize("end", ["finish", "fail"])
 async def test_what_is_never_settled_of_it_goes_back_in_the_end(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch, end: str
+    reader: Asker, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     """When the process ends, or when the consumer hears that what is out is lost."""
     monkeypatch.setattr(module, "LOOK_SECONDS", 60)
@@ -153,7 +132,7 @@ async def test_what_is_never_settled_of_it_goes_back_in_the_end(
 
 @pytest.mark.usefixtures("idle_soon")
 async def test_an_idle_consumer_whose_cancel_is_not_answered_renews_the_connection(
-    reader: Reader,
+    reader: Asker,
 ) -> None:
     """A node without its majority answers that as little as a subscribing."""
     reader.world.wire.consumers[0].silent = True
@@ -163,7 +142,7 @@ async def test_an_idle_consumer_whose_cancel_is_not_answered_renews_the_connecti
 
 
 async def test_a_subscribing_that_nobody_answers_renews_the_connection_at_once(
-    reader: Reader,
+    reader: Asker,
 ) -> None:
     """The node lives, and its majority is elsewhere."""
     reader.world.answering.clear()
@@ -176,7 +155,7 @@ async def test_a_subscribing_that_nobody_answers_renews_the_connection_at_once(
 
 
 async def test_one_dead_queue_costs_the_others_their_connection_only_twice(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
+    reader: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From then on it is asked on connections of its own, until it answers there."""
     monkeypatch.setattr(browsing, "ENTER_SECONDS", 0.02)
@@ -194,7 +173,7 @@ async def test_one_dead_queue_costs_the_others_their_connection_only_twice(
     assert reader.link.wire is shared and reader.losses == 2
 
 
-async def test_a_consumer_that_is_answered_too_late_keeps_nothing(reader: Reader) -> None:
+async def test_a_consumer_that_is_answered_too_late_keeps_nothing(reader: Asker) -> None:
     """Nobody waits for it any more, and the connection may live on for as long as a drain takes."""
     reader.world.answering.clear()
     reader.world.wire.consumers[0].cancelled("away")
@@ -205,7 +184,7 @@ async def test_a_consumer_that_is_answered_too_late_keeps_nothing(reader: Reader
     await until(lambda: reader.world.wire.consumers[1].closed)
 
 
-async def test_making_its_queue_anew_has_a_deadline_too(reader: Reader) -> None:
+async def test_making_its_queue_anew_has_a_deadline_too(reader: Asker) -> None:
     """As the live tail's; else the tail stood still with a connection that is open."""
     asked: list[object] = []
 
@@ -215,6 +194,6 @@ async def test_making_its_queue_anew_has_a_deadline_too(reader: Reader) -> None:
             await asyncio.Event().wait()
 
     await reader.subscription.stop()
-    reader.subscription = reader.subscribe(prepare=prepare)
+    reader.subscription = reader.subscribe(prefetch=3, prepare=prepare)
     await reader.consuming(2)
     assert asked == reader.world.wires and len(asked) == 2
