@@ -30,6 +30,7 @@ from rabbitjobs.wire.pika_calls import resolve
 _Connection: Any = AsyncioConnection
 # The sockets of this process's connections; for a fork.
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+READ_BYTES = 65_536
 # Where an address is: family, type, protocol, canonical name, socket address.
 _Place = tuple[int, int, int, str, Any]
 
@@ -95,6 +96,24 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
 
     async def _link(self, sock: socket.socket) -> None:
         """Hand the socket to a transport, after TLS if that is asked for."""
+        if self.params.ssl_options is None:
+            await self._link_plainly(sock)
+        else:
+            await self._link_by_tls(sock)
+
+    async def _link_plainly(self, sock: socket.socket) -> None:
+        """By a transport of the loop, which closes the socket when this fails or is cancelled.
+
+        pika's reads 4 KiB at a time, and asks for the socket's readiness around each write.
+        """
+        try:
+            sock.getpeername()  # cut before anybody looked: it would have no peer to name later
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, f"getpeername: {os.strerror(error.errno or 0)}") from error
+        await self.ioloop.create_connection(lambda: _Stream(self), sock=sock)
+
+    async def _link_by_tls(self, sock: socket.socket) -> None:
         linked: asyncio.Future[Any] = self.ioloop.create_future()
 
         def done(result: Any) -> None:
@@ -105,14 +124,15 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
             resolve(linked, result)
 
         tls = self.params.ssl_options
+        assert tls is not None
         # Its owner from here on: it closes the socket when it fails, raises or is cancelled, and
         # links this connection to the transport in the same breath as it reports success.
         linking = self._nbio.create_streaming_connection(
             protocol_factory=lambda: _StreamingProtocolShim(self),
             sock=sock,
             on_done=done,
-            ssl_context=tls.context if tls else None,
-            server_hostname=(tls.server_hostname or self.params.host) if tls else None,
+            ssl_context=tls.context,
+            server_hostname=tls.server_hostname or self.params.host,
         )
         try:
             result = await linked
@@ -123,6 +143,35 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
             raise
         if isinstance(result, BaseException):
             raise result
+
+
+class _Stream(asyncio.BufferedProtocol):
+    """What a transport of the loop tells, told to pika's connection."""
+
+    def __init__(self, connection: OwnedAsyncioConnection) -> None:
+        self._connection: Any = connection
+        # Read into the same place each time: asyncio would allocate 256 KiB for each read.
+        self._buffer = memoryview(bytearray(READ_BYTES))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is the transport's from here on."""
+        self._connection._proto_connection_made(transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next read goes."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So much was read."""
+        self._connection._proto_data_received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> bool:
+        """The peer ends the stream: pika closes it too."""
+        return bool(self._connection._proto_eof_received())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed in this turn of the loop."""
+        self._connection._proto_connection_lost(exc)
 
 
 def _let_go() -> None:

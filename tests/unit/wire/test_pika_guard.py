@@ -25,6 +25,8 @@ class Bare(GuardedAsyncioConnection):
         self.bytes_received = 0
         self.frames_received = 0
         self._guard = Guard()
+        self._inboxes = {}
+        self._confirms = {}
         self.seen: list[frame.Frame] = []
 
     def _deliver_frame_to_channel(self, value: frame.Frame) -> None:

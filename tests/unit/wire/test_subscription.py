@@ -34,7 +34,7 @@ class Reader:
             self.link,
             "shop.q.emails",
             prefetch=10,
-            deliver=self.handed.append,
+            deliver=self.handed.extend,
             changed=lambda state, reason: self.states.append((state, reason)),
         )
 
@@ -48,6 +48,7 @@ class Reader:
         before = len(self.handed)
         for tag in tags:
             self.consumer.deliver(tag)
+        self.subscription._hand_over()
         return self.handed[before:]
 
     async def consuming(self, times: int = 1) -> None:
@@ -247,7 +248,7 @@ async def test_a_queue_that_dies_with_its_connection_is_made_anew_first() -> Non
         reader.link,
         "shop.control.tail",
         prefetch=10,
-        deliver=reader.handed.append,
+        deliver=reader.handed.extend,
         changed=lambda state, reason: reader.states.append((state, reason)),
         prepare=prepare,
     )
