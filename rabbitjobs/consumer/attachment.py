@@ -55,7 +55,7 @@ class Attachment:
                 link,
                 self._queue,
                 prefetch=self._prefetch,
-                deliver=lambda batch: mailbox.post_each(self._take, batch),
+                deliver=lambda batch: mailbox.post_all(self._take, zip(batch)),
                 changed=lambda state, reason: mailbox.post(self._changed, state, reason),
                 takes_turns=self._takes_turns,
             )

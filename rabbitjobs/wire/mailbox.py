@@ -41,9 +41,9 @@ class Mailbox:
             except RuntimeError:  # the loop is closed: nobody is left to hear it
                 self._calls.clear()
 
-    def post_each(self, call: Callable[[Any], object], items: Iterable[Any]) -> None:
-        """Post ``call(item)`` for each item, and wake the loop once."""
-        self._calls.extend([(call, (item,)) for item in items])
+    def post_all(self, call: Callable[..., object], arguments: Iterable[tuple[Any, ...]]) -> None:
+        """Post ``call(*args)`` for each of the arguments, and wake the loop once."""
+        self._calls.extend([(call, args) for args in arguments])
         self._wake()
 
     def close(self) -> None:

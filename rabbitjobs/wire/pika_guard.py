@@ -78,6 +78,7 @@ class GuardedAsyncioConnection(OwnedAsyncioConnection):
     _inboxes: dict[int, Inbox]
     _confirms: dict[int, Confirming]
     _outgoing: list[bytes]
+    _written: bool
 
     def _init_connection_state(self) -> None:
         super()._init_connection_state()
@@ -85,6 +86,7 @@ class GuardedAsyncioConnection(OwnedAsyncioConnection):
         self._inboxes = {}
         self._confirms = {}
         self._outgoing = []
+        self._written = False
 
     def deliver_to(self, inbox: Inbox, channel: Channel) -> None:
         """Let ``inbox`` have the deliveries on this channel, past pika, until it is closed."""
@@ -99,17 +101,25 @@ class GuardedAsyncioConnection(OwnedAsyncioConnection):
         channel.add_on_close_callback(lambda *_: self._confirms.pop(number, None))
 
     def write(self, frames: bytes) -> None:
-        """Send whole frames, together with all that is written in this turn of the loop."""
-        if not self._outgoing:
-            self.ioloop.call_soon(self._write_out)
-        self._outgoing.append(frames)
+        """Send whole frames: the first of this turn of the loop at once, the others together."""
+        if self._written:
+            self._outgoing.append(frames)
+            return
+        self._written = True
+        self.ioloop.call_soon(self._on_turn)
+        self._emit(frames)
 
     def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
         self.frames_sent += len(marshaled_frames)
         self.write(b"".join(marshaled_frames))
 
-    def _write_out(self) -> None:
-        frames, self._outgoing = b"".join(self._outgoing), []
+    def _on_turn(self) -> None:
+        self._written = False
+        if self._outgoing:
+            frames, self._outgoing = b"".join(self._outgoing), []
+            self._emit(frames)
+
+    def _emit(self, frames: bytes) -> None:
         if self._transport is not None:
             self.bytes_sent += len(frames)
             self._adapter_emit_data(frames)
