@@ -18,18 +18,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import weakref
 from typing import Any
 
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.base_connection import _StreamingProtocolShim
 from pika.exceptions import ConnectionOpenAborted
 
+from rabbitjobs.wire.forking import let_go_in_children
 from rabbitjobs.wire.pika_calls import resolve
 
 _Connection: Any = AsyncioConnection
-# The sockets of this process's connections; for a fork.
-_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 READ_BYTES = 65_536
 # Where an address is: family, type, protocol, canonical name, socket address.
 _Place = tuple[int, int, int, str, Any]
@@ -80,7 +78,7 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
     async def _reach(self, place: _Place) -> socket.socket:
         family, kind, protocol, _, address = place
         sock = socket.socket(family, kind, protocol)
-        _sockets.add(sock)
+        let_go_in_children(sock)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -118,7 +116,7 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
 
         def done(result: Any) -> None:
             if not isinstance(result, BaseException):
-                _sockets.add(result[0]._sock)  # another one after TLS
+                let_go_in_children(result[0]._sock)  # another one after TLS
             else:
                 self._transport = None  # if it was there already: its socket is closed now
             resolve(linked, result)
@@ -172,22 +170,3 @@ class _Stream(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed in this turn of the loop."""
         self._connection._proto_connection_lost(exc)
-
-
-def _let_go() -> None:
-    """In a forked child: let go of the parent's connections, without a word to the broker.
-
-    A child that held them would keep them open when the parent is killed, and what the parent had
-    not acked would come back by the heartbeat only. Nothing is shut down, and no number becomes
-    free: whoever closes the socket in the child later closes ``/dev/null``.
-    """
-    held = [sock.fileno() for sock in tuple(_sockets) if sock.fileno() >= 0]
-    if not held:
-        return
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for number in held:
-        os.dup2(nothing, number, inheritable=False)
-    os.close(nothing)
-
-
-os.register_at_fork(after_in_child=_let_go)

@@ -117,4 +117,3 @@ class PikaConsumer:
         self._cancelled = ignore
         if self._channel.is_open:
             self._channel.close()
-

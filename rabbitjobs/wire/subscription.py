@@ -47,9 +47,9 @@ class Handed(msgspec.Struct, frozen=True, gc=False):
 class Subscription:
     """Consumes one queue over a link with at most ``prefetch`` unacked messages.
 
-    Everything is called on the I/O loop. ``deliver`` gets the messages that came together; each must
-    end in exactly one ``ack`` or ``nack``. ``changed`` hears the state and why. ``prepare`` runs before
-    each subscribing: it makes anew a queue that died with its connection.
+    Everything is called on the I/O loop. ``deliver`` gets the messages that came together; each
+    must end in exactly one ``ack`` or ``nack``. ``changed`` hears the state and why. ``prepare``
+    runs before each subscribing: it makes anew a queue that died with its connection.
 
     A consumer that gets nothing, though messages are ready and it has room, is built anew; if that
     does not help, so is the connection. One that holds nothing and gets nothing subscribes anew now
