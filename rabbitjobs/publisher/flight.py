@@ -44,7 +44,7 @@ class Flight:
             self._left = now
             self._leave()
             out = self._number - self._skipped
-            if out - len(self.outcomes) >= self._window:
+            if out - len(self.outcomes) + TOGETHER > self._window:
                 self._wait(out - self._window // 2)
 
     def skip(self) -> None:

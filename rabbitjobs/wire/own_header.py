@@ -106,16 +106,20 @@ class _Shape:
         (timestamp,) = _seconds(data, stop)
         if names is None or timestamp > SECONDS_UP_TO:
             return None
+        try:
+            texts = data[at + 1 : stop].decode(), job_id.decode()
+        except UnicodeDecodeError:
+            return None
+        headers = {
+            h.V: h.VERSION,
+            h.ID: texts[1],
+            h.QUEUE: self._queue,
+            h.ATTEMPT: attempt,
+            h.ENQUEUED: enqueued,
+        }
         return size, Properties(
-            data[at + 1 : stop].decode(), names[0], self._content_type, None, None, None, names[1],
-            priority, timestamp, mode,
-            {
-                h.V: h.VERSION,
-                h.ID: job_id.decode(),
-                h.QUEUE: self._queue,
-                h.ATTEMPT: attempt,
-                h.ENQUEUED: enqueued,
-            },
+            texts[0], names[0], self._content_type, None, None, None, names[1],
+            priority, timestamp, mode, headers,
         )  # fmt: skip
 
     def learn(self, data: bytes, start: int, end: int, found: tuple[int, Properties]) -> None:

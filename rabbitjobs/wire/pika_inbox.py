@@ -88,7 +88,7 @@ class Inbox:
                 return 0
             mark, kind, number, length = _seam(data, stop)
             start = stop + _SEAM_SIZE
-            last = start + length
+            last: int = start + length
             if (
                 kind != FRAME_BODY
                 or number != channel
