@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import uuid
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pika.spec import FRAME_END
 from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.wire.acks import taken_in
 from rabbitjobs.wire.guard import METHOD_FRAME
-from rabbitjobs.wire.pika_calls import call, ignore, reason
+from rabbitjobs.wire.pika_calls import call, ignore, reason, resolve
 from rabbitjobs.wire.pika_guard import GuardedAsyncioConnection
 from rabbitjobs.wire.pika_inbox import Inbox
 from rabbitjobs.wire.protocol import Delivery
@@ -113,7 +114,16 @@ class PikaConsumer:
         )
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and wait for the broker's answer."""
         self._cancelled = ignore
-        if self._channel.is_open:
-            self._channel.close()
+        channel: Any = self._channel
+        if channel.is_closed:
+            return
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        channel.add_on_close_callback(lambda *_: resolve(gone, None))
+        if channel.is_open:
+            # Behind an RPC without an answer pika would never send it.
+            channel._blocking = None
+            channel._blocked.clear()
+            channel.close()
+        await gone
