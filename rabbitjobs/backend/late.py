@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
 
 from rabbitjobs.backend.protocol import Record, Recorder
 
@@ -35,17 +34,17 @@ class LateRecorder:
                 ).start()
             return self._making
 
-    def recorded(self, job_id: str, attempt: int) -> Coroutine[Any, Any, bytes | None]:
+    async def recorded(self, job_id: str, attempt: int) -> bytes | None:
         """See ``Recorder``."""
-        if self._made is not None:
-            return self._made.recorded(job_id, attempt)
-        return self._recorded(job_id, attempt)
+        recorder = self._made or await asyncio.wrap_future(self.begin())
+        return await recorder.recorded(job_id, attempt)
 
-    def record(self, record: Record) -> Coroutine[Any, Any, bool]:
+    async def record(self, record: Record) -> bool:
         """See ``Recorder``."""
-        if self._made is not None:
-            return self._made.record(record)
-        return self._record(record)
+        if self._made is None and record.leaves_no_trace and not self._notes:
+            return True
+        recorder = self._made or await asyncio.wrap_future(self.begin())
+        return await recorder.record(record)
 
     def running(self, record: Record) -> None:
         """See ``Recorder``."""
@@ -60,16 +59,6 @@ class LateRecorder:
             self._made.progress(job_id, progress)
         else:
             self._note(lambda recorder: recorder.progress(job_id, progress))
-
-    async def _recorded(self, job_id: str, attempt: int) -> bytes | None:
-        recorder = await asyncio.wrap_future(self.begin())
-        return await recorder.recorded(job_id, attempt)
-
-    async def _record(self, record: Record) -> bool:
-        if record.leaves_no_trace and not self._notes:
-            return True
-        recorder = await asyncio.wrap_future(self.begin())
-        return await recorder.record(record)
 
     def _note(self, note: Callable[[Recorder], None]) -> None:
         with self._lock:

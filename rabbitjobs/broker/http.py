@@ -41,12 +41,34 @@ class Answer:
         return json.loads(self.body)
 
 
+class _TlsConnection(HTTPSConnection):
+    """Its server goes by ``server_name``: asked for, and expected in the certificate."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int | None,
+        *,
+        timeout: float,
+        context: ssl.SSLContext,
+        server_name: str,
+    ) -> None:
+        super().__init__(host, port, timeout=timeout, context=context)
+        self._tls, self._server_name = context, server_name
+
+    def connect(self) -> None:
+        """See ``HTTPSConnection``, which takes the host's own name."""
+        HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._server_name)
+
+
 class HttpConnection:
     """Requests to one server, one at a time; opened at the first, and again when it was cut.
 
-    ``url`` is ``http://`` or ``https://`` (then ``context`` checks the server), and may have a
-    path, which stands before that of each request. ``timeout`` is in seconds, for each step of a
-    request. No proxy is used: it would see the password. Safe to share between threads.
+    ``url`` may have a path, which stands before that of each request. With ``context`` it is HTTPS,
+    and the server must prove to be ``server_name``, else the host of the URL. ``timeout`` is in
+    seconds, for each step of a request. No proxy is used: it would see the password. Safe to share
+    between threads.
     """
 
     def __init__(
@@ -57,13 +79,16 @@ class HttpConnection:
         password: Secret,
         timeout: float,
         context: ssl.SSLContext | None = None,
+        server_name: str | None = None,
     ) -> None:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         self._connection: HTTPConnection = (
-            HTTPSConnection(host, port, timeout=timeout, context=context)
-            if parts.scheme == "https"
-            else HTTPConnection(host, port, timeout=timeout)
+            HTTPConnection(host, port, timeout=timeout)
+            if context is None
+            else _TlsConnection(
+                host, port, timeout=timeout, context=context, server_name=server_name or host
+            )
         )
         self._path = parts.path.rstrip("/")
         self._user = user
