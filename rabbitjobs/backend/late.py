@@ -36,14 +36,18 @@ class LateRecorder:
 
     async def recorded(self, job_id: str, attempt: int) -> bytes | None:
         """See ``Recorder``."""
-        recorder = self._made or await asyncio.wrap_future(self.begin())
+        recorder = self._made
+        if recorder is None:
+            recorder = await asyncio.wrap_future(self.begin())
         return await recorder.recorded(job_id, attempt)
 
     async def record(self, record: Record) -> bool:
         """See ``Recorder``."""
         if self._made is None and record.leaves_no_trace and not self._notes:
             return True
-        recorder = self._made or await asyncio.wrap_future(self.begin())
+        recorder = self._made
+        if recorder is None:
+            recorder = await asyncio.wrap_future(self.begin())
         return await recorder.record(record)
 
     def running(self, record: Record) -> None:
