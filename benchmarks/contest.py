@@ -21,6 +21,7 @@ from benchmarks.machine import cpu_seconds, resident_megabytes
 from rabbitjobs.broker.node import Node
 
 HERE = Path(__file__).parent
+OUR_PATH = os.pathsep.join([str(HERE.parent), str(HERE / "contestants")])
 PATIENCE = 180.0
 LOOK_SECONDS = 0.002
 
@@ -31,7 +32,10 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """One system as it is set for the contest. ``queue`` is the queue's name on the broker."""
+    """One system as it is set for the contest. ``queue`` is the queue's name on the broker.
+
+    ``worker`` is what starts its worker, else its ``command`` with "work".
+    """
 
     name: str
     command: tuple[str, ...]
@@ -39,6 +43,7 @@ class Contestant:
     env: Mapping[str, str] = field(default_factory=dict)
     prepare: tuple[str, ...] = ()
     send: str = "send"
+    worker: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class Bout:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITJOBS_", "BENCH_"))}
         return {
             **kept,
-            "PYTHONPATH": str(HERE.parent) if "ours" in str(self.contestant.command) else "",
+            "PYTHONPATH": OUR_PATH if "ours" in str(self.contestant.command) else "",
             "BENCH_URL": self.url,
             "BENCH_HOST": url.hostname or "",
             "BENCH_PORT": str(url.port),
@@ -112,7 +117,7 @@ class Bout:
         log = self.folder / "worker.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*self.contestant.command, "work"],
+                self.contestant.worker or (*self.contestant.command, "work"),
                 env=self._env,
                 cwd=self.folder,
                 stdout=out,

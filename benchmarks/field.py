@@ -12,9 +12,16 @@ def _peer(name: str, program: str, **env: str) -> Contestant:
 
 
 def _ours(queue: str, name: str, send: str = "send-many") -> Contestant:
-    command = (python("ours"), str(CONTESTANTS / "ours.py"))
+    """The worker is started as anybody starts it: by the command line."""
+    interpreter = python("ours")
     return Contestant(
-        name, command, f"bench.q.{queue}", {"BENCH_QUEUE": queue}, prepare=("apply",), send=send
+        name,
+        (interpreter, str(CONTESTANTS / "ours.py")),
+        f"bench.q.{queue}",
+        {"BENCH_QUEUE": queue},
+        prepare=("apply",),
+        send=send,
+        worker=(interpreter, "-m", "rabbitjobs", "--app", "ours:app", "consume", queue),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from itertools import repeat
 from pathlib import Path
@@ -62,24 +61,6 @@ def result_trips() -> None:
     say_times(times)
 
 
-def work() -> None:
-    """The worker of one queue, as the command line starts it."""
-    here = Path(__file__).parent
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
-    os.execv(
-        sys.executable,
-        [
-            sys.executable,
-            "-m",
-            "rabbitjobs",
-            "--app",
-            "ours:app",
-            "consume",
-            os.environ.get("BENCH_QUEUE", "coroutines"),
-        ],
-    )
-
-
 COMMANDS = {
     "apply": app.apply,
     "send": lambda: time_sends(JOB.send),
@@ -88,7 +69,6 @@ COMMANDS = {
     "trip": lambda: Trips().run(JOB.send),
     "atrip": lambda: asyncio.run(Trips().arun(JOB.asend)),
     "results": result_trips,
-    "work": work,
 }
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from functools import partial
 from typing import Protocol
 
+from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
+from rabbitjobs.backend.late import LateRecorder
 from rabbitjobs.consumer.consumer import QueueConsumer
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.executor import Executor
@@ -47,18 +50,20 @@ class ConsumeRole:
         known_queue = spec.queues[queue]
         self.name = f"consume {queue}"
         slots = 1 if known_queue.ordered else slots or known_queue.concurrency
-        backend = app.parts.backend
+        self._queue, self._bus = queue, app.bus
+        self._recorder = recorder = app.parts.recorder()
+        self._keeps = any(not job.ignore_result for job in app.registry if job.queue == queue)
         executor = Executor(
             app.registry,
             threads=slots,
-            note_progress=backend.progress if backend else lambda _job_id, _progress: None,
+            note_progress=recorder.progress if recorder else lambda _job_id, _progress: None,
         )
         handler = Handler(
             queue=queue,
             spec=spec,
             registry=app.registry,
             executor=executor,
-            recorder=backend,
+            recorder=recorder,
             publish=app.publisher.confirmed,
             bus=app.bus,
             keep=app.settings.keep.total_seconds(),
@@ -78,7 +83,16 @@ class ConsumeRole:
 
     async def start(self) -> None:
         """See ``Role``."""
+        if self._recorder is not None and self._keeps:
+            self._bus.listen(partial(self._open_store, self._recorder), each=False)
         await self._consumer.start()
+
+    def _open_store(self, recorder: LateRecorder, event: events.Event) -> None:
+        """Beside the first jobs: opened before, they would wait for it."""
+        if not isinstance(event, events.ConsumerChanged) or event.queue != self._queue:
+            return
+        if event.state == "consuming":
+            recorder.begin()
 
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
