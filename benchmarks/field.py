@@ -25,6 +25,7 @@ def _raw(name: str, program: str, send: str) -> Contestant:
 
 OURS = _ours("coroutines", "rabbitjobs")
 OURS_THREADS = _ours("threads", "rabbitjobs, threads")
+OURS_FAILING = _ours("failing", "rabbitjobs")
 DRAMATIQ = _peer("Dramatiq, 8 threads", "dramatiq")
 CELERY = _peer("Celery, prefork 1", "celery", BENCH_POOL="prefork:1")
 CELERY_PREFORK_2 = _peer("Celery, prefork 2", "celery", BENCH_POOL="prefork:2")
