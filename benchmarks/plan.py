@@ -17,7 +17,7 @@ Labelled = Iterator[tuple[str, Measure]]
 
 DESK = "bench.review"
 _PEERS = (field.CELERY, field.DRAMATIQ, field.FASTSTREAM, field.TASKIQ)
-_MORE_CELERY = (field.CELERY_PREFORK_2, field.CELERY_SOLO, field.CELERY_THREADS)
+_MORE = (field.DRAMATIQ_16, field.CELERY_PREFORK_2, field.CELERY_SOLO, field.CELERY_THREADS)
 _FAST = (field.OURS, field.OURS_THREADS, field.PIKA, field.AIO_PIKA, field.NATIVE)
 
 # Who sends how, in which row: each with a command of its own.
@@ -79,7 +79,7 @@ class Round:
                 yield f"{row}: {who.name}", partial(rows.sends, self.node, who, row, command, count)
 
     def _drains(self) -> Labelled:
-        for who in (*_FAST, *_PEERS, *(() if self.quick else _MORE_CELERY)):
+        for who in (*_FAST, *_PEERS, *(() if self.quick else _MORE)):
             count = self.size.fast if who in _FAST else self.size.slow
             yield f"{bars.DRAIN}: {who.name}", partial(rows.drain, self.node, who, count)
         yield (
