@@ -95,7 +95,7 @@ class Bout:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=5 * PATIENCE,
             check=False,
         )
         if ran.returncode != 0:

@@ -102,8 +102,9 @@ class Round:
             )
 
     def _trips(self) -> Labelled:
-        contest = (field.OURS, field.OURS_THREADS, field.DRAMATIQ, field.CELERY_SOLO)
-        for who in (*contest, field.FASTSTREAM, field.TASKIQ):
+        more = () if self.quick else (field.OURS_THREADS, field.CELERY_SOLO)
+        contest = (field.OURS, field.DRAMATIQ, *more)
+        for who in (*contest, *(() if self.quick else (field.FASTSTREAM, field.TASKIQ))):
             yield (
                 f"{bars.P50}: {who.name}",
                 partial(rows.trips, self.node, who, "trip", self.size.trips),

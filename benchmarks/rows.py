@@ -29,7 +29,7 @@ class Sizes:
     in_lots: int = 30_000
 
 
-QUICK = Sizes(sends=2_000, slow=5_000, fast=30_000, trips=300)
+QUICK = Sizes(sends=2_000, slow=4_000, fast=30_000, trips=300)
 FULL = Sizes(sends=10_000, slow=20_000, fast=100_000, trips=2_000)
 
 
