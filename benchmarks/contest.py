@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 PATIENCE = 180.0
 SLOWEST = 2_000  # jobs a second: below that a contestant is taken to be stuck
 LOOK_SECONDS = 0.002
+SETTLE_SECONDS = 10.0
 
 Worker = subprocess.Popen[bytes]
 
@@ -157,11 +158,20 @@ class Bout:
         """CPU seconds of the broker since its start."""
         return cpu_seconds(self.broker_pid)
 
+    def settle(self) -> None:
+        """Wait for the last acks: raw clients do not send them once they are told to end."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self._waiting() != self.left and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _waiting(self) -> dict[str, int]:
+        queues = self.node.messages_by_queue(self.vhost)
+        return {queue: number for queue, number in queues.items() if number}
+
     def check(self) -> None:
         """Each job ran as often as it should, none twice, and nothing is left that should not."""
         marks = Counter(self.marks.read_text())
-        queues = self.node.messages_by_queue(self.vhost)
-        left = {queue: number for queue, number in queues.items() if number}
+        left = self._waiting()
         if marks != +self.expected or left != self.left:
             raise BenchError(
                 f"{self.contestant.name}: expected marks {dict(self.expected)} and in the queues "

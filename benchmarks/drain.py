@@ -11,7 +11,7 @@ from statistics import median
 from benchmarks.contest import Bout, Worker
 from benchmarks.machine import cpu_seconds, resident_megabytes
 
-SETTLE_SECONDS = 0.1
+ACKS_SECONDS = 0.1
 METER_SECONDS = 0.1
 # Fewer readings have no quarters whose medians mean anything.
 FEWEST = 12
@@ -69,6 +69,7 @@ def drain(bout: Bout, workers: int = 1) -> Drained:
             cold_start=cold_start,
             memory=[*memory, _resident(running)],
         )
+        bout.settle()
     bout.check()
     return drained
 
@@ -88,10 +89,11 @@ def drain_lots(bout: Bout, size: int, lots: int) -> tuple[float, float]:
             running[0].send_signal(signal.SIGCONT)
             bout.until(bout.expected["."], running)
             seconds = time.perf_counter() - before
-            time.sleep(SETTLE_SECONDS)  # the last acks are part of the price
+            time.sleep(ACKS_SECONDS)  # the last acks are part of the price
             if number >= 0:
                 clock += seconds
                 cpu += _cpu(running) + bout.broker_cpu() - used
+        bout.settle()
     bout.check()
     return clock / (size * lots) * 10_000, cpu / (size * lots) * 10_000
 
