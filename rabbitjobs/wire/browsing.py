@@ -24,13 +24,13 @@ class Browser:
         self._queue = queue
         self._idle = idle
         self._arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
-        self._held: dict[int, Delivery] = {}
+        self._held: dict[int, None] = {}  # in their order, without their bodies
         self._consumer: Consumer | None = None
         self._ended = ""
 
     def deliver(self, delivery: Delivery) -> None:
         """A message came; it stays with the browser until it is taken out or handed back."""
-        self._held[delivery.tag] = delivery
+        self._held[delivery.tag] = None
         self._arrived.put_nowait(delivery)
 
     def cancelled(self, reason: str) -> None:
