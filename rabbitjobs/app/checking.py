@@ -42,9 +42,7 @@ def check_namespace(spec: TopologySpec, namespace: str | None) -> None:
 def _namespace(spec: TopologySpec, namespace: str | None) -> Iterator[Problem]:
     if namespace is not None and namespace != spec.namespace:
         expected = f"{namespace!r}, as the app says"
-        yield Problem(
-            spec.file, spec.namespace_line, "namespace", expected, repr(spec.namespace)
-        )
+        yield Problem(spec.file, spec.namespace_line, "namespace", expected, repr(spec.namespace))
 
 
 def _job(definition: Definition, spec: TopologySpec) -> Iterator[Problem]:
