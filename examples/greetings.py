@@ -1,15 +1,17 @@
 """Two jobs, a plain function and a coroutine: what the other examples send.
 
-rabbitjobs --app examples.greetings:app dev
+From the root of the clone: rabbitjobs --app examples.greetings:app dev
 """
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from rabbitjobs import RabbitJobs
 
-app = RabbitJobs("greetings", apply=True)
+CONFIG = Path(__file__).with_name("greetings_config")
+app = RabbitJobs("greetings", config=CONFIG, apply=True)
 
 
 @app.job()

@@ -1,4 +1,7 @@
-"""Many threads, one app: `send` is thread-safe, and the threads share one connection."""
+"""Many threads, one app: `send` is thread-safe, and the threads share one connection.
+
+python -m examples.threads
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,8 @@ class Problem:
     got: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.path}: expected {self.expected}, got {self.got}"
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.path}: expected {self.expected}, got {self.got}"
 
 
 class ConfigError(RabbitJobsError):

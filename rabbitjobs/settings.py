@@ -7,15 +7,16 @@ reported at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rabbitjobs.broker.url import plain_urls, with_tls_files
-from rabbitjobs.errors import ConfigError, Problem, UrlRefused
+from rabbitjobs.broker.url import check_management_url, parse_urls, with_tls_files
+from rabbitjobs.errors import ConfigError, Problem, RabbitJobsError, UrlRefused
 from rabbitjobs.secret import Secret
+from rabbitjobs.store.url import check_url
 
 if TYPE_CHECKING:
     from rabbitjobs.fields import Field
@@ -172,15 +173,16 @@ def _of_file(
     store = top.child("store").keys("url")
     results = top.child("results").keys("url", "keep", "queued")
     results.child("url").choice(("store",), "store")
-    store_url = store.child("url").text()
+    store_url = _url(store.child("url"), _check_store)
     settings = replace(
         known,
         app=top.child("app").text() or None,
         include=top.child("include").texts(),
-        broker_url=_secret(broker.child("url").text()) or known.broker_url,
+        broker_url=_secret(_url(broker.child("url"), parse_urls)) or known.broker_url,
         wire=broker.child("wire").choice((PIKA, AIO_PIKA), PIKA),
         broker_files=_files(broker),
-        management_url=_secret(broker.child("management_url").text()) or known.management_url,
+        management_url=_secret(_url(broker.child("management_url"), check_management_url))
+        or known.management_url,
         store_url=_secret(None if store_url == NO_STORE else store_url) or known.store_url,
         no_store=store_url == NO_STORE if store_url else known.no_store,
         keep=results.child("keep").duration(_KEEP, least=_SECOND, most=_YEARS),
@@ -192,14 +194,40 @@ def _of_file(
         notify=_notify(top.child("notify")),
         signing=_signing(top.child("signing")),
     )
-    plain, urls = plain_urls(settings.broker_url.reveal()) if settings.broker_url else (0, 0)
-    if settings.broker_files and plain:
+    if settings.broker_files and settings.broker_url:
+        _check_tls(broker, settings.broker_url.reveal())
+    problems.extend(document.ordered())
+    return settings
+
+
+def _url(place: Field, check: Callable[[str], object]) -> str:
+    """A URL as it stands, if it stands there; the fault that ``check`` raises is the place's."""
+    text = place.text()
+    if text:
+        try:
+            check(text)
+        except RabbitJobsError as error:
+            # Their texts are "expected X, got Y; do Z", and never quote a URL.
+            expected, _, got = error.text.removeprefix("expected ").partition(", got ")
+            place.fail(expected, got)
+    return text
+
+
+def _check_store(text: str) -> None:
+    if text != NO_STORE:
+        check_url(text)
+
+
+def _check_tls(broker: Field, text: str) -> None:
+    try:
+        plain = [not address.tls for address in parse_urls(text)]
+    except UrlRefused:  # told where it stands, or at its use if the environment has it
+        return
+    if any(plain):
         broker.fail(
             "amqps:// in every URL beside the files for TLS",
-            f"amqp:// in {plain} of {urls}, which sends in plain",
+            f"amqp:// in {sum(plain)} of {len(plain)}, which sends in plain",
         )
-    problems.extend(document.problems)
-    return settings
 
 
 def _files(broker: Field) -> BrokerFiles:

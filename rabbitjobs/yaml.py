@@ -57,8 +57,11 @@ class Document:
     def raise_problems(self) -> None:
         """Raise `ConfigError` with all problems, in the order of the file, if there are any."""
         if self.problems:
-            ordered = sorted(dict.fromkeys(self.problems), key=lambda problem: problem.line)
-            raise ConfigError(tuple(ordered))
+            raise ConfigError(self.ordered())
+
+    def ordered(self) -> tuple[Problem, ...]:
+        """All problems, each once, in the order of the file."""
+        return tuple(sorted(dict.fromkeys(self.problems), key=lambda problem: problem.line))
 
 
 def read(path: Path, env: Mapping[str, str], *, optional: Collection[str] = ()) -> Document:
@@ -137,7 +140,7 @@ class _Builder:
         self._anchors: dict[str, Node] = {}
 
     def build(self, events: Iterator[Any]) -> Node:
-        root, documents = Node(None, 0), 0
+        root, documents = Node(None, 1), 0  # of a file with nothing in it
         for event in events:
             if _kind(event) == "DocumentStart":
                 documents += 1

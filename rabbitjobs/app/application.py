@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, overload
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts
 from rabbitjobs.broker.url import plain_urls
-from rabbitjobs.errors import ConfigError, Problem
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call, Options
 from rabbitjobs.job.decorator import I, P, R, Registers
@@ -104,12 +103,10 @@ class RabbitJobs:
         configured = self.settings.topology
         if configured is not None:
             if self._namespace not in (None, configured.namespace):
+                from rabbitjobs.app.checking import check_namespace
+
                 # Sending into another app's namespace would fill its quarantine.
-                expected = f"{self._namespace!r}, as the app says"
-                problem = Problem(
-                    configured.file, 0, "namespace", expected, repr(configured.namespace)
-                )
-                raise ConfigError((problem,))
+                check_namespace(configured, self._namespace)
             return configured
         size = len(self.registry) + len(self._queues)
         if self._spec is None or self._spec[0] != size:

@@ -33,11 +33,16 @@ def check(registry: Registry, spec: TopologySpec, namespace: str | None) -> list
     ]
 
 
+def check_namespace(spec: TopologySpec, namespace: str | None) -> None:
+    """Raise ``ConfigError`` where the app's namespace is another one than the config's."""
+    if problems := tuple(_namespace(spec, namespace)):
+        raise ConfigError(problems)
+
+
 def _namespace(spec: TopologySpec, namespace: str | None) -> Iterator[Problem]:
     if namespace is not None and namespace != spec.namespace:
-        yield Problem(
-            spec.file, 0, "namespace", f"{namespace!r}, as the app says", repr(spec.namespace)
-        )
+        expected = f"{namespace!r}, as the app says"
+        yield Problem(spec.file, spec.namespace_line, "namespace", expected, repr(spec.namespace))
 
 
 def _job(definition: Definition, spec: TopologySpec) -> Iterator[Problem]:

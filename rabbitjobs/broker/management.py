@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from rabbitjobs.broker.http import Answer, HttpConnection
 from rabbitjobs.broker.tls import advice, client_context
-from rabbitjobs.broker.url import Address, management_options
+from rabbitjobs.broker.url import Address, check_management_url, management_options
 from rabbitjobs.errors import ManagementError, UrlRefused
 from rabbitjobs.secret import Secret
 
@@ -44,8 +44,9 @@ class Management:
         server_name: str | None = None,
         plain_host: str | None = None,
     ) -> None:
+        check_management_url(url)
         parts = urlsplit(url)
-        _check_scheme(parts.scheme, parts.hostname, plain_host)
+        _check_plain(parts.scheme, parts.hostname or "", plain_host)
         self.user = unquote(parts.username) if parts.username else user or "guest"
         in_url = Secret(unquote(parts.password)) if parts.password else None
         self._password = in_url or password or Secret("guest")
@@ -279,9 +280,7 @@ def management_of(address: Address, url: str | None = None) -> Management:
     )
 
 
-def _check_scheme(scheme: str, host: str | None, plain_host: str | None) -> None:
-    if scheme not in ("http", "https") or not host:
-        raise UrlRefused(f"expected an https:// management URL, got scheme {scheme!r}")
+def _check_plain(scheme: str, host: str, plain_host: str | None) -> None:
     if scheme == "http" and host != plain_host and not _is_loopback(host):
         raise UrlRefused(
             f"expected an https:// management URL for {host}, got http://, which would show the "

@@ -141,6 +141,23 @@ def _with_tls_files(url: str, files: dict[str, str]) -> str:
     return f"{url}{'&' if '?' in url else '?'}{'&'.join(more)}"
 
 
+def check_management_url(text: str) -> None:
+    """Raise ``UrlRefused`` for what can be no management URL, whichever broker it belongs to."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise UrlRefused(
+            f"expected a management URL with a number as port, got another one; {_ESCAPE}"
+        ) from None
+    if parts.scheme not in ("http", "https") or not host:
+        got = f"scheme {parts.scheme!r}" if host else "another form"
+        raise UrlRefused(
+            f"expected a management URL such as https://host:15671, got {got}; {_ESCAPE}"
+        )
+    management_options(parts.query, tls=parts.scheme == "https")
+
+
 def management_options(query: str, *, tls: bool) -> dict[str, str]:
     """The TLS options of a management URL, by the names that they have in AMQP URLs.
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from rabbitjobs.clock import format_duration
 from rabbitjobs.review.case import AuditRow, Case, CaseLine, Stats
 from rabbitjobs.review.edited import pretty
+from rabbitjobs.topology.draw import padded, width
 
 HEADINGS = ("CASE", "STATE", "JOB", "QUEUE", "ATT", "ERROR", "AGE")
 # Ids are UUIDs of version 7: the first twelve digits are the time, so fewer would hardly differ.
@@ -48,10 +49,10 @@ def as_row(case: CaseLine, now: float) -> tuple[str, ...]:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Plain columns, for pipes and files."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Plain columns, for pipes and files; wide signs (Korean) take two places."""
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(map(padded, row, widths)).rstrip()
 
 
 def describe(case: Case, audit: Iterable[AuditRow]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from rabbitjobs.monitor.logs import escape
+from rabbitjobs.topology.draw import padded, width
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -53,13 +54,10 @@ def _rich(
 
 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str]) -> None:
-    widths = [
-        max(len(column), *(len(row[place]) for row in rows)) if rows else len(column)
-        for place, column in enumerate(columns)
-    ]
+    widths = [max(width(row[place]) for row in (columns, *rows)) for place in range(len(columns))]
     for row in (columns, *rows):
         cells = (
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
+            padded(cell, size, right=column in right)
+            for cell, size, column in zip(row, widths, columns, strict=True)
         )
         click.echo("  ".join(cells).rstrip())

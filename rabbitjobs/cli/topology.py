@@ -222,8 +222,9 @@ def explain(obj: CliContext, /, queue: str, broker_version: str | None, **option
 
     call = _Call(obj, **options)
     compiled = call.plan_anyway(broker_version)
+    cases = explained(compiled, queue)
     click.echo(f"Queue {escape(queue)} on RabbitMQ {compiled.capabilities.version}\n")
-    for case in explained(compiled, queue):
+    for case in cases:
         click.echo(escape(case.name))
         text = textwrap.fill(
             escape(case.text), 92, initial_indent="    ", subsequent_indent="    ",

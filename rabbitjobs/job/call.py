@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How one call is sent. ``None`` means: as the job or the config says.
 
-    ``delay`` and ``at`` say when it is due at the earliest, ``expires`` after how long (or at
-    which moment) it is no longer worth running. ``unique`` is a key: while a job with this key
+    ``delay`` and ``at`` say when it is due at the earliest (a moment that has passed: now),
+    ``expires`` after how long (or at which moment) it is no longer worth running; no duration
+    may be negative. ``unique`` is a key: while a job with this key
     has not ended, another send returns the handle of that one. ``timeout`` is the deadline of
     the publish in seconds. ``tx`` is an open SQLAlchemy connection or session: the job is sent
     if and only if that transaction commits. ``on_done`` is a URL that gets a webhook.
@@ -60,6 +61,8 @@ def fault_of(options: Options) -> str | None:
             return f"expected {name} as {expected}, got {type(value).__name__}"
         if isinstance(value, datetime) and value.tzinfo is None:
             return f"expected {name} with a time zone, got a naive datetime"
+        if fault := _negative(name, value):
+            return fault
         if isinstance(value, str) and not 1 <= _size(value) <= _BYTES.get(name, SHORT_BYTES):
             return f"expected {name} of 1 to {_BYTES.get(name, SHORT_BYTES)} bytes"
     if options.delay is not None and options.at is not None:
@@ -67,6 +70,14 @@ def fault_of(options: Options) -> str | None:
     if options.unique is not None and options.tx is not None:
         # The key is claimed at once and for all to see, the job only with the transaction.
         return "expected unique or tx, got both"
+    return None
+
+
+def _negative(name: str, value: Any) -> str | None:
+    if isinstance(value, timedelta) and value < timedelta():
+        return f"expected {name} of 0 s or more, got {value.total_seconds():g} s"
+    if isinstance(value, int | float) and not value >= 0:  # what is no number neither
+        return f"expected {name} of 0 s or more, got {value:g} s"
     return None
 
 

@@ -11,7 +11,7 @@ import inspect
 import math
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,8 @@ from rabbitjobs.message.markers import Injected
 from rabbitjobs.message.repeated_keys import refuse_repeated_keys
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _PLAIN: tuple[type[Any], ...] = (str, int, float, bytes, dict, list, tuple)
 _AS_IS = frozenset({str, int, float, bool, type(None)})
 
@@ -89,8 +91,12 @@ class Arguments:
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """Check the arguments and encode them; ``ArgumentsRefused`` names every bad one."""
-        bound = self._bind(args, kwargs)
-        problems = [text for name, value in bound for text in self._check(name, value)]
+        try:
+            bound, problems = self._bind(args, kwargs), []
+        except ArgumentsRefused as misfit:  # what did find its place may be wrong as well
+            known = [(name, value) for name, value in kwargs.items() if name in self._types]
+            bound, problems = [*zip(self._positional, args, strict=False), *known], [misfit.text]
+        problems += [text for name, value in bound for text in self._check(name, value)]
         if problems:
             raise ArgumentsRefused("; ".join(problems))
         return encode_body(args, kwargs)
@@ -140,12 +146,31 @@ class Arguments:
             return list(zip(self._positional, args, strict=False))
         try:
             self._signature.bind(*args, **kwargs)
-        except TypeError as error:
+        except TypeError as error:  # it tells the first fault only
+            said = "; ".join(self._misfits(args, kwargs)) or str(error)
             raise ArgumentsRefused(
-                f"expected the arguments of {self.name}{self._signature}; {error}"
+                f"expected the arguments of {self.name}{self._signature}; {said}"
             ) from None
         rest = ((self._rest_name(), value) for value in args[len(self._positional) :])
         return [*zip(self._positional, args, strict=False), *rest, *kwargs.items()]
+
+    def _misfits(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[str]:
+        """Everything that keeps a call from fitting the signature, in the words of Python."""
+        given = set(self._positional[: len(args)])
+        parameters = self._signature.parameters
+        kinds = {one.kind for one in parameters.values()}
+        named = {name for name, one in parameters.items() if one.kind in _NAMED}
+        if len(args) > len(self._positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+            yield f"too many positional arguments: {len(args)}, not {len(self._positional)}"
+        for name in kwargs:
+            if name in given & named:
+                yield f"multiple values for argument {name!r}"
+            elif name not in named and inspect.Parameter.VAR_KEYWORD not in kinds:
+                yield f"got an unexpected keyword argument {name!r}"
+        for name, one in parameters.items():
+            required = one.default is one.empty and one.kind not in _VARIADIC
+            if required and name not in given and not (name in kwargs and name in named):
+                yield f"missing a required argument: {name!r}"
 
     def _rest_name(self) -> str:
         return next(

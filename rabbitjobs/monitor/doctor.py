@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 from rabbitjobs.clock import format_duration
-from rabbitjobs.monitor.facts import MISSING, BrokerFacts, StoreFacts
+from rabbitjobs.monitor.facts import EFFECTIVE, MISSING, BrokerFacts, StoreFacts
 from rabbitjobs.monitor.rights import FORBIDDEN, lacking
 from rabbitjobs.topology import names
 from rabbitjobs.topology.model import QueueSpec, TopologySpec
@@ -17,6 +17,11 @@ from rabbitjobs.topology.permissions import needs
 from rabbitjobs.topology.plan import Plan
 
 _LET_IN = "mend broker.url or RABBITJOBS_URL, or make the user: `rabbitjobs topology permissions`"
+_APPLY_FIRST = (
+    "apply first: `rabbitjobs topology apply`; if that changes nothing, another policy is in the "
+    "way: `rabbitjobs topology drift`"
+)
+_QUARANTINED = "cannot be read, lack a valid signature, or name a job nobody knows"
 State = Literal["ok", "warn", "fail"]
 
 # RabbitMQ's own default, in force wherever neither node, policy nor queue says otherwise.
@@ -218,19 +223,26 @@ def _timeouts(
         timeout, source = _timeout(spec, queue, broker)
         limit = limits.get(queue.name) or queue.time_limit
         shown = f"queue {queue.name}: a delivery is taken back after {_said(timeout)} ({source})"
+        wanted = _wanted_timeout(queue, broker)
         if limit is not None and limit >= timeout:
-            yield Check(
-                "consumer timeout",
-                "fail",
-                f"{shown}, but its jobs may run for {_said(limit)}: they would start over and over",
-                f"set consumer_timeout above {_said(limit)} on the queue, or limit the jobs",
+            shown = (
+                f"{shown}, but its jobs may run for {_said(limit)}: they would start over and over"
             )
+            if wanted is None or wanted <= limit:
+                do = f"set consumer_timeout above {_said(limit)} on the queue, or limit the jobs"
+            else:
+                do = _APPLY_FIRST
+            yield Check("consumer timeout", "fail", shown, do)
+        elif wanted is not None and timeout < wanted:
+            shown = f"{shown}, not after {_said(wanted)}, as the config wants"
+            yield Check("consumer timeout", "fail", shown, _APPLY_FIRST)
         elif limit is None:
             yield Check(
                 "consumer timeout", "ok", f"{shown}; a job that runs longer is delivered again"
             )
         else:
-            yield Check("consumer timeout", "ok", f"{shown}, jobs end after {_said(limit)}")
+            text = f"{shown}, and its jobs are to take {_said(limit)} at most"
+            yield Check("consumer timeout", "ok", text)
 
 
 def _timeout(spec: TopologySpec, queue: QueueSpec, broker: BrokerFacts) -> tuple[timedelta, str]:
@@ -238,11 +250,17 @@ def _timeout(spec: TopologySpec, queue: QueueSpec, broker: BrokerFacts) -> tuple
     found = _effective(live, "consumer-timeout")
     if isinstance(found, int):
         return timedelta(milliseconds=found), "the queue's effective policy or argument"
+    wanted = _wanted_timeout(queue, broker)
+    if wanted is not None and EFFECTIVE not in live:
+        return wanted, "as configured; whether that was applied cannot be seen from here"
+    return BROKERS_TIMEOUT, "RabbitMQ's default; the node's own setting cannot be seen from here"
+
+
+def _wanted_timeout(queue: QueueSpec, broker: BrokerFacts) -> timedelta | None:
+    """What the config wants of this broker; ``None``: nothing, or only the node can be set."""
     capabilities = broker.capabilities
     settable = capabilities is not None and capabilities.consumer_timeout != "node"
-    if queue.wanted_timeout is not None and settable:
-        return queue.wanted_timeout, "as configured"
-    return BROKERS_TIMEOUT, "RabbitMQ's default; the node's own setting cannot be seen from here"
+    return queue.wanted_timeout if settable else None
 
 
 def _consumers(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
@@ -252,8 +270,10 @@ def _consumers(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
     reviews = [spec.namespace, *(one.name for one in spec.queues.values() if one.review_own)]
     roles[names.review_queue(spec.namespace)] = "intake"
     roles |= {names.review_queue(spec.namespace, one): "intake" for one in reviews[1:]}
-    seen = {name: broker.queues[name] for name in roles if name in broker.queues}
-    idle = {name: one for name, one in seen.items() if not one.consumers and not one.fault}
+    known = {name: broker.queues[name] for name in roles if name in broker.queues}
+    seen = {name: one for name, one in known.items() if not one.fault}
+    hidden = sum(one.fault == FORBIDDEN for one in known.values())
+    idle = {name: one for name, one in seen.items() if not one.consumers}
     for name, one in idle.items():
         yield Check(
             "consumers",
@@ -263,11 +283,18 @@ def _consumers(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
         )
     if seen and not idle:
         yield Check("consumers", "ok", f"each of {len(seen)} queues that need a consumer has one")
+    if hidden:
+        yield Check(
+            "consumers",
+            "ok",
+            f"not checked for {hidden} of {len(known)} queues that need one: "
+            "this user may not see them",
+        )
 
 
 def _left_over(spec: TopologySpec, broker: BrokerFacts) -> Iterable[Check]:
     for name, meaning in (
-        (names.quarantine_queue(spec.namespace), "cannot be read, or name a job nobody knows"),
+        (names.quarantine_queue(spec.namespace), _QUARANTINED),
         (names.undeliverable_queue(spec.namespace), "fell due when their queue was gone"),
     ):
         seen = broker.queues.get(name)
@@ -323,7 +350,7 @@ def _effective(queue: Mapping[str, Any], key: str) -> Any:
     consumer timeout counts as one here.
     """
     argument = (queue.get("arguments") or {}).get(f"x-{key}")
-    policy = (queue.get("effective_policy_definition") or {}).get(key)
+    policy = (queue.get(EFFECTIVE) or {}).get(key)
     if isinstance(argument, int) and isinstance(policy, int):
         return min(argument, policy)
     return policy if argument is None else argument

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from rabbitjobs.store.engine import Store
 
 MISSING = 404
+EFFECTIVE = "effective_policy_definition"
+"""Of a live queue: the values of the policies in effect. Not there where they cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +180,7 @@ def _manage(management: Management | None, address: Address) -> dict[str, Any]:
         return {
             "tags": management.whoami() if management.user == address.user else None,
             "alarms": management.alarms(),
-            "live_queues": {str(queue["name"]): queue for queue in management.queues(vhost)},
+            "live_queues": _queues(management, vhost),
             "live_exchanges": {
                 str(one["name"]): str(one["type"]) for one in management.exchanges(vhost)
             },
@@ -188,6 +190,24 @@ def _manage(management: Management | None, address: Address) -> dict[str, Any]:
         }
     except BrokerError as error:
         return {"management_error": error.text}
+
+
+def _queues(management: Management, vhost: str) -> dict[str, dict[str, Any]]:
+    """The queues with the values of their policies; before 4.3 RabbitMQ tells the name only."""
+    found = {str(queue["name"]): queue for queue in management.queues(vhost)}
+    if all(EFFECTIVE in queue for queue in found.values()):
+        return found
+    try:
+        policies = {None: {}} | {
+            one["name"]: one["definition"] for one in management.policies(vhost)
+        }
+    except BrokerError:  # it takes the tag policymaker
+        policies = {None: {}}
+    for queue in found.values():
+        policy = queue.get("policy") or None
+        if EFFECTIVE not in queue and policy in policies:
+            queue[EFFECTIVE] = policies[policy]
+    return found
 
 
 def look_at_store(store: Store | None) -> StoreFacts:

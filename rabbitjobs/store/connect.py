@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from rabbitjobs.errors import StoreError, StoreOutdated, StoreUnavailable
 from rabbitjobs.store.sqlite_file import make_private_file, set_up
+from rabbitjobs.store.url import SQLITE, check_url, no_url
 
 BUSY_SECONDS = 10
 CONNECT_SECONDS = 5
@@ -33,23 +34,12 @@ def parse_url(text: str) -> URL:
     Raises ``StoreError`` for anything else, an in-memory SQLite included: it would be a database
     of its own for every thread.
     """
+    check_url(text)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):  # the texts of both quote the URL
-        raise StoreError(
-            "expected a store URL such as sqlite:///path or postgresql://host/database, got "
-            "something that is no URL; correct store.url"
-        ) from None
-    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        return url.set(drivername="postgresql+psycopg")
-    if url.drivername in ("sqlite", "sqlite+pysqlite"):
-        if not url.database or url.database == ":memory:":
-            raise StoreError("expected sqlite:///path, got an in-memory SQLite; name a file")
-        return url.set(drivername="sqlite")
-    raise StoreError(
-        f"expected sqlite:///path or postgresql://host/database, got {url.drivername}://; "
-        "use one of the two"
-    )
+        raise no_url() from None
+    return url.set(drivername="sqlite" if url.drivername in SQLITE else "postgresql+psycopg")
 
 
 def masked(url: URL) -> str:

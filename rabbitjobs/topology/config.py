@@ -102,6 +102,8 @@ def _spec(document: Document) -> TopologySpec:
         ),
         ignored_ttl=ignored.child("keep").duration(DEFAULT_IGNORED_KEEP, least=_SHORT, most=_LONG),
         file=document.file,
+        # Without the key the default holds, and the fault is the file's.
+        namespace_line=top.child("namespace").line or top.line,
     )
 
 

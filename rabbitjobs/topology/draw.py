@@ -218,7 +218,7 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     """Text in columns, the first row a heading; wide signs (Korean) take two places."""
     widths = [max(width(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = [
-        "  ".join(cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=True))
+        "  ".join(padded(cell, size) for cell, size in zip(row, widths, strict=True))
         for row in rows
     ]
     rule = "  ".join("-" * size for size in widths)
@@ -228,6 +228,12 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 def width(text: str) -> int:
     """How many places a text takes in a terminal."""
     return sum(0 if unicodedata.combining(sign) else 2 if _is_wide(sign) else 1 for sign in text)
+
+
+def padded(text: str, size: int, *, right: bool = False) -> str:
+    """The text with spaces behind it, or before it, so that it takes ``size`` places."""
+    spaces = " " * (size - width(text))
+    return spaces + text if right else text + spaces
 
 
 def _is_wide(sign: str) -> bool:

@@ -110,7 +110,8 @@ class _Words:
             "cannot be read, or nobody knows the job",
             f"Undecodable messages go to {names.quarantine_queue(self._ns)} with their raw bytes. "
             "An unknown job is first tried again a few times with a delay (a rolling deploy may "
-            "know it soon), then goes there too. Wrong arguments go to review.",
+            "know it soon), then goes there too; with signing, so do jobs without a valid "
+            "signature. Wrong arguments go to review.",
         )
 
     def broker(self) -> Iterable[tuple[str, str]]:
@@ -190,9 +191,11 @@ class _Words:
             )
         limit = self._queue.delivery_limit
         handed = (
-            "Jobs handed back at a restart count too, so a rolling deploy uses some of them."
+            "Jobs handed back at a restart count too, so a rolling deploy uses some of them; so do "
+            "jobs that outlast the grace of a stopping worker."
             if self._plan.capabilities.handback_counts
-            else "Jobs handed back in order at a restart do not count."
+            else "Jobs handed back in order at a restart do not count; those that outlast the "
+            "grace of a stopping worker do."
         )
         return f"""The job comes back and is tried again. After {limit + 1} deliveries
             (delivery-limit {limit}) the broker itself dead-letters it at least once to

@@ -134,7 +134,8 @@ class TopologySpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one config file asks for.
 
     ``retry`` always holds the policy called "default". ``ignored_length`` and ``ignored_ttl``
-    bound the window of ignored jobs kept on the broker. ``file`` is "" without a file.
+    bound the window of ignored jobs kept on the broker. ``file`` is "" without a file,
+    ``namespace_line`` the line there that names the namespace.
     """
 
     namespace: str
@@ -146,6 +147,7 @@ class TopologySpec(msgspec.Struct, frozen=True, kw_only=True):
     ignored_length: int = DEFAULT_IGNORED_LENGTH
     ignored_ttl: timedelta = DEFAULT_IGNORED_KEEP
     file: str = ""
+    namespace_line: int = 0
 
     def policy_of(self, queue: str) -> RetryPolicy:
         """The retry policy that holds for ``queue`` where no rule and no job names another."""

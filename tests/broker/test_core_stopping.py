@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 
+import pika
 import pytest
 
 from rabbitjobs.backend.protocol import Status
+from rabbitjobs.topology.explain import explain
 from tests.broker.crew import Crew, until
 
 SHOP = """
@@ -91,6 +94,22 @@ def test_the_grace_ends_by_itself(shop: Crew) -> None:
     worker.signal(signal.SIGTERM)
     assert worker.ends() == 0, worker.log
     assert shop.total("q.work") == 1
+
+
+def test_a_job_that_outlasts_the_grace_counts_as_a_delivery(shop: Crew) -> None:
+    """On every version: to the broker it looks like a crash, and `explain` says so."""
+    worker = shop.consume("work", "--grace", "0.1")
+    worker.says("healthy: consuming")
+    shop.app.remote("hold", queue="work").send(1)
+    until(lambda: len(shop.lines()) == 1, why=lambda: worker.log)
+    worker.signal(signal.SIGTERM)
+    assert worker.ends() == 0, worker.log
+    with closing(pika.BlockingConnection(pika.URLParameters(shop.app.url))) as connection:
+        _, properties, _ = connection.channel().basic_get("shop.q.work")
+    assert properties is not None and properties.headers is not None
+    assert properties.headers["x-delivery-count"] == 1
+    told = {case.name: case.text for case in explain(shop.app.parts.plan(), "work")}
+    assert "that outlast the grace of a stopping worker" in told["its worker dies"]
 
 
 @pytest.mark.timeout(180)

@@ -14,11 +14,13 @@ from click.testing import CliRunner, Result
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.broker.management import management_of
+from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
+from rabbitjobs.broker.version import from_version
 from rabbitjobs.cli.root import cli
 from rabbitjobs.clock import uuid7
 from rabbitjobs.ending.quarantine import quarantined
-from rabbitjobs.errors import UrlRefused
+from rabbitjobs.errors import ConfigError, UrlRefused
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.secret import Secret
 from rabbitjobs.wire.protocol import Delivery
@@ -30,7 +32,8 @@ store: {url: "sqlite:///%s/store.db"}
 TOPOLOGY = """
 version: 1
 namespace: shop
-queues: {emails: {}}
+queues:
+  emails: {}
 """
 
 
@@ -61,6 +64,12 @@ class Shell:
             before = found.get(check["name"], "ok")
             found[check["name"]] = max(before, check["state"], key=states.index)
         return found
+
+    def timeout(self) -> dict[str, str]:
+        """What doctor says of the consumer timeout of the one queue."""
+        checks: list[dict[str, str]] = json.loads(self.run("doctor", "--json").stdout)
+        (check,) = (one for one in checks if one["name"] == "consumer timeout")
+        return check
 
     def publish(self, count: int) -> None:
         """Put messages of a plain client into the queue."""
@@ -129,15 +138,57 @@ def test_a_wrong_password_is_not_called_an_outage(shell: Shell) -> None:
     assert "hunter2" not in ran.output
 
 
-def test_a_management_url_that_will_not_do_is_said_and_not_passed_over(applied: Shell) -> None:
-    """By doctor, which goes on without it, and by every command that needs it."""
-    applied.management_url = "https://127.0.0.1:1/?no_verify_ssl=1"
-    applied.connect_as(applied.url)
+def test_a_management_url_that_will_not_do_is_said_and_not_passed_over(
+    applied: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By doctor, which goes on without it, and by every command that needs it.
+
+    One of the environment, that is: one of the file is a fault of the config, for every command.
+    """
+    monkeypatch.setenv("RABBITJOBS_MANAGEMENT_URL", "https://127.0.0.1:1/?no_verify_ssl=1")
+    (applied.folder / "rabbitjobs.yaml").write_text(
+        f'broker: {{url: "{applied.url}"}}\nstore: {{url: "sqlite:///{applied.folder}/store.db"}}\n'
+    )
     checks = {check["name"]: check for check in json.loads(applied.run("doctor", "--json").stdout)}
     assert checks["broker"]["state"] == "ok"
     assert "no_verify_ssl" in checks["management"]["text"]
     refused = applied.run("topology", "drift")
     assert isinstance(refused.exception, UrlRefused), refused.output
+    applied.management_url = "https://127.0.0.1:1/?no_verify_ssl=1"
+    applied.connect_as(applied.url)
+    refused = applied.run("doctor")
+    assert isinstance(refused.exception, ConfigError), refused.output
+    assert "rabbitjobs.yaml:2: broker.management_url: expected" in str(refused.exception)
+
+
+def test_a_time_limit_that_was_not_applied_is_found(applied: Shell, node: Node) -> None:
+    """By the live queue, until apply has set the broker's timeout; 3.10 has none for a queue."""
+    limit = "{time_limit: 2h, accept: [consumer-timeout]}"
+    (applied.folder / "topology.yaml").write_text(TOPOLOGY.replace("{}", limit, 1))
+    check = applied.timeout()
+    assert (check["state"], "taken back after 30m" in check["text"]) == ("fail", True)
+    if from_version(node.version).generation == "3.10":
+        assert "set consumer_timeout above 2h" in check["do"]
+        return
+    assert "apply first" in check["do"]
+    assert applied.run("topology", "apply").exit_code == 0
+    check = applied.timeout()
+    assert (check["state"], check["do"]) == ("ok", ""), check
+    assert "taken back after 2h1m (the queue's effective policy" in check["text"]
+
+
+def test_a_publisher_is_told_no_consumer_that_he_cannot_see(
+    applied: Shell, publisher_url: str, node: Node
+) -> None:
+    """Nobody consumes; on 4.3 this user may not look, and is told just that."""
+    applied.connect_as(publisher_url)
+    checks = json.loads(applied.run("doctor", "--json").stdout)
+    said = [check["text"] for check in checks if check["name"] == "consumers"]
+    if from_version(node.version).generation == "4.3":
+        assert said == ["not checked for 3 of 3 queues that need one: this user may not see them"]
+    else:
+        assert len(said) == 3
+    assert not any("has one" in text for text in said)
 
 
 def test_a_missing_dead_letter_target_is_found(applied: Shell) -> None:

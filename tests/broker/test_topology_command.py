@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from rabbitjobs.broker.management import management_of
 from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.cli.root import cli
-from rabbitjobs.errors import ConfigError, TopologyRefused
+from rabbitjobs.errors import ConfigError, TopologyRefused, Unroutable
 
 SHOP = """version: 1
 namespace: shop
@@ -99,6 +99,9 @@ def test_explain_and_draw(shell: Shell, tmp_path: Path) -> None:
     explained = shell.run("explain", "주문")
     assert explained.exit_code == 0, explained.output
     assert "shop.landing.주문" in explained.output
+    nobody = shell.run("explain", "nope")
+    assert isinstance(nobody.exception, Unroutable)
+    assert nobody.output == ""
     assert "shop.q.주문" in shell.run("draw").output
     assert shell.run("draw", "--format", "mermaid").output.startswith("flowchart LR")
     picture = tmp_path / "shop.svg"

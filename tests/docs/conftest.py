@@ -27,8 +27,15 @@ def reader(vhost: Vhost, tmp_path: Path) -> Reader:
 
 
 @pytest.fixture
-def worker(reader: Reader) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker for the jobs of examples/greetings.py."""
-    process = reader.start("-m", "rabbitjobs", "--app", "examples.greetings:app", "run", "--apply")
+def cloner(reader: Reader) -> Reader:
+    """A reader in the root of the clone, where ./config is the shop's, as the examples say."""
+    environment = {key: value for key, value in reader.environment.items() if key != "PYTHONPATH"}
+    return Reader(ROOT, environment, output=reader.folder)
+
+
+@pytest.fixture
+def worker(cloner: Reader) -> Iterator[subprocess.Popen[bytes]]:
+    """Every role for the jobs of examples/greetings.py, by the command of its docstring."""
+    process = cloner.start("-m", "rabbitjobs", "--app", "examples.greetings:app", "dev")
     yield process
-    assert end(process) == 0, reader.log()
+    assert end(process) == 0, cloner.log()

@@ -1,4 +1,4 @@
-"""Somebody who reads the docs: runs what they say in a folder of its own, and waits for servers."""
+"""Somebody who reads the docs: runs what they say where they say it, and waits for servers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ STARTED = 30.0
 
 @dataclass(frozen=True)
 class Reader:
-    """Somebody who tries an example: a folder without config, and an environment."""
+    """Somebody who tries an example: where he stands, and his environment.
+
+    ``output`` is a folder for what background processes print; else the one he stands in.
+    """
 
     folder: Path
     environment: dict[str, str]
+    output: Path | None = None
 
     def python(self, *arguments: str, timeout: float = 60) -> str:
         """Run ``python arguments`` to its end; returns what it printed."""
@@ -38,7 +42,7 @@ class Reader:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start ``python arguments`` in the background, with its output in ``output.log``."""
-        with (self.folder / "output.log").open("a") as log:
+        with self._printed.open("a") as log:
             return subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=self.folder,
@@ -50,7 +54,11 @@ class Reader:
 
     def log(self) -> str:
         """What the background processes printed."""
-        return (self.folder / "output.log").read_text()
+        return self._printed.read_text()
+
+    @property
+    def _printed(self) -> Path:
+        return (self.output or self.folder) / "output.log"
 
 
 def end(process: subprocess.Popen[bytes]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,25 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from tests.docs.reader import ROOT, Reader, end, free_port
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ID, CASE = "01a1fc5d-7acb-7000-893d-318724093917", "01a1fc5d-790e"
 _BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n# (\S+)\n(.*?)```", re.DOTALL)
 
 
 def blocks(name: str) -> dict[str, str]:
     """File names and texts of the README's blocks that belong to one program."""
     return {file: text for test, _, file, text in _BLOCK.findall(README) if test == name}
+
+
+def printed(*words: str) -> tuple[str, ...]:
+    """The arguments of the command that the program's console block prints with these words."""
+    (block,) = (
+        part for part in re.findall(r"```console\n(.*?)```", README, re.DOTALL) if ID in part
+    )
+    lines = [line for part in block.splitlines() for line in part.removeprefix("$ ").split(" && ")]
+    (line,) = (
+        line for line in lines if line.startswith("rabbitjobs") and set(words) <= {*line.split()}
+    )
+    return tuple(shlex.split(line, comments=True)[1:])
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -64,24 +78,28 @@ def test_the_complete_program_does_what_the_readme_says(
     files = blocks("shop")
     files["shop.py"] = files["shop.py"].replace('"localhost", 2525', f'"127.0.0.1", {port}')
     write(reader.folder, files)
-    command = ("-m", "rabbitjobs", "--app", "shop:app")
-    reader.python(*command, "topology", "apply")
-    worker = reader.start(*command, "run")
+    command = ("-m", "rabbitjobs")
+    reader.python(*command, *printed("topology", "apply"))
+    worker = reader.start(*command, *printed("run"))
     try:
         ids = re.findall(r"[0-9a-f-]{36}", reader.python("shop.py"))
+        result = printed("result")[:-1]
         for job_id in ids[:2]:
-            told = reader.python(*command, "result", job_id, "--wait", "30s")
+            told = reader.python(*command, *result, job_id, "--wait", "30s")
             assert "sent to ada@shop.example" in told
         assert taken.recipients == ["ada@shop.example"] * 2
-        case = _case_of(reader, command, ids[2])
-        good = '{"args": [3, "ada@shop.example"], "kwargs": {}}'
-        reader.python(*command, "review", "edit", case, "--args", good)
-        assert "succeeded" in reader.python(*command, "result", ids[2], "--wait", "30s")
+        case = _case_of(reader, ids[2])[: len(CASE)]
+        assert case in reader.python(*command, *printed("review", "list"))
+        edit = (case if word == CASE else word for word in printed("review", "edit"))
+        reader.python(*command, *edit)
+        assert "succeeded" in reader.python(*command, *result, ids[2], "--wait", "30s")
+        assert "shop.q.emails" in reader.python(*command, *printed("explain"))
+        assert " 0 faults" in reader.python(*command, *printed("doctor"))
     finally:
         assert end(worker) == 0, reader.log()
 
 
-def _case_of(reader: Reader, command: tuple[str, ...], job_id: str) -> str:
+def _case_of(reader: Reader, job_id: str) -> str:
     program = f"""
 import sys, time
 from shop import app

@@ -60,6 +60,70 @@ def test_every_fault_of_every_file_is_told_at_once(folder: Path) -> None:
         assert any(part in one for one in said), (part, said)
 
 
+def told(folder: Path, text: str, **env: str) -> str:
+    """What is said of a config that is refused."""
+    with pytest.raises(ConfigError) as wrong:
+        read(folder, text, **env)
+    return str(wrong.value)
+
+
+def test_urls_that_will_not_do_are_told_with_the_other_faults(folder: Path) -> None:
+    """Each with its line; they were found at their first use, one by one, without a place."""
+    text = (
+        "apq: shop\nbroker:\n  url: http://u:hunter2@x\n  management_url: ftp://u:hunter2@x\n"
+        "  ca: /ca.pem\nstore: {url: 'mysql://u:hunter2@x/y'}\n"
+    )
+    said = told(folder, text)
+    file = str(folder / settings.FILE)
+    assert said.splitlines() == [
+        f"{file}:1: apq: expected app, got the unknown key 'apq'",
+        f"{file}:3: broker.url: expected a URL such as amqp://user:password@host/vhost, got "
+        "another form; a / ? # @ or % in the password must be percent-encoded",
+        f"{file}:4: broker.management_url: expected a management URL such as https://host:15671, "
+        "got scheme 'ftp'; a / ? # @ or % in the password must be percent-encoded",
+        f"{file}:6: store.url: expected sqlite:///path or postgresql://host/database, got "
+        "mysql://; use one of the two",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("broker: {url: 'amqp://u:hunter2#@x'}", "broker.url"),
+        ("broker: {url: 'amqp://u:hunter2@x?no_verify_ssl=1'}", "broker.url"),
+        ("broker: {url: none}", "broker.url"),
+        ("broker: {management_url: 'https://u:hunter2@x:port'}", "broker.management_url"),
+        ("broker: {management_url: 'https://x/?verify=none'}", "broker.management_url"),
+        ("broker: {management_url: 'https:hunter2'}", "broker.management_url"),
+        ("store: {url: hunter2}", "store.url"),
+        ("store: {url: 'postgresql://u:hunter2@x:port/db'}", "store.url"),
+        ("store: {url: 'sqlite://'}", "store.url"),
+        ("store: {url: 'sqlite:///:memory:'}", "store.url"),
+    ],
+)
+def test_no_refused_url_shows_its_password(folder: Path, text: str, place: str) -> None:
+    """Nor any other part in which an unescaped one might stand."""
+    said = told(folder, text)
+    assert said.startswith(f"{folder / settings.FILE}:1: {place}: expected ")
+    assert "hunter2" not in said
+
+
+def test_a_url_of_the_environment_is_told_where_the_file_takes_it(folder: Path) -> None:
+    """And beside files for TLS a URL of another form is not called one that sends in plain."""
+    text = 'app: a\nbroker: {url: "${RABBITJOBS_URL}", ca: /ca.pem}\n'
+    said = told(folder, text, RABBITJOBS_URL="http://x")
+    assert ":2: broker.url: expected a URL such as amqp://" in said
+    assert "in plain" not in said
+    assert read(folder, "broker: {ca: /ca.pem}", RABBITJOBS_URL="http://x").broker_url
+
+
+def test_an_empty_topology_is_told_at_its_first_line(folder: Path) -> None:
+    """Empty, or with nothing but a comment."""
+    for text in ("", "# later\n"):
+        (folder / settings.TOPOLOGY_FILE).write_text(text)
+        assert "topology.yaml:1: (the file): expected a mapping" in told(folder, "app: a\n")
+
+
 def test_a_file_gives_all_that_can_be_set(folder: Path) -> None:
     """Durations carry their unit."""
     found = read(

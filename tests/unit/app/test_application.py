@@ -64,10 +64,20 @@ def test_every_mismatch_is_told_at_once(folder: Path) -> None:
     said = [str(problem) for problem in wrong.value.problems]
     assert len(said) == 4
     assert "'shop'" in said[0]
+    assert "config/topology.yaml:3: namespace: " in said[0]
     assert "did you mean 'emails'?" in said[1]
     assert "did you mean 'gentle'?" in said[2]
     assert "'harsh'" in said[3]
     assert all(__file__ in one for one in said[1:])
+
+
+def test_another_apps_config_is_refused_with_the_line_of_its_namespace(folder: Path) -> None:
+    """At the first look at the topology; the default namespace of a file has its first line."""
+    with pytest.raises(ConfigError, match=r"topology\.yaml:3: namespace: expected 'stop'"):
+        _ = RabbitJobs("stop").spec
+    (folder / "topology.yaml").write_text("version: 1\nqueues: {emails: {}}\n")
+    with pytest.raises(ConfigError, match=r"topology\.yaml:1: namespace: .* got 'rabbitjobs'"):
+        _ = RabbitJobs("stop").spec
 
 
 def test_a_policy_that_nobody_defined_is_an_error_without_a_config_too(bare: None) -> None:

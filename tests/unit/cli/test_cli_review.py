@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +17,9 @@ from click.testing import CliRunner, Result
 from rabbitjobs.backend.protocol import Status
 from rabbitjobs.backend.sql import SqlBackend
 from rabbitjobs.cli.review import review
-from rabbitjobs.cli.review_text import moment, visible
+from rabbitjobs.cli.review_text import columns, moment, visible
 from rabbitjobs.cli.store import store as store_group
+from rabbitjobs.cli.table import show
 from rabbitjobs.errors import ArgumentsRefused, CaseChanged
 from rabbitjobs.message.envelope import AttemptRecord, Envelope
 from rabbitjobs.message.properties import Properties
@@ -103,6 +106,15 @@ def test_a_list_is_columns_in_a_pipe(run: Run, make: Callable[..., str]) -> None
     assert head.split() == ["CASE", "STATE", "JOB", "QUEUE", "ATT", "ERROR", "AGE"]
     assert line.split()[:5] == [second[:18], "open", "shop.mail", "emails", "1"]
     assert len(run("list", "--state", "all").output.splitlines()) == 3
+
+
+def test_columns_of_korean_stand_below_each_other() -> None:
+    """A wide sign takes two places, in the desk's lists as in every other table of a pipe."""
+    rows = [("QUEUE", "AGE"), ("주문", "5m"), ("emails", "10m")]
+    assert list(columns(rows)) == ["QUEUE   AGE", "주문    5m", "emails  10m"]
+    with redirect_stdout(io.StringIO()) as out:
+        show(("queue", "ready"), [("주문", 5), ("emails", 10)], right=frozenset({"ready"}))
+    assert out.getvalue() == "queue   ready\n주문        5\nemails     10\n"
 
 
 def test_a_list_is_a_table_in_a_terminal(

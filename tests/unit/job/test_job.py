@@ -161,6 +161,10 @@ NOW = datetime.now(UTC)
         {"at": "tomorrow"},
         {"expires": 60},
         {"timeout": "5s"},
+        {"delay": timedelta(seconds=-1)},
+        {"expires": timedelta(seconds=-1)},
+        {"timeout": -1},
+        {"timeout": float("nan")},
         {"id": 7},
         {"id": ""},
         {"id": "x" * 256},
@@ -175,6 +179,14 @@ def test_wrong_options_are_refused_with_the_jobs_name(options: dict[str, Any]) -
     with pytest.raises(ArgumentsRefused) as refused:
         job()[0].options(**options)
     assert refused.value.job == f"{__name__}.mail"
+
+
+def test_a_negative_duration_is_named_and_a_moment_that_has_passed_is_none() -> None:
+    """It is a mistake of arithmetic; a moment that has passed means now."""
+    with pytest.raises(ArgumentsRefused, match="expected delay of 0 s or more, got -90 s"):
+        job()[0].options(delay=timedelta(seconds=-90))
+    job()[0].options(at=NOW - timedelta(days=1), expires=NOW - timedelta(days=1))
+    job()[0].options(delay=timedelta(), timeout=0)
 
 
 def test_contradictions_are_found_across_two_options() -> None:

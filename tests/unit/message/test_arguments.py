@@ -153,6 +153,48 @@ def test_every_wrong_argument_is_named() -> None:
     assert all(name in refused.value.text for name in ("number:", "to:", "when:"))
 
 
+def test_every_fault_of_a_call_is_named_at_once() -> None:
+    """What is missing, what nobody asked for, and what is of another type."""
+
+    def confirm(order: int, to: str) -> None: ...
+
+    with pytest.raises(ArgumentsRefused) as refused:
+        Arguments(confirm).encode(("a",), {"tow": "x"})
+    assert refused.value.text.partition("; ")[2] == (
+        "got an unexpected keyword argument 'tow'; missing a required argument: 'to'; "
+        "order: expected int, got str"
+    )
+    with pytest.raises(ArgumentsRefused, match="'tow'; missing a required argument: 'to'"):
+        Arguments(confirm).decode(encode_body((1,), {"tow": "x"}))
+
+
+def all_kinds(a: Any, /, b: Any, c: Any = 0, *, d: Any, e: Any = 0) -> None:
+    """Every kind of parameter but those that take all the rest."""
+
+
+def the_rest(a: Any, /, b: Any = 0, *rest: Any, d: Any, **more: Any) -> None:
+    """Those that take all the rest, too."""
+
+
+@given(
+    st.sampled_from([all_kinds, the_rest]),
+    st.lists(st.just(1), max_size=5),
+    st.dictionaries(st.sampled_from("abcdef"), st.just(1)),
+)
+def test_a_call_is_refused_just_when_python_would(
+    function: Callable[..., None], args: list[int], kwargs: dict[str, int]
+) -> None:
+    """With a fault in words of ours each time, not only in the one that Python tells."""
+    arguments = Arguments(function)
+    misfits = list(arguments._misfits(args, kwargs))
+    try:
+        function(*args, **kwargs)
+    except TypeError:
+        assert misfits
+    else:
+        assert misfits == []
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs"),
     [((), {}), ((1, "", 3), {}), ((1,), {"number": 1}), ((1,), {"unknown": 1})],

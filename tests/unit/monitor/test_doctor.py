@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,8 +13,8 @@ import pytest
 
 from rabbitjobs.broker.version import from_version
 from rabbitjobs.monitor.doctor import Check, diagnose, worst
-from rabbitjobs.monitor.facts import BrokerFacts, QueueSeen, StoreFacts
-from rabbitjobs.topology.model import RawQueue, TopologySpec, default_spec
+from rabbitjobs.monitor.facts import EFFECTIVE, BrokerFacts, QueueSeen, StoreFacts
+from rabbitjobs.topology.model import QueueSpec, RawQueue, TopologySpec, default_spec
 from rabbitjobs.topology.permissions import Need, needs
 from rabbitjobs.topology.plan import compile_plan
 
@@ -188,6 +189,57 @@ def test_the_effective_consumer_timeout_counts() -> None:
     assert "1m" in check.text
 
 
+LIMITED = msgspec.structs.replace(
+    SPEC, queues={"emails": QueueSpec(name="emails", time_limit=timedelta(hours=2))}
+)
+
+
+def timeouts(
+    live: Mapping[str, Any], version: str = "4.3.6", spec: TopologySpec = LIMITED
+) -> Check:
+    """What is said of the consumer timeout of the one queue, where this is what stands there."""
+    broker = facts(spec, version, live_queues={"shop.q.emails": live} if live else {})
+    (check,) = (c for c in diagnose(spec, broker, POSTGRES) if c.name == "consumer timeout")
+    return check
+
+
+def test_a_time_limit_that_was_not_applied_is_a_fault() -> None:
+    """The live queue counts, not the config: without the policy the broker's default holds."""
+    check = timeouts({EFFECTIVE: {"delivery-limit": 20}})
+    assert check.state == "fail"
+    assert "taken back after 30m" in check.text and "2h" in check.text
+    assert check.do.startswith("apply first: `rabbitjobs topology apply`")
+    check = timeouts({EFFECTIVE: {"consumer-timeout": 7_260_000}})
+    assert check.state == "ok"
+    assert "taken back after 2h1m (the queue's effective" in check.text
+
+
+def test_a_consumer_timeout_below_the_configs_is_a_fault_without_a_limit_too() -> None:
+    """Somebody raised it in the file, and did not apply it."""
+    asked = QueueSpec(name="emails", consumer_timeout=timedelta(hours=2))
+    spec = msgspec.structs.replace(SPEC, queues={"emails": asked})
+    check = timeouts({EFFECTIVE: {"consumer-timeout": 3_600_000}}, spec=spec)
+    assert (check.state, check.do.partition(":")[0]) == ("fail", "apply first")
+    assert "after 1h" in check.text and "not after 2h" in check.text
+    assert timeouts({EFFECTIVE: {"consumer-timeout": 7_200_000}}, spec=spec).state == "ok"
+
+
+@pytest.mark.parametrize("live", [{}, {"policy": "shop.q.emails", "arguments": {}}])
+def test_where_the_live_timeout_cannot_be_seen_that_is_said(live: Mapping[str, Any]) -> None:
+    """No management API, or no right to see the policies of an older broker."""
+    check = timeouts(live, "4.0.5")
+    assert check.state == "ok"
+    assert "after 2h1m (as configured; whether that was applied cannot be seen" in check.text
+
+
+def test_a_time_limit_is_not_said_to_end_jobs() -> None:
+    """It sets the broker's timeout, and ends none (docs/guides/consuming.md)."""
+    text = timeouts({EFFECTIVE: {"consumer-timeout": 7_260_000}}).text
+    assert text.endswith(", and its jobs are to take 2h at most")
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "consuming.md").read_text()
+    assert "The limit itself ends no job." in " ".join(guide.split())
+
+
 def test_queues_without_consumers_are_named_with_what_to_run() -> None:
     """Work queues, the notify queue and the review queue."""
     idle = {name: QueueSeen(ready=1200) for name in facts().queues}
@@ -198,11 +250,36 @@ def test_queues_without_consumers_are_named_with_what_to_run() -> None:
     assert len(found) == 3
 
 
+def test_only_queues_that_are_seen_are_said_to_have_a_consumer() -> None:
+    """A publisher sees none: then it is said that nothing was checked."""
+    none = dict.fromkeys(facts().queues, QueueSeen(fault=403))
+    assert consumers(none) == [
+        "not checked for 3 of 3 queues that need one: this user may not see them"
+    ]
+    some = {**facts().queues, "shop.review": QueueSeen(fault=403)}
+    assert consumers(some) == [
+        "each of 2 queues that need a consumer has one",
+        "not checked for 1 of 3 queues that need one: this user may not see them",
+    ]
+    assert consumers({**facts().queues, "shop.review": QueueSeen(fault=404)}) == [
+        "each of 2 queues that need a consumer has one"
+    ]
+
+
+def consumers(queues: Mapping[str, QueueSeen]) -> list[str]:
+    """What is said of consumers, nothing of it a fault."""
+    checks = diagnose(SPEC, facts(queues=queues), POSTGRES)
+    found = [check for check in checks if check.name == "consumers"]
+    assert {check.state for check in found} == {"ok"}
+    return [check.text for check in found]
+
+
 def test_what_is_held_in_quarantine_is_shown() -> None:
     """Nothing that failed is hidden."""
     queues = {**facts().queues, "shop.quarantine": QueueSeen(ready=3)}
     (check,) = wrong(facts(queues=queues))
     assert "3 messages" in check.text and "queue peek" in check.do
+    assert "lack a valid signature" in check.text
 
 
 def _with(queue: str, **queue_facts: Any) -> Mapping[str, Any]:
