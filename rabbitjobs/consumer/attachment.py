@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from rabbitjobs import events
@@ -10,6 +11,9 @@ from rabbitjobs.clock import now
 from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.session import Session
 from rabbitjobs.wire.subscription import Handed, State, Subscription
+
+# So often the I/O thread looks itself for what was settled on a loop that a job then blocked.
+BLOCKED_SECONDS = 0.5
 
 
 class Attachment:
@@ -44,7 +48,8 @@ class Attachment:
         self._takes_turns = takes_turns
         self._lost = lost
         self._subscription: Subscription | None = None
-        self._settled: list[Handed] = []
+        self._settled: deque[Handed] = deque()
+        self._looking: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Subscribe; returns at once, ``state`` says when it consumes."""
@@ -61,6 +66,7 @@ class Attachment:
                 changed=lambda state, reason: mailbox.post(self._changed, state, reason),
                 takes_turns=self._takes_turns,
             )
+            self._look_for_settled()
 
         self._session.portal.post(subscribe)
 
@@ -76,21 +82,14 @@ class Attachment:
     def ack(self, handed: Handed) -> None:
         """The message is settled.
 
-        The broker hears at once of all that one turn of the loop has settled: a job that blocks
-        the loop holds back the acks of those that ended just before it.
+        The broker hears at once of all that one turn of the loop settles; where a job then blocks
+        the loop, within half a second.
         """
         # Waking the I/O thread is a system call, and waking up is one there: together they cost as
         # much as a small job. Posted one by one, every second or third ack did it.
         self._settled.append(handed)
         if len(self._settled) == 1:
-            self._loop.call_soon(self._tell)
-
-    def _tell(self) -> None:
-        if not self._settled:  # ``finish`` was quicker
-            return
-        assert self._subscription is not None
-        settled, self._settled = self._settled, []
-        self._session.portal.post(_ack_all, self._subscription, settled)
+            self._loop.call_soon(self._session.portal.post, self._ack_settled)
 
     def nack(self, handed: Handed) -> None:
         """Give the message back to the queue."""
@@ -106,11 +105,23 @@ class Attachment:
 
     async def finish(self) -> None:
         """Send what was acked and wait until the broker has taken it in; call it after ``stop``."""
+        await self._session.portal.run(self._finish())
+
+    # --- on the I/O thread ----------------------------------------------------------------------
+
+    def _ack_settled(self) -> None:
         assert self._subscription is not None
-        self._tell()
-        await self._session.portal.run(self._subscription.finish())
+        while self._settled:
+            self._subscription.ack(self._settled.popleft())
 
+    def _look_for_settled(self) -> None:
+        self._ack_settled()
+        loop = self._session.portal.loop
+        self._looking = loop.call_later(BLOCKED_SECONDS, self._look_for_settled)
 
-def _ack_all(subscription: Subscription, settled: list[Handed]) -> None:
-    for handed in settled:
-        subscription.ack(handed)
+    async def _finish(self) -> None:
+        assert self._subscription is not None
+        if self._looking is not None:
+            self._looking.cancel()
+        self._ack_settled()
+        await self._subscription.finish()

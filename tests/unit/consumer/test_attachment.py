@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
 from rabbitjobs import events
+from rabbitjobs.consumer import attachment as module
 from rabbitjobs.consumer.attachment import Attachment
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.wire.portal import Portal
@@ -23,6 +25,7 @@ class Told:
     def __init__(self) -> None:
         self.posts = 0
         self.heard: list[object] = []
+        self.acked = threading.Event()
         self.portal = cast(Portal, self)
 
     def post(self, call: Callable[..., object], *args: Any) -> None:
@@ -37,6 +40,7 @@ class Told:
     def ack(self, handed: Handed) -> None:
         """See ``Subscription.ack``."""
         self.heard.append(handed.delivery.tag)
+        self.acked.set()
 
     async def finish(self) -> None:
         """See ``Subscription.finish``."""
@@ -92,4 +96,21 @@ async def test_what_was_settled_is_told_before_the_channel_is_finished(
     await attachment.finish()
     assert told.heard == [1, "finish"]
     await asyncio.sleep(0)
+    assert told.heard == [1, "finish"]
+
+
+async def test_a_job_that_blocks_the_loop_holds_no_acks_back(
+    told: Told, attachment: Attachment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The I/O thread comes for them; and what it took is not told again."""
+    monkeypatch.setattr(module, "BLOCKED_SECONDS", 0.01)
+    portal = Portal()
+    told.portal = portal
+    monkeypatch.setattr(attachment, "_session", told)
+    portal.post(attachment._look_for_settled)
+    attachment.ack(handed(1))
+    assert told.acked.wait(5)  # nothing else runs on this loop meanwhile
+    await asyncio.sleep(0)
+    await attachment.finish()
+    portal.close()
     assert told.heard == [1, "finish"]
