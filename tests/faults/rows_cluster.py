@@ -55,7 +55,10 @@ def rolling_restart(stage: Stage) -> None:
         stage.recovers()
 
 
-@row(place="cluster", most_seconds=90)
+# Twice as long as others: a connection to the parted node, once its consumers have left it, is ended
+# by the broker only after a minute (``rabbit_fifo_client:cancel_checkout`` waits for its leader, seen
+# on 4.3.6), and what the healed queue hands to those consumers meanwhile waits for that.
+@row(place="cluster", most_seconds=120)
 def partition(stage: Stage) -> None:
     """The leader's node is parted from the others: they elect another and go on; it is healed."""
     # No retries here: after a parting the broker's dead letters may be minutes late.
