@@ -55,9 +55,9 @@ def rolling_restart(stage: Stage) -> None:
         stage.recovers()
 
 
-# Twice as long as others: a connection to the parted node, once its consumers have left it, is ended
-# by the broker only after a minute (``rabbit_fifo_client:cancel_checkout`` waits for its leader, seen
-# on 4.3.6), and what the healed queue hands to those consumers meanwhile waits for that.
+# Twice as long as others: the broker ends a connection to the parted node only a minute after its
+# consumers have left it (``rabbit_fifo_client:cancel_checkout`` waits for a leader, seen on 4.3.6),
+# and what the healed queue hands to those consumers meanwhile waits for that.
 @row(place="cluster", most_seconds=120)
 def partition(stage: Stage) -> None:
     """The leader's node is parted from the others: they elect another and go on; it is healed."""
