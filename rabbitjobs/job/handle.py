@@ -168,8 +168,8 @@ class JobHandle(Generic[R]):
 
 
 def _pauses() -> Iterator[float]:
-    # A result is often there within milliseconds; one that is not is not worth a busy loop.
-    pause = 0.002
+    # A small job ends within two milliseconds; one that does not is not worth a busy loop.
+    pause = 0.0003
     while True:
         yield pause
-        pause = min(pause * 1.5, 0.25)
+        pause = min(pause * 1.4, 0.25)
