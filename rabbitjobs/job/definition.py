@@ -43,6 +43,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     ignore_result: bool = False
     is_async: bool = False
+    pool: str | None = None
+    soft_limit: timedelta | None = None
+    hard_limit: timedelta | None = None
     source: str = ""
 
 
