@@ -51,8 +51,11 @@ class ProcessPool:
             soft.total_seconds() if soft is not None else None,
             hard.total_seconds() if hard is not None else None,
         )
-        self._waiting.append(call)
-        self._hand_out()
+        if self._stopped:
+            call.future.cancel()
+        else:
+            self._waiting.append(call)
+            self._hand_out()
         try:
             return await call.future
         except asyncio.CancelledError as error:
