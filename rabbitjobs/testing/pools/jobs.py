@@ -293,3 +293,23 @@ def hang_with_a_helper(path: str) -> None:
     helper = subprocess.Popen(["sleep", str(MOST_SECONDS)])
     Path(path).write_text(str(helper.pid))
     _spin()
+
+
+@_job()
+def parent() -> int:
+    return os.getppid()
+
+
+@_job()
+def ends_by_sigterm() -> int:
+    """How a program ends that a job starts and tells to end."""
+    import subprocess
+
+    helper = subprocess.Popen(["sleep", str(MOST_SECONDS)])
+    helper.terminate()
+    return helper.wait()
+
+
+@_job()
+def say(text: str) -> None:
+    print(text, flush=True)
