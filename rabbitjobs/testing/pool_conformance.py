@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import pytest
 
-_PARTS = ("ending", "kit", "running")
+_PARTS = ("ending", "running")
 # Before they are imported, so that a failed assertion shows its values.
 pytest.register_assert_rewrite(*(f"rabbitjobs.testing.pools.{part}" for part in _PARTS))
 

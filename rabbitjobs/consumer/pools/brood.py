@@ -22,6 +22,8 @@ START_SECONDS = 120.0
 LEAVE_SECONDS = 10.0
 # After a child or a server that died before it was ready; twice as long each time in a row.
 FIRST_PAUSE_SECONDS = 0.25
+# A child that has died without a job was no good if it was ready for less than this.
+FINE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -110,7 +112,7 @@ class Brood:
     def settle(self, member: Member) -> None:
         """A child that is due has ended a job: if the next one is ready, it takes its place."""
         for other in self._members.values():
-            if other.ready and other.instead_of is member:
+            if other.ready_at is not None and other.instead_of is member:
                 self._swap(member, other)
                 return
 
@@ -135,12 +137,12 @@ class Brood:
         if member in self._due:
             self._due.remove(member)
         self._let_go(member)
-        if member.ready and not self._stopped:
+        if member.ready_at is not None and not self._stopped:
             self._keeper.lost(member, code)
         member.close()
         if self._stopped:
             return
-        if not member.jobs and self._link is not None:
+        if self._link is not None and self._stillborn(member):
             self._failed(f"a child process died at its start: {ending(code)}")
         self._fill()
 
@@ -177,12 +179,12 @@ class Brood:
     def ready(self, member: Member) -> None:
         """A child says that it can take jobs."""
         member.done()
-        member.ready = True
+        member.ready_at = self._loop.time()
         if member.doomed:
             return
         if self._unhealthy:
             self._unhealthy = False
-            log.info("child processes run jobs again")
+            log.info("child processes start again")
             self._options.report("")
         old = member.instead_of
         if old is None:
@@ -207,10 +209,15 @@ class Brood:
         for other in self._members.values():
             if other.instead_of is member:
                 other.instead_of = None
-                if other.ready:
+                if other.ready_at is not None:
                     self._keeper.joined(other)
 
     # --- failing ----------------------------------------------------------------------------------
+
+    def _stillborn(self, member: Member) -> bool:
+        if member.jobs:
+            return False
+        return member.ready_at is None or self._loop.time() - member.ready_at < FINE_SECONDS
 
     def _failed(self, reason: str) -> None:
         # Not with the first child that is ready: it may be the next to die.
@@ -219,7 +226,7 @@ class Brood:
         self._failed_at, self._unhealthy = self._loop.time(), True
         pause = min(FIRST_PAUSE_SECONDS * 2.0**self._failures, LONGEST_PAUSE_SECONDS)
         self._failures += 1
-        log.error("unhealthy: no child process for jobs", reason=reason, pause=pause)
+        log.error("unhealthy: child processes for jobs do not start", reason=reason, pause=pause)
         self._options.report(reason)
         if self._pause is None:
             self._pause = self._loop.call_later(pause, self._resume)

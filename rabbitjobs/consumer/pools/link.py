@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -128,4 +127,3 @@ class ServerLink:
         self._control.close()
         code = self._process.wait()  # its end of the control is closed: it is on its way out
         self._listener.gone(self._reason or f"it ended with exit code {code}")
-

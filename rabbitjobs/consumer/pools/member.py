@@ -49,7 +49,7 @@ class Member:
         heard: Callable[[Member, FromChild], None],
     ) -> None:
         self.key = key
-        self.ready = False
+        self.ready_at: float | None = None
         self.jobs = 0
         self.call: Call | None = None
         self.limit_over = False
@@ -151,4 +151,3 @@ class Member:
         self._unsent = self._unsent[sent:]
         if not self._unsent:
             self._loop.remove_writer(self._pipe)
-

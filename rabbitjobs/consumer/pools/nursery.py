@@ -72,7 +72,9 @@ class Nursery:
             return b"", []
         return data, descriptors
 
-    def _obey(self, request: ToServer, descriptors: list[int]) -> tuple[int, int] | None:
+    def _obey(
+        self, request: Fork | Kill | Interrupt, descriptors: list[int]
+    ) -> tuple[int, int] | None:
         if isinstance(request, Fork):
             return self._make(request.key, (descriptors[0], descriptors[1]))
         known = self._children.get(request.key)
@@ -81,7 +83,7 @@ class Nursery:
         with contextlib.suppress(ProcessLookupError):
             if isinstance(request, Kill):
                 _kill(known[0])
-            elif isinstance(request, Interrupt):
+            else:
                 os.kill(known[0], SOFT_SIGNAL)
         return None
 
@@ -137,7 +139,7 @@ class Nursery:
                     request = self._decode(data) if data else None
                     if request is None:
                         until = 0.0
-                    else:
+                    elif not isinstance(request, Fork | Stop):
                         self._obey(request, [])
         for pid, _ in self._children.values():
             _kill(pid)

@@ -128,10 +128,11 @@ def _threads() -> tuple[str, ...]:
     """The names of all threads but this one, those of C libraries among them."""
     own = threading.get_native_id()
     found = []
-    for number in os.listdir("/proc/self/task"):
-        if int(number) != own:
-            known = next((t.name for t in threading.enumerate() if t.native_id == int(number)), "")
-            found.append(known or Path(f"/proc/self/task/{number}/comm").read_text().strip())
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    for task in Path("/proc/self/task").iterdir():
+        number = int(task.name)
+        if number != own:
+            found.append(names.get(number) or (task / "comm").read_text().strip())
     return tuple(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from rabbitjobs.consumer.context import Context, current
@@ -35,8 +37,6 @@ def registry() -> Registry:
 
 def _job(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        import msgspec
-
         known = define(
             function,
             name=function.__name__,
@@ -53,22 +53,26 @@ def _job(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 @_job()
 def give_back(value: Any) -> Any:
+    """Return what came."""
     return value
 
 
 @_job()
 async def give_back_later(value: Any) -> Any:
+    """The same, in a coroutine."""
     await asyncio.sleep(0)
     return value
 
 
 @_job(ignore_result=True)
 def forget(value: Any) -> Any:
+    """Return what nobody keeps."""
     return value
 
 
 @_job()
 def add(a: int, b: int = 1) -> int:
+    """Take arguments with types and a default."""
     return a + b
 
 
@@ -92,6 +96,7 @@ class MuteError(Exception):
 
 @_job()
 def fail(how: str) -> None:
+    """Raise."""
     match how:
         case "odd":
             raise OddError(3, lock=threading.Lock())
@@ -99,7 +104,7 @@ def fail(how: str) -> None:
             raise MuteError
         case "chain":
             try:
-                {}["key"]
+                os.environ["RABBITJOBS_NO_SUCH_KEY"]
             except KeyError as error:
                 raise RuntimeError("no such key") from error
         case "exit":
@@ -114,17 +119,20 @@ def fail(how: str) -> None:
 
 @_job()
 def fail_later_on() -> None:
+    """Ask for another try."""
     raise Retry("in a while", delay=timedelta(seconds=90))
 
 
 @_job()
 async def fail_in_a_coroutine() -> None:
+    """Raise, after a turn of the loop."""
     await asyncio.sleep(0)
     raise OddError(5, lock=threading.Lock())
 
 
 @_job()
 def return_a_lock() -> Any:
+    """Return what cannot be sent."""
     return threading.Lock()
 
 
@@ -142,11 +150,13 @@ def tell_context(ctx: Context) -> Any:
 
 @_job()
 async def tell_context_later(ctx: Context) -> Any:
+    """The same, in a coroutine."""
     return tell_context(ctx)
 
 
 @_job()
 def report_progress(ctx: Context, times: int) -> str:
+    """Say a few times how far it is."""
     for done in range(1, times + 1):
         ctx.progress(done, times, "going on")
     return "done"
@@ -174,14 +184,17 @@ def meet(folder: str, me: str, other: str) -> str:
 
 @_job()
 async def meet_later(folder: str, me: str, other: str) -> str:
-    Path(folder, me).touch()
-    while not Path(folder, other).exists():
+    """The same, in a coroutine."""
+    await asyncio.sleep(0)
+    Path(folder, me).touch()  # noqa: ASYNC240
+    while not Path(folder, other).exists():  # noqa: ASYNC110, ASYNC240
         await asyncio.sleep(0.005)
     return me
 
 
 @_job()
 def note(path: str, text: str) -> None:
+    """Leave a line in a file."""
     with Path(path).open("a") as file:
         file.write(f"{text}\n")
 
@@ -218,15 +231,17 @@ def end_well() -> str:
 
 @_job(soft_limit=SOFT)
 async def clean_up_later(path: str) -> str:
+    """The same, in a coroutine."""
     try:
         await asyncio.sleep(MOST_SECONDS)
     finally:
-        Path(path).touch()
+        Path(path).touch()  # noqa: ASYNC240
     return "in time"
 
 
 @_job(soft_limit=SOFT)
 def just_in_time() -> str:
+    """Keep the limit."""
     return "in time"
 
 
@@ -243,6 +258,7 @@ def go_on_regardless() -> str:
 
 @_job(soft_limit=SOFT, hard_limit=HARD)
 async def go_on_regardless_later() -> str:
+    """The same, in a coroutine."""
     for _ in range(2):
         try:
             await asyncio.sleep(MOST_SECONDS)
@@ -256,6 +272,7 @@ async def go_on_regardless_later() -> str:
 
 @_job()
 def pid() -> int:
+    """Say where it runs."""
     return os.getpid()
 
 
@@ -288,8 +305,6 @@ def come_back_twice() -> int:
 @_job(hard_limit=HARD)
 def hang_with_a_helper(path: str) -> None:
     """Start a program that would go on without us."""
-    import subprocess
-
     helper = subprocess.Popen(["sleep", str(MOST_SECONDS)])
     Path(path).write_text(str(helper.pid))
     _spin()
@@ -297,14 +312,13 @@ def hang_with_a_helper(path: str) -> None:
 
 @_job()
 def parent() -> int:
+    """Say by whom this process was made."""
     return os.getppid()
 
 
 @_job()
 def ends_by_sigterm() -> int:
     """How a program ends that a job starts and tells to end."""
-    import subprocess
-
     helper = subprocess.Popen(["sleep", str(MOST_SECONDS)])
     helper.terminate()
     return helper.wait()
@@ -312,4 +326,5 @@ def ends_by_sigterm() -> int:
 
 @_job()
 def say(text: str) -> None:
+    """Print."""
     print(text, flush=True)

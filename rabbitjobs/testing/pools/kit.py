@@ -55,7 +55,8 @@ class Bench:
         assert definition is not None
         body = more.pop("body", None) or encode_body(args, {})
         number = next(_numbers)
-        envelope = Envelope(**({"id": f"id-{number}", "job": job, "queue": "q"} | more), body=body)
+        envelope = Envelope(id=f"id-{number}", job=job, queue="q", body=body)
+        envelope = msgspec.structs.replace(envelope, **more)
         context = Context(envelope, self._note)
         async with asyncio.timeout(PATIENCE):
             return await self._pools[-1].run(definition, envelope, context)
@@ -103,5 +104,5 @@ class PoolFixtures:
 async def there(path: Any) -> None:
     """Wait until a job has made a file."""
     async with asyncio.timeout(PATIENCE):
-        while not path.exists():
+        while not path.exists():  # noqa: ASYNC110
             await asyncio.sleep(0.005)

@@ -31,6 +31,7 @@ class ContextConformance(PoolFixtures):
             }
 
     async def test_progress_is_seen_before_the_result(self, bench: Bench) -> None:
+        """All of it, in order."""
         bench.pool()
         assert await bench.value("report_progress", 3, id="one") == "done"
         said = [{"done": done, "total": 3, "note": "going on"} for done in (1, 2, 3)]
@@ -44,14 +45,16 @@ class SharingConformance(PoolFixtures):
     async def test_as_many_jobs_run_as_there_is_room_for(
         self, bench: Bench, tmp_path: Path, job: str
     ) -> None:
+        """Each of the two returns when it sees the other."""
         bench.pool(size=2)
         folder = str(tmp_path)
         found = await asyncio.gather(
             bench.value(job, folder, "a", "b"), bench.value(job, folder, "b", "a")
         )
-        assert found == ["a", "b"]
+        assert list(found) == ["a", "b"]
 
     async def test_what_finds_no_room_waits_its_turn(self, bench: Bench, tmp_path: Path) -> None:
+        """In the order of the calls."""
         bench.pool(size=1)
         path, folder = tmp_path / "order", str(tmp_path)
         async with asyncio.TaskGroup() as group:
@@ -119,6 +122,7 @@ class StopConformance(PoolFixtures):
         assert not (tmp_path / "ran").exists()
 
     async def test_stop_before_the_first_job_and_twice(self, bench: Bench) -> None:
+        """Ends all the same."""
         pool = bench.pool()
         pool.stop()
         pool.stop()
@@ -141,6 +145,7 @@ class LimitConformance(PoolFixtures):
         assert await bench.value("give_back", 1) == 1
 
     async def test_a_job_may_make_a_success_of_its_soft_limit(self, bench: Bench) -> None:
+        """What it returns is its result."""
         bench.pool(size=1)
         assert await bench.value("end_well") == "cut short"
 

@@ -74,7 +74,6 @@ async def test_children_that_are_replaced_run_their_exit_handlers(
     await pool.ended()
     for pid in pids:
         await there(tmp_path / str(pid))
-    assert len(list(tmp_path.iterdir())) >= 3
 
 
 @pytest.mark.parametrize(
@@ -112,8 +111,10 @@ async def test_an_app_whose_import_starts_threads_is_not_forked(
         first = await bench.value("pid")
     assert [line["threads"] for line in logs if "starts threads" in line["event"]] == ["metrics"]
     assert (await bench.failure("die", 11)).error.endswith("killed by signal SIGSEGV")
-    assert (await bench.failure("clean_up", str(tmp_path / "clean"))).classes[0].endswith(
-        "SoftTimeLimit"
+    assert (
+        (await bench.failure("clean_up", str(tmp_path / "clean")))
+        .classes[0]
+        .endswith("SoftTimeLimit")
     )
     assert (tmp_path / "clean").exists()
     assert (await bench.failure("go_on_regardless")).kind == "timeout"
