@@ -39,6 +39,7 @@ class Threads:
         self._threads: list[threading.Thread] = []
         self._out = 0
         self._stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._mailbox: Mailbox | None = None
 
     def run(
@@ -48,10 +49,10 @@ class Threads:
 
         Cancelling the future takes back a call that no thread has taken yet.
         """
-        loop = asyncio.get_running_loop()
-        if self._mailbox is None:
-            self._mailbox = Mailbox(loop)
-        future: asyncio.Future[Carried] = loop.create_future()
+        if self._loop is None or self._mailbox is None:
+            self._loop = asyncio.get_running_loop()
+            self._mailbox = Mailbox(self._loop)
+        future: asyncio.Future[Carried] = self._loop.create_future()
         self._out += 1
         if self._out > len(self._threads) and len(self._threads) < self._size:
             self._start(self._mailbox)

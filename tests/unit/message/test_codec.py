@@ -63,6 +63,28 @@ def test_an_envelope_survives_the_wire(envelope: Envelope) -> None:
     assert decode(properties, envelope.body, queue=envelope.queue) == envelope
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"due": 5.0},
+        {"expires": 5.0},
+        {"trace": "t"},
+        {"on_done": "u"},
+        {"unique": "k"},
+        {"again": True},
+        {"unknown": 1},
+        {"release": "r"},
+        {"case": "c"},
+        {"signature": "s"},
+        {"history": (AttemptRecord(attempt=1, started=1.0, seconds=1.0, error_type="E", error=""),)},
+    ],
+)
+def test_what_few_messages_have_is_read_where_it_stands_alone(changes: dict[str, Any]) -> None:
+    """All of them are looked for at once; none may be missing there."""
+    envelope = Envelope(id="i", job="j", queue="q", body=b"", enqueued=1.0, **changes)
+    assert decode(encode(envelope), b"", queue="q") == envelope
+
+
 @given(ENVELOPES)
 def test_a_retry_keeps_all_but_attempt_due_and_history(envelope: Envelope) -> None:
     """The body and the id are forwarded untouched; the history is capped."""
