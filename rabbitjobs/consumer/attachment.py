@@ -74,9 +74,13 @@ class Attachment:
             )
 
     def ack(self, handed: Handed) -> None:
-        """The message is settled; the broker hears of all that one turn of the loop has settled."""
-        # Waking the I/O thread is a system call, which costs as much as a third of a small job.
-        # Posted one by one, every second or third ack did it.
+        """The message is settled.
+
+        The broker hears at once of all that one turn of the loop has settled: a job that blocks
+        the loop holds back the acks of those that ended just before it.
+        """
+        # Waking the I/O thread is a system call, and waking up is one there: together they cost as
+        # much as a small job. Posted one by one, every second or third ack did it.
         self._settled.append(handed)
         if len(self._settled) == 1:
             self._loop.call_soon(self._tell)

@@ -145,7 +145,7 @@ class QueueConsumer:
         if envelope is None:
             work = self._handler.quarantine(handed.delivery, why)
         else:
-            self._by_key[running.key or ("", 0)] = running
+            self._by_key[(envelope.id, envelope.attempt)] = running
             work = self._handler.handle(envelope, redelivered=handed.delivery.redelivered)
         running.task = self._loop.create_task(self._carry(running, work))
 
