@@ -28,6 +28,7 @@ RECORDS = st.builds(
     error_type=TEXT,
     error=TEXT,
 )
+RECORD = AttemptRecord(attempt=1, started=1.0, seconds=1.0, error_type="E", error="")
 ENVELOPES = st.builds(
     Envelope,
     id=TEXT,
@@ -76,7 +77,7 @@ def test_an_envelope_survives_the_wire(envelope: Envelope) -> None:
         {"release": "r"},
         {"case": "c"},
         {"signature": "s"},
-        {"history": (AttemptRecord(attempt=1, started=1.0, seconds=1.0, error_type="E", error=""),)},
+        {"history": (RECORD,)},
     ],
 )
 def test_what_few_messages_have_is_read_where_it_stands_alone(changes: dict[str, Any]) -> None:
