@@ -114,19 +114,15 @@ class Cluster:
 
     def cut_off(self, node: Node) -> None:
         """Part one node from the others: they refuse each other's cookie, so no packet passes."""
-        for one, other in self._pairs(node):
-            # A cookie of its own on each side: the same wrong one would be a right one.
-            one.ask(
-                f"erlang:set_cookie('{other.name}', '{one.name}'), "
-                f"erlang:disconnect_node('{other.name}')."
-            )
+        # A cookie of its own on each side: the same wrong one would be a right one.
+        self._ask_pairs(
+            node, "erlang:set_cookie('{other}', '{one}'), erlang:disconnect_node('{other}')"
+        )
 
     def rejoin(self, node: Node) -> None:
         """End the parting: the nodes find each other again by themselves."""
-        for one, other in self._pairs(node):
-            one.ask(f"erlang:set_cookie('{other.name}', erlang:get_cookie()).")
-        for one, other in self._pairs(node):
-            one.ask(f"net_kernel:connect_node('{other.name}').")
+        self._ask_pairs(node, "erlang:set_cookie('{other}', erlang:get_cookie())")
+        self._ask_pairs(node, "net_kernel:connect_node('{other}')")
 
     def close(self) -> None:
         """Kill everything and remove it."""
@@ -138,9 +134,15 @@ class Cluster:
             self._guard = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _pairs(self, node: Node) -> list[tuple[Node, Node]]:
-        others = [other for other in self.nodes if other is not node]
-        return [pair for other in others for pair in ((node, other), (other, node))]
+    def _ask_pairs(self, node: Node, order: str) -> None:
+        """Give ``order`` to both sides of each pair that ``node`` is part of, all at once."""
+
+        def ask(one: Node) -> None:
+            others = [other for other in self.nodes if other is not one and node in (one, other)]
+            orders = [order.format(one=one.name, other=other.name) for other in others]
+            one.ask(f"{', '.join(orders)}.")
+
+        self._each(ask)
 
     def _each(self, act: Callable[[Node], object]) -> None:
         with ThreadPoolExecutor(SIZE) as pool:

@@ -44,10 +44,12 @@ class Attachment:
         self._takes_turns = takes_turns
         self._lost = lost
         self._subscription: Subscription | None = None
+        self._settled: list[Handed] = []
 
     def start(self) -> None:
         """Subscribe; returns at once, ``state`` says when it consumes."""
-        mailbox = Mailbox(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        mailbox = Mailbox(self._loop)
         link = self._session.consume()
 
         def subscribe() -> None:
@@ -72,9 +74,23 @@ class Attachment:
             )
 
     def ack(self, handed: Handed) -> None:
-        """The message is settled."""
+        """The message is settled.
+
+        The broker hears at once of all that one turn of the loop has settled: a job that blocks
+        the loop holds back the acks of those that ended just before it.
+        """
+        # Waking the I/O thread is a system call, and waking up is one there: together they cost as
+        # much as a small job. Posted one by one, every second or third ack did it.
+        self._settled.append(handed)
+        if len(self._settled) == 1:
+            self._loop.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        if not self._settled:  # ``finish`` was quicker
+            return
         assert self._subscription is not None
-        self._session.portal.post(self._subscription.ack, handed)
+        settled, self._settled = self._settled, []
+        self._session.portal.post(_ack_all, self._subscription, settled)
 
     def nack(self, handed: Handed) -> None:
         """Give the message back to the queue."""
@@ -91,4 +107,10 @@ class Attachment:
     async def finish(self) -> None:
         """Send what was acked and wait until the broker has taken it in; call it after ``stop``."""
         assert self._subscription is not None
+        self._tell()
         await self._session.portal.run(self._subscription.finish())
+
+
+def _ack_all(subscription: Subscription, settled: list[Handed]) -> None:
+    for handed in settled:
+        subscription.ack(handed)

@@ -169,7 +169,7 @@ class QueueConsumer:
                 return
         self._attachment.ack(running.handed)
         self._settled += 1
-        if running.key is not None:
+        if self._faults and running.key is not None:
             self._faults.pop(running.key, None)
         self._free(running)
 
@@ -197,14 +197,18 @@ class QueueConsumer:
         self._running.discard(running)
         if running.key is not None:
             self._by_key.pop(running.key, None)
+        if self._waiting:
+            self._start_waiting()
+        if not self._running:
+            self._idle.set()
+
+    def _start_waiting(self) -> None:
         for _ in range(len(self._waiting)):
             if self._stopping or len(self._running) >= self._slots:
                 break
             envelope, why, handed = self._waiting.popleft()
             if envelope is None or not self._adopt(envelope, handed):
                 self._start(envelope, why, handed)
-        if not self._running:
-            self._idle.set()
 
     def _give_back(self, handed: Handed) -> None:
         self._returned += 1

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.context import Context, enter
 from rabbitjobs.consumer.failure import failure_of, plain_failure
@@ -21,23 +19,33 @@ from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.policy.decision import Failure
 
 
+def _nowhere(_job_id: str, _progress: bytes) -> None:
+    return
+
+
 class Executor:
-    """Runs jobs of one registry: ``async def`` on the loop, others on ``threads`` threads."""
+    """Runs jobs of one registry: ``async def`` on the loop, others on ``threads`` threads.
+
+    For use from one event loop.
+    """
 
     def __init__(
         self,
         registry: Registry,
         *,
         threads: int,
-        note_progress: Callable[[str, bytes], None] = lambda _job_id, _progress: None,
+        note_progress: Callable[[str, bytes], None] = _nowhere,
     ) -> None:
         self._registry = registry
         self._threads = Threads(threads, name="rabbitjobs-job")
         self._note_progress = note_progress
         self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def execute(self, envelope: Envelope) -> Outcome:
         """Run one attempt. Raises ``CancelledError`` only after ``stop``: nothing ended."""
+        if self._loop is None:  # asking which loop runs is a system call, half a microsecond
+            self._loop = asyncio.get_running_loop()
         started = now()
         result: bytes | None = None
         failure: Failure | None = None
@@ -67,16 +75,18 @@ class Executor:
             args, kwargs = definition.arguments.decode(envelope.body)
         except Exception as error:  # converting arguments runs user code
             return None, failure_of(error, "arguments")
-        context = Context(envelope, self._note_progress)
+        # Where no result is kept there is no row that progress could stand in.
+        context = Context(envelope, _nowhere if definition.ignore_result else self._note_progress)
         enter(context)
-        structlog.contextvars.bind_contextvars(
-            job=envelope.job, job_id=envelope.id, attempt=envelope.attempt
-        )
-        args, kwargs = definition.arguments.inject(args, kwargs, lambda _: context)
+        if definition.arguments.injected:
+            args, kwargs = definition.arguments.inject(args, kwargs, lambda _: context)
         try:
-            value, raised = await self._call(definition, args, kwargs)
-            if raised is not None:
-                return None, failure_of(raised)
+            if definition.is_async:
+                value = await definition.function(*args, **kwargs)
+            else:
+                value, raised = await self._threads.run(definition.function, args, kwargs)
+                if raised is not None:
+                    return None, failure_of(raised)
             result = None if definition.ignore_result else encode_result(value)
             failure = None
         except asyncio.CancelledError as error:
@@ -86,14 +96,13 @@ class Executor:
         except BaseException as error:  # user code: SystemExit and the like end the job, not us
             result, failure = None, failure_of(error)
         if definition.is_async:  # others cannot reach the task
-            await self._shake_off_cancel()
+            task = asyncio.current_task(self._loop)
+            if task is not None and task.cancelling() and not self._stopping:
+                await self._shake_off_cancel(task)
         return result, failure
 
-    async def _shake_off_cancel(self) -> None:
+    async def _shake_off_cancel(self, task: asyncio.Task[Any]) -> None:
         """A job that cancelled its own task must not cancel the ending that follows it."""
-        task = asyncio.current_task()
-        if task is None or not task.cancelling() or self._stopping:
-            return
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
@@ -101,15 +110,6 @@ class Executor:
                 raise
         while task.uncancel():
             pass
-
-    async def _call(
-        self, definition: Definition, args: list[Any], kwargs: dict[str, Any]
-    ) -> tuple[Any, BaseException | None]:
-        function = definition.function
-        assert function is not None
-        if definition.is_async:
-            return await function(*args, **kwargs), None
-        return await self._threads.run(function, args, kwargs)
 
 
 def _moment(at: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypedDict
 
 import msgspec
@@ -17,6 +17,7 @@ from rabbitjobs.consumer.rulebook import rule_book
 from rabbitjobs.ending.quarantine import quarantined, refused
 from rabbitjobs.ending.settle import Publish, settle, until_done
 from rabbitjobs.ending.settlement import (
+    NOTHING_TO_DO,
     Outcome,
     Settlement,
     Terms,
@@ -77,10 +78,11 @@ class Handler:
     async def handle(self, envelope: Envelope, *, redelivered: bool) -> None:
         """Run one attempt and end it durably; returning means: ack."""
         terms = self._terms(envelope)
-        recorded = await self._recorded(envelope, redelivered)
-        if recorded is not None:
-            await self._repeat(envelope, recorded, terms)
-            return
+        if self._may_have_ended(envelope, redelivered):
+            recorded = await self._recorded(envelope)
+            if recorded is not None:
+                await self._repeat(envelope, recorded, terms)
+                return
         self._begin(envelope, redelivered, terms)
         outcome = await self._executor.execute(envelope)
         decision = self._decide(outcome)
@@ -152,22 +154,25 @@ class Handler:
         return Terms(
             spec=self._spec,
             keep=self._keep,
-            ignore_result=definition.ignore_result if definition else False,
+            # Without a store nothing is kept either: it is not even put together.
+            ignore_result=self._recorder is None or bool(definition and definition.ignore_result),
             known=definition is not None and definition.function is not None,
             worker=self._worker,
             renew=self._signing.renew if self._signing is not None else None,
         )
 
-    async def _recorded(self, envelope: Envelope, redelivered: bool) -> bytes | None:
+    def _may_have_ended(self, envelope: Envelope, redelivered: bool) -> bool:
         # A first attempt that was sent once and never handed over cannot have ended: the look-up
         # is saved.
         sent_once = envelope.release is None and not envelope.again
         # Where jobs are signed, somebody may send the copy of one, with whatever headers suit him.
         sent_once = sent_once and self._signing is None
-        first = envelope.attempt == 1 and sent_once and not redelivered
-        if first or self._recorder is None:
-            return None
+        return envelope.attempt > 1 or redelivered or not sent_once
+
+    async def _recorded(self, envelope: Envelope) -> bytes | None:
         recorder = self._recorder
+        if recorder is None:
+            return None
         return await until_done(
             lambda: recorder.recorded(envelope.id, envelope.attempt), self._delayed(envelope)
         )
@@ -203,7 +208,7 @@ class Handler:
     ) -> None:
         envelope = outcome.envelope
         try:
-            first = await self._settle(plan, envelope)
+            first = plan is NOTHING_TO_DO or await self._settle(plan, envelope)
         except StoreRefused as refused:
             ended, decided, instead = unstorable(outcome, refused.text, terms)
             await self._end(ended, decided, instead, terms)
@@ -213,15 +218,11 @@ class Handler:
                 self._bus.emit(_ended(outcome, decision, plan.status))
             return
         # Another run of this attempt was recorded first: its decision holds, ours is dropped.
-        recorder = self._recorder
-        assert recorder is not None
-        recorded = await until_done(
-            lambda: recorder.recorded(envelope.id, envelope.attempt), self._delayed(envelope)
-        )
+        recorded = await self._recorded(envelope)
         await self._repeat(envelope, recorded or b"", terms)
 
-    async def _settle(self, plan: Settlement, envelope: Envelope | None) -> bool:
-        return await settle(
+    def _settle(self, plan: Settlement, envelope: Envelope | None) -> Awaitable[bool]:
+        return settle(
             plan,
             recorder=self._recorder,
             publish=self._publish,

@@ -85,12 +85,16 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     sends: tuple[Outgoing, ...] = ()
 
 
+# A value, because most small jobs end so: nothing is known of them, nobody waits to hear of them.
+NOTHING_TO_DO = Settlement(status=Status.SUCCEEDED, record=None)
 _verdicts = msgspec.msgpack.Encoder()
 _read_verdict = msgspec.msgpack.Decoder(Verdict)
 
 
 def settlement(outcome: Outcome, decision: Decision | None, terms: Terms) -> Settlement:
     """The settlement of an attempt; ``decision`` is ``None`` for a success."""
+    if terms.ignore_result and outcome.failure is None and _leaves_no_trace(outcome.envelope):
+        return NOTHING_TO_DO
     status, verdict = _judged(outcome, decision)
     sends = _follow_ups(outcome, verdict, terms) if verdict is not None else ()
     if decision is not None and not decision.counts:
@@ -104,6 +108,18 @@ def kept(outcome: Outcome, decision: Decision | None, keeping: Keeping) -> Recor
     """What is kept of an ending that sends nothing: that of a person, see ``by_hand``."""
     status, verdict = _judged(outcome, decision)
     return _record(outcome, status, verdict, keeping)
+
+
+def _leaves_no_trace(envelope: Envelope) -> bool:
+    """Whether nothing is changed anywhere by the success of this job, its result put aside."""
+    return (
+        envelope.attempt == 1
+        and not envelope.unknown
+        and envelope.case is None
+        and envelope.release is None
+        and envelope.unique is None
+        and envelope.on_done is None
+    )
 
 
 def wants_note(envelope: Envelope, status: Status) -> bool:

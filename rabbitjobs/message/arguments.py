@@ -76,6 +76,7 @@ class Arguments:
         self._signature = inspect.Signature(sent)
         self._types = {p.name: hints.get(p.name, Any) for p in sent}
         self._positional = [p.name for p in sent if p.kind in _POSITIONAL]
+        self._kinds = [self._types[name] for name in self._positional]
         self._simple = all(p.kind in _POSITIONAL for p in sent) and not any(
             p.kind is p.POSITIONAL_ONLY for p in sent
         )
@@ -97,6 +98,8 @@ class Arguments:
     def decode(self, body: bytes) -> tuple[list[Any], dict[str, Any]]:
         """Read a body and convert each argument to its type; raises ``ArgumentsRefused``."""
         plain = read_body(body)
+        if not plain.kwargs and self._as_they_are(plain.args):
+            return plain.args, plain.kwargs
         bound = self._bind(plain.args, plain.kwargs)
         converted: dict[int | str, Any] = {}
         problems: list[str] = []
@@ -122,6 +125,15 @@ class Arguments:
                 break
             placed.append(named.pop(name) if name in named else left.pop(0))
         return [*placed, *left], {**kwargs, **named}
+
+    def _as_they_are(self, args: list[Any]) -> bool:
+        """Whether these fit and need no converting, as plain values by position mostly do."""
+        if not self._simple or not self._required <= len(args) <= len(self._positional):
+            return False
+        for kind, value in zip(self._kinds, args, strict=False):
+            if kind is not Any and not (type(value) is kind and kind in _AS_IS):
+                return False
+        return True
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if self._simple and not kwargs and self._required <= len(args) <= len(self._positional):

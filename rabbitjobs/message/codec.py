@@ -30,6 +30,22 @@ _LARGEST_ATTEMPT = 1 << 31
 # Other bodies (pickle, compressed ones) are refused unread. Some clients name JSON's own encoding.
 JSON = "application/json"
 _PLAIN_ENCODINGS = frozenset({"identity", "utf-8"})
+# Most messages carry none of these. Asking for all of them at once costs 0.2 microseconds, asking
+# for each 2: a tenth of a small job.
+_SELDOM = frozenset(
+    {
+        h.DUE,
+        h.EXPIRES,
+        h.TRACE,
+        h.ON_DONE,
+        h.UNIQUE,
+        h.UNKNOWN,
+        h.RELEASE,
+        h.CASE,
+        h.SIGNATURE,
+        h.HISTORY,
+    }
+)
 
 
 def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
@@ -101,36 +117,47 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
         raise Undecodable(
             f"expected an attempt from 1 in {h.ATTEMPT}, got {attempt!r}", queue=queue
         )
-    unknown = headers.get(h.UNKNOWN, 0)
-    if type(unknown) is not int or not 0 <= unknown < _LARGEST_ATTEMPT:
-        raise Undecodable(f"expected a count from 0 in {h.UNKNOWN}, got {unknown!r}", queue=queue)
-    _check_content(properties, queue)
+    content_type, content_encoding = properties.content_type or JSON, properties.content_encoding
+    if content_type != JSON or content_encoding is not None:
+        _check_content(properties, queue)
     enqueued = _seconds(headers, h.ENQUEUED)
-    return Envelope(
+    envelope = Envelope(
         id=job_id,
         job=job,
         queue=queue,
         body=body,
-        content_type=properties.content_type or JSON,
-        content_encoding=properties.content_encoding,
+        content_type=content_type,
+        content_encoding=content_encoding,
         attempt=attempt,
         priority=properties.priority,
         enqueued=enqueued if enqueued is not None else float(properties.timestamp or now()),
-        due=_seconds(headers, h.DUE),
-        expires=_seconds(headers, h.EXPIRES),
         correlation_id=properties.correlation_id,
         reply_to=properties.reply_to,
         app_id=properties.app_id,
+        # Other clients choose their ids themselves, and may send again after an unknown outcome.
+        again=h.AGAIN in headers or h.V not in headers,
+    )
+    return envelope if _SELDOM.isdisjoint(headers) else _with_seldom(envelope, headers)
+
+
+def _with_seldom(envelope: Envelope, headers: Mapping[str, Any]) -> Envelope:
+    unknown = headers.get(h.UNKNOWN, 0)
+    if type(unknown) is not int or not 0 <= unknown < _LARGEST_ATTEMPT:
+        raise Undecodable(
+            f"expected a count from 0 in {h.UNKNOWN}, got {unknown!r}", queue=envelope.queue
+        )
+    return msgspec.structs.replace(
+        envelope,
+        due=_seconds(headers, h.DUE),
+        expires=_seconds(headers, h.EXPIRES),
         trace=_text(headers, h.TRACE),
         on_done=_text(headers, h.ON_DONE),
         unique=_text(headers, h.UNIQUE),
-        # Other clients choose their ids themselves, and may send again after an unknown outcome.
-        again=h.AGAIN in headers or h.V not in headers,
         unknown=unknown,
         release=_text(headers, h.RELEASE),
         case=_text(headers, h.CASE),
         signature=_text(headers, h.SIGNATURE),
-        history=_history(headers, queue),
+        history=_history(headers, envelope.queue),
     )
 
 

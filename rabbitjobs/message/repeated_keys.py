@@ -13,10 +13,13 @@ from typing import Any
 def refuse_repeated_keys(body: bytes, args: list[Any], kwargs: dict[str, Any]) -> None:
     """Raise ``ValueError`` for a body with a repeated key; ``args`` and ``kwargs`` as decoded."""
     # Each key of the text has its colon. As many colons as keys were read, those of the body itself
-    # included: none was read over. What we send ourselves passes here without a second reading.
+    # included: none was read over. What we send ourselves passes here without a second reading,
+    # and with two colons, those of the body itself, without counting its keys either.
     both = bool(kwargs) or body.endswith(b'"kwargs":{}}')
-    if body.startswith(b'{"args":') and both and body.count(b":") == 2 + _keys(args, kwargs):
-        return
+    if body.startswith(b'{"args":') and both:
+        colons = body.count(b":")
+        if colons == 2 or colons == 2 + _keys(args, kwargs):
+            return
     json.loads(body, object_pairs_hook=_object)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -282,6 +283,35 @@ async def test_context_variables_of_one_job_are_not_seen_by_another(bench: Bench
 
     outcomes = await asyncio.gather(*(asyncio.create_task(attempt(n)) for n in range(4)))
     assert [one.result for one in outcomes] == [f'["clean","i{n}"]'.encode() for n in range(4)]
+
+
+async def test_every_line_that_a_job_logs_says_which_job_it_is(bench: Bench) -> None:
+    """For every configuration of structlog that merges its context variables, and only there."""
+
+    async def job() -> dict[str, Any]:
+        structlog.contextvars.bind_contextvars(order=7)
+        structlog.contextvars.unbind_contextvars("attempt")
+        return structlog.contextvars.get_contextvars()
+
+    with structlog.contextvars.bound_contextvars(service="s", job_id="the service's"):
+        outcome = await asyncio.create_task(bench.run(job, id="i"))
+        assert structlog.contextvars.get_contextvars() == {
+            "service": "s",
+            "job_id": "the service's",
+        }
+    assert outcome.result is not None
+    assert json.loads(outcome.result) == {"service": "s", "job": "job", "job_id": "i", "order": 7}
+    assert structlog.contextvars.get_contextvars() == {}
+
+
+async def test_progress_of_a_job_whose_result_is_ignored_goes_nowhere(bench: Bench) -> None:
+    """There is no row that it could stand in."""
+
+    async def job(ctx: Context) -> None:
+        ctx.progress(1, 2)
+
+    assert (await bench.run(job, ignore=True)).failure is None
+    assert bench.progress == []
 
 
 async def test_a_job_that_cancels_its_own_task_is_ended_like_any_other(bench: Bench) -> None:

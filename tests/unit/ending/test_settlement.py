@@ -14,6 +14,7 @@ from rabbitjobs.backend.protocol import Status
 from rabbitjobs.clock import now
 from rabbitjobs.ending.settlement import (
     ERROR_KEPT,
+    NOTHING_TO_DO,
     SHORTEST_RETRY,
     Keeping,
     Outcome,
@@ -93,12 +94,31 @@ def test_a_success_is_recorded_and_sends_nothing() -> None:
     assert (record.keep_result, record.worker) == (True, "host:1")
 
 
-def test_an_ignored_result_is_not_kept() -> None:
-    """The record says so, the backend writes nothing."""
-    terms = msgspec.structs.replace(TERMS, ignore_result=True)
-    record = settlement(outcome(), None, terms).record
+IGNORED = msgspec.structs.replace(TERMS, ignore_result=True)
+
+
+def test_a_success_whose_result_is_ignored_has_nothing_to_keep_and_nothing_to_send() -> None:
+    """Of a first attempt nothing is known anywhere."""
+    assert settlement(outcome(), None, IGNORED) is NOTHING_TO_DO
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{"attempt": 2}, {"unknown": 1}, {"case": "c"}, {"release": "r"}, {"unique": "u"}],
+)
+def test_the_success_of_what_is_known_already_is_recorded_without_its_result(
+    known: dict[str, Any],
+) -> None:
+    """An earlier attempt, a case or a unique key has to hear of the end."""
+    record = settlement(outcome(**known), None, IGNORED).record
     assert record is not None
     assert not record.keep_result
+
+
+def test_a_caller_hears_of_a_success_whose_result_is_ignored() -> None:
+    """The completion note goes out all the same."""
+    plan = settlement(outcome(on_done="https://h/x"), None, IGNORED)
+    assert len(plan.sends) == 1
 
 
 @pytest.mark.parametrize(

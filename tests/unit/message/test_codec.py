@@ -28,6 +28,7 @@ RECORDS = st.builds(
     error_type=TEXT,
     error=TEXT,
 )
+RECORD = AttemptRecord(attempt=1, started=1.0, seconds=1.0, error_type="E", error="")
 ENVELOPES = st.builds(
     Envelope,
     id=TEXT,
@@ -61,6 +62,28 @@ def test_an_envelope_survives_the_wire(envelope: Envelope) -> None:
     payload = header_payload(outgoing)
     _, properties = decode_header(payload, 0, len(payload))
     assert decode(properties, envelope.body, queue=envelope.queue) == envelope
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"due": 5.0},
+        {"expires": 5.0},
+        {"trace": "t"},
+        {"on_done": "u"},
+        {"unique": "k"},
+        {"again": True},
+        {"unknown": 1},
+        {"release": "r"},
+        {"case": "c"},
+        {"signature": "s"},
+        {"history": (RECORD,)},
+    ],
+)
+def test_what_few_messages_have_is_read_where_it_stands_alone(changes: dict[str, Any]) -> None:
+    """All of them are looked for at once; none may be missing there."""
+    envelope = Envelope(id="i", job="j", queue="q", body=b"", enqueued=1.0, **changes)
+    assert decode(encode(envelope), b"", queue="q") == envelope
 
 
 @given(ENVELOPES)
