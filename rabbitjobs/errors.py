@@ -333,6 +333,12 @@ class SoftTimeLimit(WorkerError, TimeoutError):
     rules decide. Work that goes on meets the hard limit.
     """
 
+    # It can be made without a word: the interpreter does so when it raises it in another thread.
+    def __init__(
+        self, text: str = "expected the job to end within its soft limit, got one that still runs"
+    ) -> None:
+        super().__init__(text)
+
 
 class HardTimeLimit(WorkerError, TimeoutError):
     """A job was ended by force, because it ran longer than its hard limit; failure rules decide.

@@ -7,8 +7,6 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from rabbitjobs.consumer.context import Context, enter
 from rabbitjobs.consumer.failure import failure_of, plain_failure
 from rabbitjobs.consumer.pools.limited import Limited
@@ -40,9 +38,6 @@ def _attempt(definition: Definition, envelope: Envelope, limited: Limited, note:
         return None, failure_of(error, "arguments")
     context = Context(envelope, note)
     enter(context)
-    structlog.contextvars.bind_contextvars(
-        job=envelope.job, job_id=envelope.id, attempt=envelope.attempt
-    )
     if arguments.injected:
         args, kwargs = arguments.inject(args, kwargs, lambda _: context)
     try:

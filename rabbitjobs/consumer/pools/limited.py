@@ -11,8 +11,6 @@ from typing import Any
 from rabbitjobs.consumer.pools.frames import Mark
 from rabbitjobs.errors import SoftTimeLimit
 
-TEXT = "expected the job to end within its soft limit, got one that still runs"
-
 
 class Limited:
     """Which job may be interrupted now; ``on_signal`` is the handler, in the main thread."""
@@ -69,7 +67,7 @@ class Limited:
             return
         self._over = True
         if self._task is None:
-            raise SoftTimeLimit(TEXT)
+            raise SoftTimeLimit
         self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
     async def follow(self, job: Coroutine[Any, Any, Any]) -> Any:
@@ -81,7 +79,7 @@ class Limited:
         except asyncio.CancelledError as error:
             if not self._over:
                 raise
-            raise SoftTimeLimit(TEXT) from error
+            raise SoftTimeLimit from error
         finally:
             self._task = None
             self.leave()

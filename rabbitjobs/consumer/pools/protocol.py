@@ -33,7 +33,8 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``size`` jobs run at a time. A child that has run ``max_jobs_per_child`` jobs, or that holds
     more than ``max_memory_per_child`` bytes of memory (resident) after a job, is replaced.
     ``note_progress`` takes (job id, encoded progress) on the loop. ``report`` is told why the pool
-    cannot run jobs for now, and "" when it can again.
+    cannot run jobs for now, and "" when it can again. ``worn_out`` is told of a job that cannot be
+    ended and was given up: the process holds what it holds until it ends itself.
     """
 
     size: int
@@ -42,6 +43,7 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_memory_per_child: int | None = None
     note_progress: Callable[[str, bytes], None] = lambda _job_id, _progress: None
     report: Callable[[str], None] = lambda _reason: None
+    worn_out: Callable[[str], None] = lambda _reason: None
 
 
 class Pool(Protocol):

@@ -45,13 +45,17 @@ class SharingConformance(PoolFixtures):
     async def test_as_many_jobs_run_as_there_is_room_for(
         self, bench: Bench, tmp_path: Path, job: str
     ) -> None:
-        """Each of the two returns when it sees the other."""
+        """Each returns when it sees the next one."""
         bench.pool(size=2)
-        folder = str(tmp_path)
+        names = [str(number) for number in range(self.room)]
+        following = [*names[1:], names[0]]
         found = await asyncio.gather(
-            bench.value(job, folder, "a", "b"), bench.value(job, folder, "b", "a")
+            *(
+                bench.value(job, str(tmp_path), me, other)
+                for me, other in zip(names, following, strict=True)
+            )
         )
-        assert list(found) == ["a", "b"]
+        assert found == names
 
     async def test_what_finds_no_room_waits_its_turn(self, bench: Bench, tmp_path: Path) -> None:
         """In the order of the calls."""
