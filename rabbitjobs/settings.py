@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rabbitjobs.broker.url import with_tls_files
-from rabbitjobs.errors import ConfigError, Problem
+from rabbitjobs.broker.url import plain_urls, with_tls_files
+from rabbitjobs.errors import ConfigError, Problem, UrlRefused
 from rabbitjobs.secret import Secret
 
 if TYPE_CHECKING:
@@ -39,16 +39,36 @@ _SECOND, _DAY, _YEARS = timedelta(seconds=1), timedelta(days=1), timedelta(days=
 class BrokerFiles:
     """Files for TLS to the broker, all PEM: authorities to trust, our certificate and its key.
 
-    They hold for every ``amqps://`` URL that does not name its own.
+    They hold for every URL of the broker that does not name its own; all must be ``amqps://``.
+    ``where`` is their place in the config, for errors.
     """
 
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    where: str = field(default="", compare=False)
 
     def into(self, url: str) -> str:
-        """The URL with these files in it."""
-        return with_tls_files(url, cacertfile=self.ca, certfile=self.cert, keyfile=self.key)
+        """The URL with these files in it; raises ``UrlRefused`` beside one that sends in plain."""
+        return with_tls_files(
+            url, where=self._place, cacertfile=self.ca, certfile=self.cert, keyfile=self.key
+        )
+
+    def refuse_private_node(self) -> None:
+        """Raise ``UrlRefused`` if there are any: a private node, used without a URL, has no TLS."""
+        if self:
+            raise UrlRefused(
+                f"{self._place}expected an amqps:// URL beside the files for TLS, got no URL at "
+                "all; set broker.url or RABBITJOBS_URL, or take ca, cert and key "
+                "away for a private node"
+            )
+
+    def __bool__(self) -> bool:
+        return bool(self.ca or self.cert or self.key)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.where}: broker: " if self.where else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +192,12 @@ def _of_file(
         notify=_notify(top.child("notify")),
         signing=_signing(top.child("signing")),
     )
-    if settings.broker_files != BrokerFiles() and _is_plain(settings.broker_url):
-        broker.fail("an amqps:// URL beside the files for TLS", "amqp://, which sends in plain")
+    plain, urls = plain_urls(settings.broker_url.reveal()) if settings.broker_url else (0, 0)
+    if settings.broker_files and plain:
+        broker.fail(
+            "amqps:// in every URL beside the files for TLS",
+            f"amqp:// in {plain} of {urls}, which sends in plain",
+        )
     problems.extend(document.problems)
     return settings
 
@@ -182,11 +206,7 @@ def _files(broker: Field) -> BrokerFiles:
     ca, cert, key = (broker.child(name).text() or None for name in ("ca", "cert", "key"))
     if key and not cert:
         broker.child("cert").fail("the certificate that belongs to broker.key", "nothing")
-    return BrokerFiles(ca, cert, key)
-
-
-def _is_plain(url: Secret | None) -> bool:
-    return url is not None and not url.reveal().lstrip().startswith("amqps:")
+    return BrokerFiles(ca, cert, key, where=f"{broker.document.file}:{broker.line}")
 
 
 def _part(top: Field, room: str, key: str) -> Field:
@@ -202,7 +222,7 @@ def _notify(place: Field) -> NotifyOptions | None:
 
 
 def _signing(place: Field) -> SigningOptions | None:
-    if not place.given:
+    if place.node is None:
         return None
     from rabbitjobs.message.signing_options import read as read_signing
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -62,14 +62,24 @@ async def _pump(
 
 
 @asynccontextmanager
+async def listening(
+    take: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """A port of this machine at which ``take`` serves each client, on the running loop."""
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@asynccontextmanager
 async def proxy(target: int) -> AsyncIterator[Proxy]:
     """A proxy before the port ``target`` of this machine, on the running loop."""
     made = Proxy(target)
-    server = await asyncio.start_server(made.take, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
-    try:
-        yield made
-    finally:
-        server.close()
-        made.swallow()
-        made.reset()
+    async with listening(made.take) as made.port:
+        try:
+            yield made
+        finally:
+            made.swallow()
+            made.reset()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from rabbitjobs import settings as configuration
 from rabbitjobs.app.parts import Parts
+from rabbitjobs.broker.url import plain_urls
 from rabbitjobs.errors import ConfigError, Problem
 from rabbitjobs.events import Bus
 from rabbitjobs.job.call import Call, Options
@@ -25,6 +26,7 @@ from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rules import Rule
 from rabbitjobs.publisher.publisher import Publisher, Sent
 from rabbitjobs.secret import Secret
+from rabbitjobs.settings import BrokerFiles
 from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
@@ -158,6 +160,8 @@ class RabbitJobs:
             store_url=Secret(store_url),
             no_store=False,
             management_url=Secret(management_url) if management_url else None,
+            # A test's own broker has no TLS, whatever the config says of the real one.
+            broker_files=BrokerFiles() if plain_urls(url)[0] else self.settings.broker_files,
         )
         try:
             yield

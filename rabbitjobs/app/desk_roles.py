@@ -8,6 +8,7 @@ from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.drained import Drained, total
+from rabbitjobs.consumer.refusals import Refusals
 from rabbitjobs.consumer.system import SystemConsumer
 from rabbitjobs.ending.quarantine import quarantined
 from rabbitjobs.ending.settle import said
@@ -62,7 +63,7 @@ class IntakeRole:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._said: dict[str, str] = {}
-        self._faults: dict[tuple[str, int], int] = {}
+        self._refusals = Refusals()
 
     async def start(self) -> None:
         """See ``Role``."""
@@ -82,7 +83,9 @@ class IntakeRole:
                 raise
             for outgoing in _to_quarantine(self._app.spec, delivery, message, said(error)):
                 await self._app.publisher.confirmed(outgoing)
+            self._refusals.forget(_key(delivery))
             return
+        self._refusals.forget(_key(delivery))
         if self._app.bus:
             envelope = message.envelope
             self._app.bus.emit(
@@ -100,12 +103,7 @@ class IntakeRole:
 
         RabbitMQ counts no message of this queue that is given back: the loop would have no end.
         """
-        key = str(delivery.properties.message_id), hash(delivery.body)
-        faults = self._faults[key] = self._faults.get(key, 0) + 1
-        if faults < FAULTS_BEFORE_QUARANTINE:
-            return False
-        del self._faults[key]
-        return True
+        return self._refusals.add(_key(delivery)) >= FAULTS_BEFORE_QUARANTINE
 
     async def _sweep(self) -> None:
         while True:
@@ -180,6 +178,10 @@ class NotifyRole:
         for task in (closing, hurried):
             task.cancel()
         return await self._consumer.drain(grace, hurry)
+
+
+def _key(delivery: Delivery) -> tuple[str, int]:
+    return str(delivery.properties.message_id), hash(delivery.body)
 
 
 def _review_queues(app: RabbitJobs) -> list[str]:

@@ -73,6 +73,7 @@ class Parts:
             return settings.broker_files.into(configured)
         from rabbitjobs.broker import running_url
 
+        settings.broker_files.refuse_private_node()
         private = running_url()
         if private is None:
             raise BrokerError(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from rabbitjobs.broker.tls import advice, client_context
-from rabbitjobs.broker.url import Address
+from rabbitjobs.broker.url import Address, management_options
 from rabbitjobs.errors import ManagementError, UrlRefused
 from rabbitjobs.secret import Secret
 
@@ -25,9 +24,10 @@ class Management:
     """One node's management API, as one user.
 
     ``url`` is ``https://``, or ``http://`` on loopback; ``user`` and ``password`` may stand in
-    it instead. ``cafile``, ``certfile`` and ``keyfile`` are as for AMQP. ``plain_host`` names one
-    more host where plain HTTP will do: the one that an ``amqp://`` URL sends the same password to
-    anyway. ``timeout`` is in seconds, for each request.
+    it instead. ``cafile``, ``certfile``, ``keyfile`` and ``server_name`` are as in `Address`; the
+    options ``cacertfile``, ``certfile``, ``keyfile`` and ``server_name_indication`` in the URL win.
+    ``plain_host`` names one more host where plain HTTP will do: the one that an ``amqp://`` URL
+    sends the same password to anyway. ``timeout`` is in seconds, for each request.
     Every method raises `ManagementError` when the API refuses or cannot be reached. Close it, or
     use it as a context manager.
     """
@@ -42,6 +42,7 @@ class Management:
         cafile: str | None = None,
         certfile: str | None = None,
         keyfile: str | None = None,
+        server_name: str | None = None,
         plain_host: str | None = None,
     ) -> None:
         parts = urlsplit(url)
@@ -53,7 +54,15 @@ class Management:
         port = f":{parts.port}" if parts.port else ""
         self.url = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
         self._timeout = timeout
-        self._files = cafile, certfile, keyfile
+        options = management_options(parts.query, tls=parts.scheme == "https")
+        if options.keys() & {"certfile", "keyfile"}:  # they belong together
+            certfile = keyfile = None
+        self._files = (
+            options.get("cacertfile", cafile),
+            options.get("certfile", certfile),
+            options.get("keyfile", keyfile),
+        )
+        self._server_name = options.get("server_name_indication", server_name)
         self._client: httpx.Client | None = None
 
     def __repr__(self) -> str:
@@ -62,12 +71,7 @@ class Management:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -225,8 +229,10 @@ class Management:
         import httpx
 
         where = f"{method} {self.url}/api/{path}"
+        # Both the name that is asked for and the one that the certificate is held to.
+        named = {"sni_hostname": self._server_name} if self._server_name else {}
         try:
-            response = self._connected().request(method, f"api/{path}", json=body)
+            response = self._connected().request(method, f"api/{path}", json=body, extensions=named)
         except httpx.HTTPError as error:
             raise ManagementError(
                 f"expected RabbitMQ's management API at {self.url}, got "
@@ -259,12 +265,14 @@ def management_of(address: Address, url: str | None = None) -> Management:
     """The management API that belongs to a broker's AMQP address, as the same user.
 
     ``url`` says where it is; without one it is the same host on RabbitMQ's usual port: 15672, or
-    15671 with TLS when AMQP has TLS. Nothing is sent yet. Raises `UrlRefused` for plain HTTP to a
-    host that the AMQP password does not go to in plain already.
+    15671 with TLS when AMQP has TLS. The address's files for TLS hold here too, and its server name
+    if the host is the same. Nothing is sent yet. Raises `UrlRefused` for plain HTTP to a host that
+    the AMQP password does not go to in plain already.
     """
     plain = None if address.tls else address.host
     host = f"[{address.host}]" if ":" in address.host else address.host
     usual = f"https://{host}:{_TLS_PORT}" if address.tls else f"http://{host}:{_PORT}"
+    same_host = urlsplit(url or usual).hostname == urlsplit(usual).hostname
     return Management(
         url or usual,
         user=address.user,
@@ -272,6 +280,7 @@ def management_of(address: Address, url: str | None = None) -> Management:
         cafile=address.cafile,
         certfile=address.certfile,
         keyfile=address.keyfile,
+        server_name=address.server_name if same_host else None,
         plain_host=plain,
     )
 

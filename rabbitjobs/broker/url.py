@@ -105,20 +105,33 @@ def _parse(url: str) -> Address:
     )
 
 
-def with_tls_files(text: str, **files: str | None) -> str:
+def plain_urls(text: str) -> tuple[int, int]:
+    """How many of the URLs in ``text`` would send in plain, and how many there are."""
+    schemes = [part.strip().partition(":")[0] for part in text.split(",") if part.strip()]
+    return sum(scheme.lower() != "amqps" for scheme in schemes), len(schemes)
+
+
+def with_tls_files(text: str, *, where: str = "", **files: str | None) -> str:
     """The same URLs with ``cacertfile``, ``certfile`` and ``keyfile`` where they name none.
 
-    Only ``amqps://`` URLs are changed; what stands in a URL wins. Raises ``UrlRefused`` for URLs
-    that cannot be read.
+    What stands in a URL wins. ``where`` is where the files are named, for the error. Raises
+    ``UrlRefused`` for URLs that cannot be read, and for files beside any ``amqp://`` URL: it would
+    send in plain what somebody meant to protect.
     """
     given = {name: path for name, path in files.items() if path}
     parts = [part.strip() for part in text.split(",") if part.strip()] if given else []
+    addresses = [_parse(part) for part in parts]
+    plain = sum(not address.tls for address in addresses)
+    if plain:
+        raise UrlRefused(
+            f"{where}expected amqps:// in every URL beside the files for TLS, got amqp:// "
+            f"in {plain} of {len(parts)}, which sends in plain; write amqps:// and "
+            "the broker's TLS port (5671 unless changed), or take ca, cert and key away"
+        )
     return ",".join(_with_tls_files(part, given) for part in parts) or text
 
 
 def _with_tls_files(url: str, files: dict[str, str]) -> str:
-    if not _parse(url).tls:
-        return url
     there = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
     # A client certificate and its key belong together.
     taken = there | ({"certfile", "keyfile"} if there & {"certfile", "keyfile"} else set())
@@ -126,6 +139,23 @@ def _with_tls_files(url: str, files: dict[str, str]) -> str:
     if not more:
         return url
     return f"{url}{'&' if '?' in url else '?'}{'&'.join(more)}"
+
+
+def management_options(query: str, *, tls: bool) -> dict[str, str]:
+    """The TLS options of a management URL, by the names that they have in AMQP URLs.
+
+    Raises ``UrlRefused`` for others, and for any without ``tls``.
+    """
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if pairs and not tls:
+        raise UrlRefused(
+            "expected no options in a management URL of http://, got some; write https:// if they "
+            "are about TLS, or leave them out"
+        )
+    options = _options(pairs, tls=tls)
+    if "heartbeat" in options:
+        raise UrlRefused("expected heartbeat in the AMQP URL, got it in a management URL; move it")
+    return options
 
 
 def _options(pairs: list[tuple[str, str]], *, tls: bool) -> dict[str, str]:

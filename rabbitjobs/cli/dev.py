@@ -35,6 +35,7 @@ def dev(obj: CliContext, reload: bool, once: bool) -> None:
     if obj.url is None and obj.settings().broker_url is None:
         from rabbitjobs.broker.state import user_node
 
+        obj.settings().broker_files.refuse_private_node()
         node = user_node()
         if node.running:
             node = None  # somebody else's, in another shell

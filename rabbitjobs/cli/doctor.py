@@ -22,18 +22,20 @@ from rabbitjobs.monitor.logs import escape_json
 @click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
 @click.option(
     "--role",
+    "roles",
+    multiple=True,
     type=click.Choice(["topology", "publisher", "worker", "reviewer"]),
-    help="What this user is for; else the role that it comes nearest to.",
+    help="What this user is for (may be given several times); else what it comes nearest to.",
 )
 @click.pass_obj
-def doctor(obj: CliContext, as_json: bool, strict: bool, role: str | None) -> None:
+def doctor(obj: CliContext, as_json: bool, strict: bool, roles: tuple[str, ...]) -> None:
     """Check broker, store, topology and rights. Exit 0: well, or warnings only; 1: a fault."""
     try:
         broker = reaching.facts(obj, rights=True)
     except BrokerError as error:  # no URL at all, or one that is refused
         broker = BrokerFacts(address="", error=error.text)
     spec, store = obj.spec(), look_at_store(obj.app().parts.store)
-    checks = diagnose(spec, broker, store, role=role)
+    checks = diagnose(spec, broker, store, roles=roles)
     if as_json:
         plain = [asdict(check) for check in checks]
         click.echo(escape_json(json.dumps(plain, ensure_ascii=False, indent=2)))

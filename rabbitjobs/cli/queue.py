@@ -102,8 +102,8 @@ def purge(obj: CliContext, name: str, yes: bool) -> None:
 def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
     """Send the jobs of quarantine or undeliverable again: after a renamed job, a deleted queue.
 
-    What cannot be read stays, and where jobs are signed, what no key signed. A job out of
-    quarantine comes back as its next attempt.
+    What cannot be read stays, what is for a queue that does not exist, and where jobs are signed,
+    what no key signed. A job out of quarantine comes back as its next attempt.
     """
     from rabbitjobs.publisher.putting_back import PutBack, put_back, sources
 
@@ -125,10 +125,16 @@ def put_back_command(obj: CliContext, name: str, to: str | None) -> None:
 
     done = asyncio.run(work())
     app.close()
-    left = f"{done.unreadable:,} left: unreadable, or not signed by a key of ours"
-    if app.parts.signing is None:
-        left = f"{done.unreadable:,} left: unreadable"
-    click.echo(f"{done.sent:,} jobs of {source} sent again, {left}")
+    why = " or are not signed by a key of ours" if app.parts.signing is not None else ""
+    click.echo(
+        f"{done.sent:,} jobs of {source} sent again; {done.unreadable:,} cannot be read{why} and "
+        f"stay; {done.unseen:,} not looked at"
+    )
+    if done.homeless:
+        click.echo(
+            f"{done.homeless:,} are for a queue that the topology does not have, and stay: send "
+            "them with --to QUEUE"
+        )
 
 
 def _agreed(found: Queue) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from rabbitjobs.broker.management import Management, management_of
@@ -20,10 +21,15 @@ def addresses(obj: CliContext) -> tuple[Address, ...]:
 
 
 def management(obj: CliContext) -> Management | None:
-    """The management API; ``None`` where none can be asked without showing the password."""
+    """The management API; ``None`` where none can be asked without showing the password.
+
+    Raises ``UrlRefused`` for a configured URL that will not do.
+    """
     address = addresses(obj)[0]
+    if configured := obj.management_url():
+        return management_of(address, configured)
     try:
-        return management_of(address, obj.management_url() or _private_management(address))
+        return management_of(address, _private_management(address))
     except UrlRefused:
         return None
 
@@ -32,10 +38,15 @@ def facts(obj: CliContext, *, rights: bool = False) -> BrokerFacts:
     """The facts of the broker, for doctor (which tries ``rights``) and the queue commands."""
     _hush()
     found = addresses(obj)
-    api = management(obj)
+    api, refused = None, ""
+    try:
+        api = management(obj)
+    except UrlRefused as error:
+        refused = error.text
     private = _private_management(found[0]) is not None
     try:
-        return asyncio.run(look(found, obj.spec(), api, private=private, rights=rights))
+        facts = asyncio.run(look(found, obj.spec(), api, private=private, rights=rights))
+        return replace(facts, management_error=refused) if refused else facts
     finally:
         if api is not None:
             api.close()

@@ -264,17 +264,30 @@ def draw(
     "users",
     multiple=True,
     metavar="ROLE=NAME",
-    help="Who gets a role with --apply; else <namespace>-<role>, for all four.",
+    help="Who gets a role with --apply; else <namespace>-<role>, for all four. An account that is "
+    "named for several roles gets the rights of all.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Take away what an account has beyond the roles named for it; else that is refused.",
 )
 @click.pass_obj
-def permissions(obj: CliContext, /, granting: bool, users: tuple[str, ...], **options: Any) -> None:
+def permissions(
+    obj: CliContext,
+    /,
+    granting: bool,
+    users: tuple[str, ...],
+    replace: bool,
+    **options: Any,
+) -> None:
     """Show the least that each role needs on the broker, and grant it with --apply."""
     from rabbitjobs.topology.permissions import roles
 
     call = _Call(obj, **options)
     spec = call.spec()
     if granting:
-        _grant(call, spec, users)
+        _grant(call, spec, users, replace=replace)
         return
     for role in roles(spec):
         click.echo(f"{role.name}: {role.purpose}")
@@ -285,18 +298,24 @@ def permissions(obj: CliContext, /, granting: bool, users: tuple[str, ...], **op
     click.echo("\nGrant them with: rabbitjobs topology permissions --apply [--user ROLE=NAME]")
 
 
-def _grant(call: _Call, spec: TopologySpec, users: tuple[str, ...]) -> None:
-    from rabbitjobs.topology.permissions import grant, roles
+def _grant(call: _Call, spec: TopologySpec, users: tuple[str, ...], *, replace: bool) -> None:
+    from rabbitjobs.topology.granting import grant
+    from rabbitjobs.topology.permissions import roles
 
-    named = {role: name for role, _, name in (user.partition("=") for user in users)}
-    who = named or {role.name: f"{spec.namespace}-{role.name}" for role in roles(spec)}
+    usual = tuple(f"{role.name}={spec.namespace}-{role.name}" for role in roles(spec))
+    who: dict[str, list[str]] = {}
+    for user in dict.fromkeys(users or usual):
+        role, _, name = user.partition("=")
+        if not role or not name:
+            raise click.UsageError(f"expected --user ROLE=NAME, got --user {escape(user)}")
+        who.setdefault(name, []).append(role)
     with _closing(call.management()) as management:
         if management is None:
             raise TopologyRefused(
                 "expected a management API to grant with, got none; set RABBITJOBS_MANAGEMENT_URL"
             )
         vhost = reaching.addresses(call.obj)[0].vhost
-        for line in grant(management, vhost, spec, who):
+        for line in grant(management, vhost, spec, who, replace=replace):
             click.echo(escape(line))
 
 

@@ -16,7 +16,7 @@ from rabbitjobs.errors import SignatureRefused
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.secret import Secret
 
-FORM: Final = "rabbitjobs-signature-1"
+FORM: Final = "rabbitjobs-signature-2"
 _SHOWN = 40
 
 
@@ -73,8 +73,8 @@ class Signing:
         expected = self._digest(key_id, envelope)
         if not hmac.compare_digest(expected.encode(), found.encode("utf-8", "surrogatepass")):
             raise _refused(
-                f"expected the signature of this job by the key {key_id}, got another: its name, "
-                "queue, id, attempt, expiry, content type or body is not what was signed",
+                f"expected the signature of this job by the key {key_id}, got another: its body, "
+                "or one of the properties and headers that are signed, is not what it was",
                 envelope,
             )
 
@@ -86,8 +86,10 @@ class Signing:
 def canonical(envelope: Envelope, *, namespace: str, key_id: str) -> bytes:
     """The bytes that are signed: netstrings, so that no two jobs have the same form.
 
-    What is made on the way (history, due, priority, trace, release, case) is not among them. The
-    attempt is: else a copy of a signed job under another attempt would pass for a new one.
+    All that the sender or the desk decides is among them: with another case or release somebody's
+    case would be closed, with another unique key a second job let in, with another attempt a copy
+    pass for a new one. Not among them is what workers change on the way without a key's word
+    (due, history, again, unknown), and what decides nothing (enqueued, priority, trace).
     """
     expires = "" if envelope.expires is None else str(round(envelope.expires * 1000))
     texts = (
@@ -101,6 +103,13 @@ def canonical(envelope: Envelope, *, namespace: str, key_id: str) -> bytes:
         expires,
         envelope.content_type,
         envelope.content_encoding or "",
+        envelope.correlation_id or "",
+        envelope.reply_to or "",
+        envelope.app_id or "",
+        envelope.on_done or "",
+        envelope.unique or "",
+        envelope.release or "",
+        envelope.case or "",
     )
     parts = [*(text.encode("utf-8", "surrogatepass") for text in texts), envelope.body]
     return b"".join(b"%d:%b," % (len(part), part) for part in parts)

@@ -15,11 +15,15 @@ _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
 def read(place: Field) -> SigningOptions | None:
-    """The options; ``None`` without the section, and for one with faults, which are reported."""
-    if not place.given:
+    """The options; ``None`` without the section, and for one with faults, which are reported.
+
+    A section with nothing in it is a fault: somebody wanted jobs to be signed.
+    """
+    if place.node is None:
         return None
     if not _is_mapping(place):
-        place.fail("a mapping (keys: ..., sign_with: ...)", "another form")
+        got = "another form" if place.given else "nothing"
+        place.fail("a mapping (keys: ..., sign_with: ...); take the line away to sign nothing", got)
         return None
     place.keys("keys", "sign_with", "require", required=("keys",))
     keys = _keys(place.child("keys"))

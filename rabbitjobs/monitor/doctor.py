@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal
@@ -37,19 +38,19 @@ def diagnose(
     broker: BrokerFacts,
     store: StoreFacts,
     limits: Mapping[str, timedelta | None] | None = None,
-    role: str | None = None,
+    roles: Collection[str] = (),
 ) -> list[Check]:
     """Every check, in the order in which a person would mend things.
 
     ``limits`` holds, by queue of the config, the longest time that a job there may run (``None``:
-    some job has no limit). ``role`` is what this user is for; without it any role will do.
+    some job has no limit). ``roles`` are what this user is for; without them any role will do.
     """
     checks = [*_reached(broker), *_store(store)]
     if broker.error:
         return checks
     checks += [*_version(broker), *_management(broker), *_alarms(broker)]
     if broker.plan is not None:
-        checks += [*_topology(broker.plan, broker), *_rights(spec, broker, role)]
+        checks += [*_topology(broker.plan, broker), *_rights(spec, broker, roles)]
         checks += [*_timeouts(spec, broker, limits or {}), *_consumers(broker.plan, broker)]
         checks += [*_left_over(spec, broker)]
     return [*checks, *_dead_letters(spec, broker), *_dead_letter_pause(broker)]
@@ -162,13 +163,13 @@ def _topology(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
         yield Check("topology", "ok", f"all {len(faults)} queues and exchanges exist")
 
 
-def _rights(spec: TopologySpec, broker: BrokerFacts, role: str | None) -> Iterable[Check]:
+def _rights(spec: TopologySpec, broker: BrokerFacts, roles: Collection[str]) -> Iterable[Check]:
     if not broker.rights:
         return
     lacks = lacking(spec, broker.rights, broker.tags)
     complete = [name for name, missing in lacks.items() if not missing]
-    if role:
-        meant = [role]
+    if roles:
+        meant = [name for name in lacks if name in roles]
     elif complete:
         meant = [name for name, missing in lacks.items() if 2 * len(missing) < _wanted(spec, name)]
     else:  # the one that this user comes nearest to
@@ -177,14 +178,33 @@ def _rights(spec: TopologySpec, broker: BrokerFacts, role: str | None) -> Iterab
     if shown:
         text = f"user {broker.user} has what it takes to be a {', a '.join(shown)}"
         yield Check("permissions", "ok", text)
+    granting = _granting(spec, broker.user, meant, complete)
     for name in meant:
         if name not in shown:
             yield Check(
                 "permissions",
                 "warn" if shown else "fail",
                 f"user {broker.user} lacks, to be a {name}: {'; '.join(lacks[name])}",
-                f"rabbitjobs topology permissions --apply --user {name}={broker.user}",
+                granting,
             )
+
+
+def _granting(
+    spec: TopologySpec, user: str, meant: Collection[str], complete: Collection[str]
+) -> str:
+    """One command for all that this user is: RabbitMQ keeps one set of rights for each.
+
+    Of what it has, that which another role covers is left out; and topology, which covers all:
+    whoever lacks a right has not got it, whatever the few rights say that topology is tried by.
+    """
+    has = [name for name in complete if name != "topology" and "topology" not in meant]
+    wanted = {name: set(needs(spec)[name]) for name in needs(spec) if name in (*meant, *has)}
+    named = [
+        shlex.quote(f"{name}={user}")
+        for name, mine in wanted.items()
+        if name not in complete or not any(mine < other for other in wanted.values())
+    ]
+    return " --user ".join(("rabbitjobs topology permissions --apply", *named))
 
 
 def _wanted(spec: TopologySpec, role: str) -> int:

@@ -88,7 +88,7 @@ class Supervisor:
         """End every child in order and start it again at once, the failed ones too."""
         self._renew.set()
         for child in self.children:
-            child.renewing = child.process is not None
+            child.renewing = True
             self._signal(child, signal.SIGTERM)
 
     # --- one child ------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class Supervisor:
                 self._tell()
                 return code
             if child.renewing:
-                child.renewing, child.failures = False, 0
+                child.failures = 0
                 continue
             child.failures = (
                 0 if time.monotonic() - child.since > FINE_SECONDS else child.failures + 1
@@ -133,6 +133,8 @@ class Supervisor:
             wait.cancel()
 
     async def _live(self, child: Child) -> int:
+        # What is asked for from here on is about this process: it may have read the old code.
+        child.renewing = False
         ours, theirs = os.pipe()
         os.set_inheritable(theirs, True)
         environment = {**os.environ, VARIABLE: str(theirs)}
@@ -153,7 +155,7 @@ class Supervisor:
         child.watching = [loop.create_task(self._watch(child, ours))]
         if child.process.stdout is not None:
             child.watching.append(loop.create_task(self._listen(child.process.stdout)))
-        if self._stopping.is_set():
+        if self._stopping.is_set() or child.renewing:
             self._signal(child, signal.SIGTERM)
         code = await self._wait(child.process)
         child.process = None

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import pika
-from pika import frame, spec
 
 from rabbitjobs.broker.url import Address, parse_urls
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.testing.relay import Relay
+from rabbitjobs.testing.talk import publish_raw
 from rabbitjobs.wire.guard import BAD_FRAME, damage_of, decode_header, marked
 from rabbitjobs.wire.memory import MemoryBroker
 from rabbitjobs.wire.protocol import Outgoing
@@ -114,7 +113,7 @@ class RabbitControl:
         exchange = f"raw.{queue}"
         await self.declare_exchange(exchange, "fanout")
         await self.bind(exchange, queue, "")
-        await asyncio.to_thread(_publish_raw, self._direct, exchange, key, header, body)
+        await asyncio.to_thread(publish_raw, self._direct, exchange, key, [(header, body)])
 
     async def drop_connections(self) -> None:
         """Cut what goes through the relay."""
@@ -201,58 +200,3 @@ class MemoryControl:
     async def unblock(self) -> None:
         """Clear the alarm."""
         self.broker.unblock()
-
-
-def _publish_raw(address: Address, exchange: str, key: bytes, header: bytes, body: bytes) -> None:
-    """A whole AMQP conversation by hand, up to the confirm of one message."""
-    with socket.create_connection((address.host, address.port), timeout=10) as connection:
-        talk = _Talk(connection)
-        connection.sendall(b"AMQP\x00\x00\x09\x01")
-        talk.expect(spec.Connection.Start)
-        response = f"\0{address.user}\0{address.password.reveal()}"
-        talk.say(0, spec.Connection.StartOk({}, "PLAIN", response, "en_US"))
-        tune = talk.expect(spec.Connection.Tune)
-        talk.say(0, spec.Connection.TuneOk(tune.channel_max, tune.frame_max, 0))
-        talk.say(0, spec.Connection.Open(address.vhost))
-        talk.expect(spec.Connection.OpenOk)
-        talk.say(1, spec.Channel.Open())
-        talk.expect(spec.Channel.OpenOk)
-        talk.say(1, spec.Confirm.Select())
-        talk.expect(spec.Confirm.SelectOk)
-        talk.say(1, spec.Basic.Publish(exchange=exchange, routing_key=cast("str", key)))
-        connection.sendall(_frame(spec.FRAME_HEADER, header))
-        if body:
-            connection.sendall(_frame(spec.FRAME_BODY, body))
-        talk.expect(spec.Basic.Ack)
-        talk.say(0, spec.Connection.Close(200, "", 0, 0))
-        talk.expect(spec.Connection.CloseOk)
-
-
-def _frame(kind: int, payload: bytes) -> bytes:
-    head = bytes([kind]) + (1).to_bytes(2, "big") + len(payload).to_bytes(4, "big")
-    return head + payload + b"\xce"
-
-
-class _Talk:
-    """Saying and expecting methods over a socket."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._buffer = b""
-
-    def say(self, channel: int, method: Any) -> None:
-        self._connection.sendall(frame.Method(channel, method).marshal())
-
-    def expect(self, kind: Any) -> Any:
-        while True:
-            size, found = frame.decode_frame(self._buffer)
-            self._buffer = self._buffer[size:]
-            if isinstance(found, frame.Method):
-                if not isinstance(found.method, kind):
-                    raise ConnectionError(f"expected {kind.NAME}, got {found.method!r}")
-                return found.method
-            if found is None:
-                data = self._connection.recv(65_536)
-                if not data:
-                    raise ConnectionError(f"expected {kind.NAME}, got the end of the connection")
-                self._buffer += data

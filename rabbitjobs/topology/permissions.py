@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 import msgspec
 
-from rabbitjobs.broker.management import Management
-from rabbitjobs.errors import TopologyRefused
 from rabbitjobs.topology import names
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.topology.policies import escape_pattern
 
-_NOTHING: Final = "^$"
+# Matches no name: the right is not given.
+NOTHING: Final = "^$"
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,9 +101,9 @@ def roles(spec: TopologySpec) -> tuple[Role, ...]:
         Role(
             name="publisher",
             purpose="services that send jobs",
-            configure=_NOTHING,
+            configure=NOTHING,
             write=rf"^{ns}\.(jobs|delay)$",
-            read=_NOTHING,
+            read=NOTHING,
         ),
         Role(
             name="worker",
@@ -118,7 +116,7 @@ def roles(spec: TopologySpec) -> tuple[Role, ...]:
         Role(
             name="reviewer",
             purpose="the review desk, its intake with the outbox, the notifier, queue put-back",
-            configure=_NOTHING,
+            configure=NOTHING,
             # Releases may be delayed; what the notifier cannot read goes to quarantine.
             write=rf"^{ns}\.(jobs|delay|fail|events)$",
             read=rf"^{ns}\.(review(\..*)?|notify|quarantine|undeliverable)$",
@@ -135,42 +133,3 @@ def _everything(spec: TopologySpec, namespace: str) -> str:
         return rf"^{namespace}\."
     others = "|".join(escape_pattern(name) for name in outside)
     return rf"^({namespace}\.|({others})$)"
-
-
-def grant(
-    management: Management, vhost: str, spec: TopologySpec, users: Mapping[str, str]
-) -> tuple[str, ...]:
-    """Give each role in ``users`` (role: user name) its rights on ``vhost``; needs administrator.
-
-    They replace what a user had on the vhost; a user of several roles gets the rights of all. Open
-    channels keep what they had. The users must exist; their passwords stay. Returns one line for
-    each. Raises `TopologyRefused`, with nothing done, for an unknown role or user, and
-    `ManagementError`.
-    """
-    known = {role.name: role for role in roles(spec)}
-    there = {user["name"] for user in management.users()}
-    if unknown := sorted(set(users) - set(known)):
-        raise TopologyRefused(f"expected the roles {', '.join(known)}, got {', '.join(unknown)}")
-    if missing := sorted(set(users.values()) - there):
-        raise TopologyRefused(
-            f"expected users that exist, got {', '.join(missing)}; create them first "
-            "(rabbitmqctl add_user NAME), or name others (--user ROLE=NAME)"
-        )
-    for user in dict.fromkeys(users.values()):
-        taken = [known[name] for name, one in users.items() if one == user]
-        management.set_permissions(
-            vhost,
-            user,
-            configure=_either(role.configure for role in taken),
-            write=_either(role.write for role in taken),
-            read=_either(role.read for role in taken),
-        )
-        if tags := tuple(tag for role in taken for tag in role.tags):
-            management.add_tags(user, tags)
-    return tuple(f"{user} may now do what a {name} needs" for name, user in users.items())
-
-
-def _either(patterns: Iterable[str]) -> str:
-    """One pattern for all roles of a user: RabbitMQ keeps one for each right."""
-    wanted = [one for one in dict.fromkeys(patterns) if one != _NOTHING]
-    return "|".join(wanted) or _NOTHING

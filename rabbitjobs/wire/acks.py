@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 STASHED_BEYOND: Final = 32
@@ -25,6 +25,9 @@ class AckWindow:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._open)
 
     def delivered(self, tag: int) -> None:
         """A message came."""

@@ -46,6 +46,7 @@ class AioPikaConsumer:
         self._writer = Writer(channel)
         self._tag = f"rj-{uuid.uuid4().hex}"
         self._acks = 0
+        self._asked: asyncio.Task[Any] | None = None
 
     async def start(self, queue: str, arguments: dict[str, Any]) -> None:
         """Set the prefetch and subscribe."""
@@ -115,14 +116,20 @@ class AioPikaConsumer:
 
     async def _rpc(self, request: Frame) -> Any:
         await self._writer.written()
-        return await undisturbed(self._channel.rpc(request), self._connection)
+        self._asked = asyncio.ensure_future(self._channel.rpc(request))
+        return await undisturbed(self._asked, self._connection)
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and wait for the broker's answer."""
         self._cancelled = ignore
         self._siblings.discard(self)
         await self._writer.written()
-        await close_quietly(self._channel)
+        if self._asked is None or self._asked.done() or self._channel.is_closed:
+            await close_quietly(self._channel)
+        else:
+            # aiormq's own close would wait for that answer; a cancelled RPC closes as well.
+            self._asked.cancel()
+            await asyncio.wait([self._channel.closing])
 
 
 def _delivery(message: Any) -> Delivery:

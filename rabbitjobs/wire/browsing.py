@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from rabbitjobs.errors import ConnectionLost
 from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
 
-# What the broker gets to answer when the visit ends.
+# What the broker gets to answer when the visit begins, and when it ends.
+ENTER_SECONDS = 15.0
 LEAVE_SECONDS = 15.0
 
 
@@ -24,13 +25,13 @@ class Browser:
         self._queue = queue
         self._idle = idle
         self._arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
-        self._held: dict[int, Delivery] = {}
+        self._held: dict[int, None] = {}  # in their order, without their bodies
         self._consumer: Consumer | None = None
         self._ended = ""
 
     def deliver(self, delivery: Delivery) -> None:
         """A message came; it stays with the browser until it is taken out or handed back."""
-        self._held[delivery.tag] = delivery
+        self._held[delivery.tag] = None
         self._arrived.put_nowait(delivery)
 
     def cancelled(self, reason: str) -> None:
@@ -59,25 +60,32 @@ class Browser:
         self._consumer.ack(delivery.tag)
 
     async def enter(self, wire: Wire, prefetch: int) -> None:
-        """Begin to consume."""
-        self._consumer = await wire.consume(
-            self._queue, prefetch=prefetch, deliver=self.deliver, cancelled=self.cancelled
-        )
+        """Begin to consume; ``ConnectionLost`` without an answer: a queue needs a leader."""
+        async with self._deadline(ENTER_SECONDS):
+            self._consumer = await wire.consume(
+                self._queue, prefetch=prefetch, deliver=self.deliver, cancelled=self.cancelled
+            )
 
     async def leave(self) -> None:
         """Cancel, nack each, a round trip, close: in this order 4.3 does not count it."""
         consumer = self._consumer
         assert consumer is not None
+        async with self._deadline(LEAVE_SECONDS):
+            await consumer.cancel()
+            for tag in self._held:
+                consumer.nack(tag)
+            await consumer.sync()
+            await consumer.close()
+
+    @asynccontextmanager
+    async def _deadline(self, seconds: float) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(LEAVE_SECONDS):
-                await consumer.cancel()
-                for tag in self._held:
-                    consumer.nack(tag)
-                await consumer.sync()
-                await consumer.close()
+            async with asyncio.timeout(seconds):
+                yield
         except TimeoutError:
             raise ConnectionLost(
-                f"expected an answer about {self._queue} within {LEAVE_SECONDS:g} s, got none"
+                f"expected an answer about {self._queue} within {seconds:g} s, got none; "
+                "look whether it has a leader (rabbitmq-queues quorum_status)"
             ) from None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import tenacity
@@ -51,6 +52,8 @@ class Link:
     ) -> None:
         self._make_wire = make_wire
         self._addresses = itertools.cycle(addresses)
+        # On its own: asking at each host in turn must not bring the link back to the same one.
+        self._asked = itertools.cycle(addresses)
         self.hosts = len(addresses)
         self._name = name
         self._listeners: list[LinkListener] = []
@@ -85,6 +88,24 @@ class Link:
         """Give this connection up and make another: it is open but does not answer."""
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(reason)
+
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[Wire]:
+        """A second connection, to each host in turn, for a question that may cost it.
+
+        It is closed afterwards. Raises ``ConnectionLost`` when it cannot be made. Wires over one
+        given connection share that, and here too.
+        """
+        wire, address = self._make_wire(), next(self._asked)
+        try:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await wire.open(address, name=f"{self._name} (asks)")
+            except Exception as error:  # client libraries raise all sorts
+                raise ConnectionLost(_reason(error, address)) from error
+            yield wire
+        finally:
+            await _close(wire)
 
     async def close(self) -> None:
         """Close the connection and stop keeping one."""

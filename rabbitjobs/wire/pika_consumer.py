@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.wire.acks import taken_in
 from rabbitjobs.wire.guard import read_damage
-from rabbitjobs.wire.pika_calls import call, ignore, reason
+from rabbitjobs.wire.pika_calls import call, ignore, reason, resolve
 from rabbitjobs.wire.protocol import Delivery
 
 
@@ -102,10 +103,19 @@ class PikaConsumer:
         )
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and wait for the broker's answer."""
         self._cancelled = ignore
-        if self._channel.is_open:
-            self._channel.close()
+        channel: Any = self._channel
+        if channel.is_closed:
+            return
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        channel.add_on_close_callback(lambda *_: resolve(gone, None))
+        if channel.is_open:
+            # Behind an RPC without an answer pika would never send it.
+            channel._blocking = None
+            channel._blocked.clear()
+            channel.close()
+        await gone
 
 
 def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:

@@ -6,6 +6,7 @@ It attaches passively: a queue that is gone is reported and waited for, never re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ import tenacity
 
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.wire.acks import AckWindow
+from rabbitjobs.wire.browsing import browsing
+from rabbitjobs.wire.leaving import STOP_SECONDS, Leaver, close
 from rabbitjobs.wire.link import Link
 from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
 
@@ -21,8 +24,6 @@ from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
 HOLD_SECONDS = 0.05
 # A consumer that is taken away sooner than this after its start must not be started in a hot loop.
 SHORT_LIFE_SECONDS = 2.0
-# What the broker gets to answer when this process stops.
-STOP_SECONDS = 5.0
 # So often a consumer that got nothing though it has room looks whether something is ready for it;
 # two such looks in a row, and the broker (or something between) has forgotten it.
 LOOK_SECONDS = 15.0
@@ -30,9 +31,15 @@ LOOKS_UNTIL_STUCK = 2
 # After so many looks at an empty queue an idle consumer subscribes anew; after the first one where
 # there is another node to go to.
 LOOKS_UNTIL_ANEW = 4
-# What the broker gets to answer ``basic.consume``: a node that is parted from the majority of its
-# cluster never does, and keeps its connections alive all the same.
+# What the broker gets to answer ``basic.consume`` or ``basic.cancel``: a node that is parted from
+# the majority of its cluster never does, and keeps its connections alive all the same. Of a queue
+# without a leader no node does, and after about a minute it ends the connection that asked (541,
+# seen on 4.3.6).
 CONSUME_SECONDS = 5.0
+# A queue that did not answer so often in a row is asked on a connection of its own first, again
+# and again, each time after a longer pause: only that connection is lost.
+SILENT_UNTIL_APART = 2
+LONGEST_PAUSE_SECONDS = 60.0
 
 State = Literal["waiting", "consuming", "failed", "stopped"]
 
@@ -87,6 +94,8 @@ class Subscription:
         self._since = 0.0
         self._task: asyncio.Task[None] | None = None
         self._releasing: set[asyncio.Task[None]] = set()
+        self._leaving: dict[int, Leaver] = {}
+        self._silent = 0
         self._stopping = False
         self._flush_soon = False
         self._flush_later: asyncio.TimerHandle | None = None
@@ -97,11 +106,12 @@ class Subscription:
         """Subscribe anew, at full prefetch."""
         if not self._stopping:
             self._forget()
-            self._task = asyncio.get_running_loop().create_task(self._attach(wire))
+            self._attach_again(wire)
 
     def link_down(self, reason: str) -> None:
         """What was delivered and not acked will be delivered again."""
         self._forget()
+        self._leaving.clear()
         if self._task is not None:
             self._task.cancel()
         if not self._stopping:
@@ -129,42 +139,79 @@ class Subscription:
             retry=tenacity.retry_if_exception_type(ChannelClosed),
         )
         try:
+            if self._silent >= SILENT_UNTIL_APART:
+                await self._until_it_answers()
             async for attempt in retrying:
                 with attempt:
                     await self._subscribe(wire)
         except ConnectionLost:
             return  # the link brings the next connection
 
+    async def _until_it_answers(self) -> None:
+        self._fail("the queue does not answer; it is asked on another connection")
+        retrying = tenacity.AsyncRetrying(
+            wait=tenacity.wait_exponential(CONSUME_SECONDS, max=LONGEST_PAUSE_SECONDS),
+            retry=tenacity.retry_if_exception_type(ConnectionLost),
+        )
+        async for attempt in retrying:
+            with attempt, contextlib.suppress(ChannelClosed):  # a refusal is an answer too
+                async with (
+                    self._link.another() as wire,
+                    browsing(wire, self._queue, prefetch=1, idle=0.0),
+                ):
+                    pass
+
     async def _subscribe(self, wire: Wire) -> None:
         epoch = self._epoch = self._epoch + 1
         self._window = AckWindow()
         try:
             if self._prepare is not None:
-                await self._prepare(wire)
-            async with asyncio.timeout(CONSUME_SECONDS):
-                consumer = await wire.consume(
-                    self._queue,
-                    prefetch=self._prefetch,
-                    deliver=lambda delivery: self._on_delivery(delivery, epoch),
-                    cancelled=lambda reason: self._on_cancelled(wire, epoch, reason),
-                    arguments=self._arguments,
-                )
+                async with asyncio.timeout(CONSUME_SECONDS):
+                    await self._prepare(wire)
+            consumer = await self._consume(wire, epoch)
         except TimeoutError:
-            if wire is self._link.wire:
-                self._link.renew(f"no answer to basic.consume within {CONSUME_SECONDS:g} s")
+            self._unanswered(wire, "basic.consume")
             return
         except ChannelClosed as error:
-            self._changed("failed", str(error))
+            self._fail(str(error))
             raise
         if epoch != self._epoch:
             self._release(consumer)  # it was cancelled before we heard that it had begun
         else:
             self._consumer = consumer
+            self._silent = 0
             loop = asyncio.get_running_loop()
             self._since = loop.time()
             self._changed("consuming", "")
             self._watching = loop.create_task(self._watch(wire))
             self._flush()  # what was settled before the broker's answer came
+
+    async def _consume(self, wire: Wire, epoch: int) -> Consumer:
+        asked = asyncio.get_running_loop().create_task(
+            wire.consume(
+                self._queue,
+                prefetch=self._prefetch,
+                deliver=lambda delivery: self._on_delivery(delivery, epoch),
+                cancelled=lambda reason: self._on_cancelled(wire, epoch, reason),
+                arguments=self._arguments,
+            )
+        )
+        try:
+            async with asyncio.timeout(CONSUME_SECONDS):
+                return await asyncio.shield(asked)
+        except (TimeoutError, asyncio.CancelledError):
+            asked.add_done_callback(self._on_late_answer)
+            raise
+
+    def _on_late_answer(self, asked: asyncio.Task[Consumer]) -> None:
+        """Nobody waits for this consumer any more: open, it would keep its messages."""
+        if not asked.cancelled() and asked.exception() is None:
+            self._release(asked.result())
+
+    def _unanswered(self, wire: Wire, asked: str) -> None:
+        self._silent += 1
+        if wire is self._link.wire:
+            self._link.renew(f"no answer to {asked} within {CONSUME_SECONDS:g} s")
 
     def _on_delivery(self, delivery: Delivery, epoch: int) -> None:
         if epoch == self._epoch:
@@ -177,18 +224,21 @@ class Subscription:
             return
         self._let_go()
         if wire is self._link.wire:
-            self._changed("failed", reason)
+            self._fail(reason)
             loop = asyncio.get_running_loop()
             short = loop.time() - self._since < SHORT_LIFE_SECONDS
             pause = SHORT_LIFE_SECONDS / 2 if short else 0.0
             self._task = loop.create_task(self._attach(wire, after=pause))
 
-    def _let_go(self) -> None:
+    def _let_go(self, *, quiet: bool = False) -> None:
+        """``quiet``: it was cancelled by us; what came before the answer can still be settled."""
         self._flush()
         self._flush_rest()
-        consumer = self._consumer
+        consumer, window, epoch = self._consumer, self._window, self._epoch
         self._forget()
-        if consumer is not None:
+        if consumer is not None and quiet and len(window):
+            self._leaving[epoch] = Leaver(consumer, window, self._release)
+        elif consumer is not None:
             self._release(consumer)
 
     async def _watch(self, wire: Wire) -> None:
@@ -200,16 +250,28 @@ class Subscription:
             ready = await self._ready(wire) if quiet else 0
             idle = idle + 1 if quiet and not ready and not len(self._window) else 0
             if idle >= (1 if self._link.hosts > 1 else LOOKS_UNTIL_ANEW) and self._hungry(before):
-                self._subscribe_again(wire)
+                self._task = asyncio.get_running_loop().create_task(self._subscribe_again(wire))
                 return
             looks = looks + 1 if ready and self._hungry(before) else 0
             if looks >= LOOKS_UNTIL_STUCK:
                 self._on_stuck(wire, ready, looks * LOOK_SECONDS)
                 return
 
-    def _subscribe_again(self, wire: Wire) -> None:
-        self._let_go()
-        self._attach_again(wire)
+    async def _subscribe_again(self, wire: Wire) -> None:
+        """Cancel first: whatever a closing channel holds counts as a failed delivery."""
+        consumer, epoch = self._consumer, self._epoch
+        assert consumer is not None
+        try:
+            async with asyncio.timeout(CONSUME_SECONDS):
+                await consumer.cancel()
+        except TimeoutError:
+            self._unanswered(wire, "basic.cancel")
+            return
+        except (ConnectionLost, ChannelClosed):
+            pass  # a channel that is gone has given back what it held
+        if epoch == self._epoch:
+            self._let_go(quiet=True)
+            await self._attach(wire)
 
     def _attach_again(self, wire: Wire) -> None:
         self._task = asyncio.get_running_loop().create_task(self._attach(wire))
@@ -237,22 +299,32 @@ class Subscription:
             self._link.renew(f"{reason}, by a new consumer either")
             return
         self._rebuilt = (wire, self._delivered)
-        self._changed("failed", f"{reason}; the consumer is built anew")
+        self._fail(f"{reason}; the consumer is built anew")
         self._attach_again(wire)
 
-    def _release(self, consumer: Consumer) -> None:
-        """The broker took this consumer away, but its channel may still hold what was not acked.
+    def _fail(self, reason: str) -> None:
+        self._let_go_of_all()  # whoever hears of it takes everything that is out as lost
+        self._changed("failed", reason)
 
-        Until that channel is closed nobody else gets those messages.
-        """
-        task = asyncio.get_running_loop().create_task(_close(consumer))
+    def _let_go_of_all(self) -> None:
+        for leaver in self._leaving.values():
+            leaver.leave()
+        self._leaving.clear()
+
+    def _release(self, consumer: Consumer) -> None:
+        """Nobody else gets what a consumer holds until its channel is closed."""
+        task = asyncio.get_running_loop().create_task(self._close(consumer, self._link.wire))
         self._releasing.add(task)
         task.add_done_callback(self._releasing.discard)
+
+    async def _close(self, consumer: Consumer, wire: Wire | None) -> None:
+        if not await close(consumer) and wire is self._link.wire and not self._stopping:
+            self._link.renew("no answer to channel.close: what that consumer holds must come free")
 
     def ack(self, handed: Handed) -> None:
         """The job is settled. An ack from an earlier epoch does nothing: it came back already."""
         if handed.epoch != self._epoch:
-            self.stale += 1
+            self._settle_late(handed, ack=True)
         elif self._window.settle(handed.delivery.tag) and not self._flush_soon:
             self._flush_soon = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -260,9 +332,16 @@ class Subscription:
     def nack(self, handed: Handed) -> None:
         """Give it back to the queue."""
         if handed.epoch != self._epoch:
-            self.stale += 1
+            self._settle_late(handed, ack=False)
         elif self._window.remove(handed.delivery.tag) and self._consumer is not None:
             self._consumer.nack(handed.delivery.tag)
+
+    def _settle_late(self, handed: Handed, *, ack: bool) -> None:
+        leaver = self._leaving.get(handed.epoch)
+        if leaver is None or not leaver.settle(handed.delivery.tag, ack=ack):
+            self.stale += 1
+        elif not len(leaver):
+            del self._leaving[handed.epoch]
 
     def _flush(self) -> None:
         self._flush_soon = False
@@ -297,26 +376,15 @@ class Subscription:
             try:
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._consumer.cancel()
-            except (ConnectionLost, ChannelClosed, TimeoutError):
+            except TimeoutError:
+                self._let_go()
+            except (ConnectionLost, ChannelClosed):
                 self._forget()
 
     async def finish(self) -> None:
         """Send every held ack, wait until the broker has taken them in, close the channel."""
-        consumer = self._consumer
-        if consumer is not None:
-            self._flush()
-            self._flush_rest()
-            await _close(consumer)
-        self._forget()
+        self._let_go()
+        self._let_go_of_all()
+        if self._releasing:
+            await asyncio.wait(self._releasing)
         self._changed("stopped", "")
-
-
-async def _close(consumer: Consumer) -> None:
-    """Acks just before ``channel.close`` can be lost on a quorum queue; a round trip before it
-    makes them count."""
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await consumer.sync()
-            await consumer.close()
-    except (ConnectionLost, ChannelClosed, TimeoutError):
-        return  # what was not acked comes again

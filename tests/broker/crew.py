@@ -21,6 +21,29 @@ from rabbitjobs.broker.url import parse_urls
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 40.0
+# Apps with one quick job on the queue ``work``: one only runs, one writes down that it did.
+ECHO = """
+from rabbitjobs import RabbitJobs
+
+app = RabbitJobs()
+
+
+@app.job("echo", queue="work")
+def echo(number: int) -> int:
+    return number
+"""
+NOTE = """
+from rabbitjobs import RabbitJobs
+
+app = RabbitJobs()
+
+
+@app.job("note", queue="work")
+def note(number: int) -> int:
+    with open("done", "a") as done:
+        print(number, file=done)
+    return number
+"""
 
 
 def until(condition: Callable[[], object], *, why: Callable[[], object] = lambda: "") -> None:

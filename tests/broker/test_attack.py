@@ -15,10 +15,11 @@ from rabbitjobs import RabbitJobs
 from rabbitjobs.app.roles import ConsumeRole
 from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
-from rabbitjobs.errors import SendError, SendUnknown
+from rabbitjobs.errors import SendUnknown
 from rabbitjobs.job.definition import AsyncJob
 from rabbitjobs.wire import outbound
 from tests.brokers import Vhost, wanted_version
+from tests.pitfalls.shop import send_for_sure
 from tests.proxy import proxy
 
 
@@ -39,13 +40,8 @@ class Shop:
 
     async def send(self, name: str, **options: Any) -> None:
         """Send until it is confirmed, as a service does."""
-        while True:
-            try:
-                await self.job.options(id=name, **options).asend(name)
-            except SendError:
-                continue
-            self.confirmed.append(name)
-            return
+        await send_for_sure(self.job, name, **options)
+        self.confirmed.append(name)
 
     async def done(self) -> None:
         """Return when every confirmed job has its result."""

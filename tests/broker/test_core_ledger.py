@@ -5,16 +5,12 @@ from __future__ import annotations
 import signal
 import sqlite3
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from rabbitjobs.broker.node import Node
 from rabbitjobs.clock import uuid7
 from rabbitjobs.errors import SendError
-from tests.broker.crew import Crew, crew, until
-from tests.brokers import wanted_version
+from tests.broker.crew import Crew, until
 
 SHOP = """
 import os
@@ -35,20 +31,6 @@ namespace: shop
 queues:
   work: {concurrency: 10, delivery_limit: 50}
 """
-
-
-@pytest.fixture
-def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
-    """On the run's node."""
-    with crew(node, tmp_path, SHOP, TOPOLOGY) as found:
-        yield found
-
-
-@pytest.fixture
-def own_shop(tmp_path: Path) -> Iterator[Crew]:
-    """On a node of its own, to be restarted."""
-    with Node(version=wanted_version()) as node, crew(node, tmp_path, SHOP, TOPOLOGY) as found:
-        yield found
 
 
 def recorded(shop: Crew) -> dict[str, list[tuple[int, str, bytes]]]:

@@ -16,27 +16,10 @@ from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.clock import uuid7
 from rabbitjobs.secret import Secret
-from tests.broker.crew import Crew, crew, until
+from tests.broker.crew import ECHO, Crew, crew, until
 from tests.brokers import wanted_version
 
-SHOP = """
-from rabbitjobs import RabbitJobs
-
-app = RabbitJobs()
-
-
-@app.job("echo", queue="work")
-def echo(number: int) -> int:
-    return number
-"""
-TOPOLOGY = "version: 1\nnamespace: shop\nqueues: {work: {}}\n"
-
-
-@pytest.fixture
-def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
-    """With one quick job."""
-    with crew(node, tmp_path, SHOP, TOPOLOGY) as found:
-        yield found
+SHOP, TOPOLOGY = ECHO, "version: 1\nnamespace: shop\nqueues: {work: {}}\n"
 
 
 @pytest.fixture

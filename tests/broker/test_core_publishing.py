@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rabbitjobs import RabbitJobs
-from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.errors import (
     AccessRefused,
@@ -24,19 +22,9 @@ from rabbitjobs.errors import (
     Unroutable,
 )
 from rabbitjobs.wire.pika import CLOSE_SECONDS
-from tests.broker.crew import Crew, crew, until
-from tests.brokers import wanted_version
+from tests.broker.crew import ECHO, Crew, until
 
-SHOP = """
-from rabbitjobs import RabbitJobs
-
-app = RabbitJobs()
-
-
-@app.job("echo", queue="work")
-def echo(number: int) -> int:
-    return number
-"""
+SHOP = ECHO
 TOPOLOGY = """
 version: 1
 namespace: shop
@@ -45,20 +33,6 @@ queues:
   short: {max_length: 1}
 """
 ALARM = "{resource_limit, memory, node()}"
-
-
-@pytest.fixture
-def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
-    """On the run's node; nobody consumes."""
-    with crew(node, tmp_path, SHOP, TOPOLOGY) as found:
-        yield found
-
-
-@pytest.fixture
-def own_shop(tmp_path: Path) -> Iterator[Crew]:
-    """On a node of its own, for alarms and outages."""
-    with Node(version=wanted_version()) as node, crew(node, tmp_path, SHOP, TOPOLOGY) as found:
-        yield found
 
 
 def test_a_program_that_ends_at_once_has_sent_its_job(shop: Crew) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from rabbitjobs.backend.protocol import Status
-from rabbitjobs.broker.node import Node
-from tests.broker.crew import Crew, crew, until
+from tests.broker.crew import Crew, until
 
 SHOP = """
 import os, time
@@ -42,13 +39,6 @@ queues:
   work: {concurrency: 2}
   crash: {concurrency: 1, delivery_limit: 2}
 """
-
-
-@pytest.fixture
-def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
-    """With a slow job of two slots, and a deadly one."""
-    with crew(node, tmp_path, SHOP, TOPOLOGY) as found:
-        yield found
 
 
 def test_sigterm_finishes_what_runs_and_leaves_the_rest(shop: Crew) -> None:

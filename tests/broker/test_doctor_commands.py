@@ -18,6 +18,7 @@ from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.cli.root import cli
 from rabbitjobs.clock import uuid7
 from rabbitjobs.ending.quarantine import quarantined
+from rabbitjobs.errors import UrlRefused
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.secret import Secret
 from rabbitjobs.wire.protocol import Delivery
@@ -126,6 +127,17 @@ def test_a_wrong_password_is_not_called_an_outage(shell: Shell) -> None:
     assert "ACCESS_REFUSED" in ran.stdout
     assert "cannot be reached" not in ran.stdout
     assert "hunter2" not in ran.output
+
+
+def test_a_management_url_that_will_not_do_is_said_and_not_passed_over(applied: Shell) -> None:
+    """By doctor, which goes on without it, and by every command that needs it."""
+    applied.management_url = "https://127.0.0.1:1/?no_verify_ssl=1"
+    applied.connect_as(applied.url)
+    checks = {check["name"]: check for check in json.loads(applied.run("doctor", "--json").stdout)}
+    assert checks["broker"]["state"] == "ok"
+    assert "no_verify_ssl" in checks["management"]["text"]
+    refused = applied.run("topology", "drift")
+    assert isinstance(refused.exception, UrlRefused), refused.output
 
 
 def test_a_missing_dead_letter_target_is_found(applied: Shell) -> None:

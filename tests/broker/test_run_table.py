@@ -15,12 +15,10 @@ import termios
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-from rabbitjobs.broker.node import Node
-from tests.broker.crew import Crew, crew, until
+from tests.broker.crew import Crew, until
 
 SHOP = """
 import os
@@ -104,13 +102,6 @@ def _rows(head: re.Match[str], below: str) -> dict[str, Row]:
         why = line[ends[-1] :].strip()
         rows[name] = Row(int(pid or 0), state, up, int(restarts or 0), why)
     return rows
-
-
-@pytest.fixture
-def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
-    """Two queues."""
-    with crew(node, tmp_path, SHOP, TOPOLOGY) as found:
-        yield found
 
 
 @pytest.fixture

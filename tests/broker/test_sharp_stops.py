@@ -9,31 +9,17 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
-
-import pytest
 
 from rabbitjobs.backend.protocol import Status
-from rabbitjobs.broker.node import Node
 from rabbitjobs.process.signals import SHARP_SECONDS
-from tests.broker.crew import Crew, Worker, crew, until
+from tests.broker.crew import NOTE, Crew, Worker, until
 
-SHOP = """
-from rabbitjobs import RabbitJobs
-
-app = RabbitJobs()
-
+SHOP = f"""
+{NOTE}
 
 @app.job("fail", queue="work")
 def fail(number: int) -> None:
-    raise ValueError(f"order {number}")
-
-
-@app.job("note", queue="work")
-def note(number: int) -> int:
-    with open("done", "a") as done:
-        print(number, file=done)
-    return number
+    raise ValueError(f"order {{number}}")
 """
 TOPOLOGY = """
 version: 1
@@ -48,13 +34,6 @@ notify:
   channels:
     - mail: {host: 127.0.0.1, port: %d, sender: a@shop.example, to: [b@shop.example], tls: none}
 """
-
-
-@pytest.fixture
-def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
-    """With a job that fails, and one that does not."""
-    with crew(node, tmp_path, SHOP, TOPOLOGY) as found:
-        yield found
 
 
 @contextmanager

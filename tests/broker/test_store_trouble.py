@@ -16,20 +16,9 @@ import pytest
 
 from rabbitjobs.backend.protocol import Status
 from rabbitjobs.broker.node import Node
-from tests.broker.crew import Crew, Worker, crew, until
+from tests.broker.crew import NOTE, Crew, Worker, crew, until
 
-SHOP = """
-from rabbitjobs import RabbitJobs
-
-app = RabbitJobs()
-
-
-@app.job("note", queue="work")
-def note(number: int) -> int:
-    with open("done", "a") as done:
-        print(number, file=done)
-    return number
-"""
+SHOP = NOTE
 TOPOLOGY = """
 version: 1
 namespace: shop

@@ -15,8 +15,8 @@ from rabbitjobs.secret import Secret
 from rabbitjobs.topology.apply import apply, verify
 from rabbitjobs.topology.config import loads
 from rabbitjobs.topology.drift import Finding, find_drift
+from rabbitjobs.topology.granting import grant
 from rabbitjobs.topology.live import read_live
-from rabbitjobs.topology.permissions import grant
 from tests.broker.topology_bench import Bench, bench
 
 SHOP = """
@@ -101,11 +101,11 @@ def test_roles_are_granted_and_refused_elsewhere(shop: Bench) -> None:
     spec = loads(SHOP, "topology.yaml", env={})
     users = {name: f"{name}-{uuid4().hex}" for name in ("publisher", "worker", "reviewer")}
     with pytest.raises(TopologyRefused, match="expected users that exist"):
-        grant(shop.management, shop.vhost, spec, users)
+        grant(shop.management, shop.vhost, spec, {user: [name] for name, user in users.items()})
     for user in users.values():
         shop.management.put_user(user, password=Secret("secret"))
     try:
-        grant(shop.management, shop.vhost, spec, users)
+        grant(shop.management, shop.vhost, spec, {user: [name] for name, user in users.items()})
         _try_roles(shop, users)
     finally:
         for user in users.values():
@@ -118,7 +118,7 @@ def test_the_topology_role_applies_and_reaches_no_other_namespace(shop: Bench) -
     user = f"topology-{uuid4().hex}"
     shop.management.put_user(user, password=Secret("secret"), tags=("monitoring",))
     try:
-        grant(shop.management, shop.vhost, spec, {"topology": user})
+        grant(shop.management, shop.vhost, spec, {user: ["topology"]})
         url = shop.url.replace(shop.url.split("//")[1].split("@")[0], f"{user}:secret")
         with Management(shop.management.url, user=user, password=Secret("secret")) as management:
             assert management.whoami() == {"monitoring", "policymaker"}

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pika
-import pytest
 
 from rabbitjobs.backend.protocol import Status
-from rabbitjobs.broker.node import Node
-from tests.broker.crew import Crew, Worker, crew, until
+from tests.broker import test_core_stopping
+from tests.broker.crew import Crew, Worker, until
 from tests.broker.test_core_outages import cut
-from tests.broker.test_core_stopping import SHOP, TOPOLOGY
 
+SHOP, TOPOLOGY = test_core_stopping.SHOP, test_core_stopping.TOPOLOGY
 HANDED_BACK = "job handed back to its queue, it had not started"
-
-
-@pytest.fixture
-def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
-    """With a slow job of two slots."""
-    with crew(node, tmp_path, SHOP, TOPOLOGY) as found:
-        yield found
 
 
 def lines(worker: Worker) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -45,6 +46,14 @@ async def on_both_wires(folder: Path, act: Callable[[Path, MakeWire], Awaitable[
             group.create_task(on(name, make_wire))
 
 
+async def send_for_sure(job: AsyncJob[..., str], name: str, **options: Any) -> None:
+    """Send a job of this name and id until it is confirmed."""
+    while True:
+        with contextlib.suppress(SendError):
+            await job.options(id=name, **options).asend(name)
+            return
+
+
 class Shop:
     """An app with one job, and the ledger of what ran, what was confirmed, what was said."""
 
@@ -82,13 +91,8 @@ class Shop:
 
     async def send(self, name: str, **options: Any) -> None:
         """Send until it is confirmed, as a service does."""
-        while True:
-            try:
-                await self.job.options(id=name, **options).asend(name)
-            except SendError:
-                continue
-            self.confirmed.append(name)
-            return
+        await send_for_sure(self.job, name, **options)
+        self.confirmed.append(name)
 
     async def done(self, *names: str) -> None:
         """Return when these jobs, or all that were confirmed, have their results."""

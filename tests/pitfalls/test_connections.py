@@ -22,7 +22,7 @@ from rabbitjobs.secret import Secret
 from rabbitjobs.testing.control import RabbitControl
 from rabbitjobs.testing.wire.kit import Ends, connected, consume, message, publish
 from rabbitjobs.wire import aio_pika
-from tests.broker.crew import Crew, crew
+from tests.broker.crew import ECHO, Crew, crew
 from tests.pitfalls.shop import WIRES, MakeWire, shop, until
 from tests.pitfalls.test_consuming import delete
 
@@ -73,17 +73,7 @@ def test_pitfall_15_heartbeats_are_short_and_cannot_be_switched_off(heartbeat: s
         parse_urls(f"amqp://host/?heartbeat={heartbeat}")
 
 
-SHOP = """
-from rabbitjobs import RabbitJobs
-
-app = RabbitJobs()
-
-
-@app.job("echo", queue="work")
-def echo(number: int) -> int:
-    return number
-"""
-TOPOLOGY = "version: 1\nnamespace: shop\nqueues: {work: {}}\n"
+SHOP, TOPOLOGY = ECHO, "version: 1\nnamespace: shop\nqueues: {work: {}}\n"
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 import struct
 from collections import Counter
 from pathlib import Path
@@ -16,13 +15,13 @@ from typing import Any
 
 import pika
 import pytest
-from pika import frame, spec
+from pika import frame
 
 from rabbitjobs.broker.node import Node
-from rabbitjobs.broker.url import Address, parse_urls
+from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.message.codec import decode, encode
 from rabbitjobs.message.envelope import Envelope
-from rabbitjobs.testing.control import _frame, _Talk
+from rabbitjobs.testing.talk import publish_raw
 from rabbitjobs.testing.wire.kit import Ends, consume
 from rabbitjobs.testing.wire.raw import POISON, raw_header, table
 from rabbitjobs.testing.wire.scripted import ScriptedBroker, delivered
@@ -136,33 +135,6 @@ def value(dice: random.Random, depth: int) -> bytes:
 _SIZES = {"b": 1, "B": 1, "s": 2, "u": 2, "I": 4, "i": 4, "l": 8, "D": 5}
 
 
-def publish_raw(address: Address, headers: list[bytes]) -> None:
-    """Publish these by a raw socket, pipelined, and wait until all of them are confirmed."""
-    with socket.create_connection((address.host, address.port), timeout=30) as connection:
-        talk = _Talk(connection)
-        connection.sendall(b"AMQP\x00\x00\x09\x01")
-        talk.expect(spec.Connection.Start)
-        response = f"\0{address.user}\0{address.password.reveal()}"
-        talk.say(0, spec.Connection.StartOk({}, "PLAIN", response, "en_US"))
-        tune = talk.expect(spec.Connection.Tune)
-        talk.say(0, spec.Connection.TuneOk(tune.channel_max, tune.frame_max, 0))
-        talk.say(0, spec.Connection.Open(address.vhost))
-        talk.expect(spec.Connection.OpenOk)
-        talk.say(1, spec.Channel.Open())
-        talk.expect(spec.Channel.OpenOk)
-        talk.say(1, spec.Confirm.Select())
-        talk.expect(spec.Confirm.SelectOk)
-        for header in headers:
-            talk.say(1, spec.Basic.Publish(exchange="raw", routing_key="work"))
-            connection.sendall(_frame(2, header) + _frame(3, BODY))
-        confirmed = 0
-        while confirmed < len(headers):
-            ack = talk.expect(spec.Basic.Ack)
-            confirmed = ack.delivery_tag if ack.multiple else confirmed + 1
-        talk.say(0, spec.Connection.Close(200, "", 0, 0))
-        talk.expect(spec.Connection.CloseOk)
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_pitfall_04_thousands_of_mutated_headers_leave_a_live_worker_standing(
     node: Node, tmp_path: Path, seed: int
@@ -182,7 +154,8 @@ def test_pitfall_04_thousands_of_mutated_headers_leave_a_live_worker_standing(
         address = parse_urls(url)[0]
         for start in range(0, LIVE, 250):
             good = [healthy(f"good {turn}") for turn in range(start, start + 10)]
-            publish_raw(address, [*sent[start : start + 250], *good])
+            headers = [*sent[start : start + 250], *good]
+            publish_raw(address, "raw", b"work", [(header, BODY) for header in headers])
         bad = Counter(header for header in sent if inspect(2, header) is not None)
         assert len(bad) > LIVE // 10
         until(lambda: not found.total("q.work"), why=lambda: worker.log[-3000:])

@@ -202,6 +202,28 @@ async def test_the_desk_releases_no_job_that_nobody_signed(signed: Shop) -> None
     assert signed.ran == {"read": 1}
 
 
+async def test_a_copy_that_bears_the_marks_of_somebodys_case_does_not_run(signed: Shop) -> None:
+    """Its end would have closed the released case, its failure gone into it; so with a webhook."""
+    await signed.take_in()
+    await signed.work()
+    signed.failing["theirs"] = ValueError("never")
+    await signed.put(signed.envelope("theirs", "theirs", attempt=3))
+    await signed.reaches(Status.IN_REVIEW, "theirs")
+    case = await on_desk(signed, "theirs")
+    changes = (
+        {"case": case.id, "release": "r"},
+        {"on_done": "https://eve.example"},
+        {"unique": "u"},
+    )
+    for number, change in enumerate(changes):
+        copy = signed.envelope(f"copy-{number}", "copy")
+        await signed.put(msgspec.structs.replace(copy, **change))
+    await signed.standing("quarantine", len(changes))
+    assert signed.ran == {"theirs": 1}
+    left = await on_desk(signed, "theirs")
+    assert (left.state, left.version) == (case.state, case.version)
+
+
 async def on_desk(shop: Shop, job_id: str) -> Any:
     """The open case of a job."""
     async with asyncio.timeout(PATIENCE):

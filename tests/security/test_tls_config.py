@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import ssl
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from rabbitjobs.broker.management import Management, management_of
 from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.cli.root import cli
-from rabbitjobs.errors import ManagementError
+from rabbitjobs.errors import ManagementError, UrlRefused
 from rabbitjobs.secret import Secret
 from tests.certificates import Authority, Certified
 
@@ -127,3 +128,75 @@ def test_the_management_api_is_held_to_the_same_files(
             pytest.raises(ManagementError, match=do),
         ):
             other.version()
+
+
+def test_the_management_api_is_held_to_the_name_that_the_brokers_url_gives(
+    https: int, authority: Authority, own: Certified
+) -> None:
+    """On the same host; another one has a certificate, and so a name, of its own."""
+    files = f"cacertfile={authority.cert}&certfile={own.cert}&keyfile={own.key}"
+    url = f"https://localhost:{https}"
+    named = parse_urls(f"amqps://u:p@localhost/?{files}&server_name_indication=broker.test")[0]
+    with management_of(named, url) as found:
+        assert found.version() == "4.3.6"
+    plain, wrong = (
+        parse_urls(f"amqps://u:p@{rest}")[0]
+        for rest in (f"localhost/?{files}", f"localhost/?{files}&server_name_indication=other.test")
+    )
+    elsewhere = parse_urls(f"amqps://u:p@other/?{files}&server_name_indication=broker.test")[0]
+    for address in (plain, wrong, elsewhere):
+        with (
+            management_of(address, url) as other,
+            pytest.raises(ManagementError, match="server_name_indication"),
+        ):
+            other.version()
+
+
+def test_a_management_url_may_name_its_own_options(
+    https: int, authority: Authority, stranger: Authority, own: Certified
+) -> None:
+    """They win over those of the broker's URL."""
+    address = parse_urls(f"amqps://u:p@elsewhere/?cacertfile={stranger.cert}")[0]
+    options = f"cacertfile={authority.cert}&certfile={own.cert}&keyfile={own.key}"
+    url = f"https://localhost:{https}/?{options}&server_name_indication=broker.test"
+    with management_of(address, url) as found:
+        assert found.url == f"https://localhost:{https}"
+        assert found.version() == "4.3.6"
+
+
+FILES = "broker: {ca: /ca.pem}\n"
+
+
+@pytest.mark.parametrize("url", ["amqp://u:p@127.0.0.1:1/", "amqps://u:p@one/,amqp://u:p@two/"])
+def test_files_for_tls_beside_a_plain_url_of_the_command_line_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """They were dropped without a word, and the password went in plain."""
+    monkeypatch.delenv("RABBITJOBS_URL", raising=False)
+    (tmp_path / "rabbitjobs.yaml").write_text(FILES)
+    place = rf"rabbitjobs\.yaml:1: broker: expected amqps://.*amqp:// in 1 of {url.count('amqp')}"
+    ran = CliRunner().invoke(cli, ["--config", str(tmp_path), "--url", url, "queue", "list"])
+    assert isinstance(ran.exception, UrlRefused)
+    assert re.search(place, str(ran.exception))
+    with pytest.raises(UrlRefused, match=place):
+        RabbitJobs(config=tmp_path, url=url).url  # noqa: B018
+    doctor = CliRunner().invoke(cli, ["--config", str(tmp_path), "--url", url, "doctor"])
+    assert doctor.exit_code == 1 and "rabbitjobs.yaml:1" in doctor.output
+
+
+def test_files_for_tls_without_a_url_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a private node would be used, or started, instead: it has no TLS."""
+    monkeypatch.delenv("RABBITJOBS_URL", raising=False)
+    monkeypatch.setattr("rabbitjobs.broker.running_url", lambda: "amqp://u:p@127.0.0.1/")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rabbitjobs.yaml").write_text(FILES)
+    (tmp_path / "jobs.py").write_text("from rabbitjobs import RabbitJobs\napp = RabbitJobs()\n")
+    app = RabbitJobs(config=tmp_path)
+    with pytest.raises(UrlRefused, match=r"rabbitjobs\.yaml:1: broker: .*no URL at all"):
+        app.url  # noqa: B018
+    ran = CliRunner().invoke(cli, ["--app", "jobs:app", "--config", str(tmp_path), "dev"])
+    assert isinstance(ran.exception, UrlRefused) and "no URL at all" in str(ran.exception)
+    with app.overridden(url="amqp://memory", store_url=f"sqlite:///{tmp_path}/store.db"):
+        assert app.url == "amqp://memory"

@@ -147,6 +147,9 @@ def test_signing_takes_its_keys_from_the_environment_or_from_files(folder: Path)
     ("text", "said"),
     [
         ("signing: {}", "the key keys"),
+        ("app: a\nsigning:\n", r":2: signing: .*got nothing"),
+        ("app: a\nsigning: null\n", r":2: signing: .*got nothing"),
+        ("signing: ~\nstore: {}\n", r":1: signing: .*got nothing"),
         ("signing: {keys: {}}", "at least one key"),
         ("signing: {keys: {k1: }}", "a key as text"),
         ('signing: {keys: {k1: "' + "1" * 32 + '"}, sign_with: k2}', "one of the keys k1, got k2"),
@@ -207,7 +210,8 @@ def test_files_for_tls_belong_to_the_broker(folder: Path) -> None:
     ("text", "said"),
     [
         ("broker: {key: /key.pem}\n", "the certificate that belongs to broker.key"),
-        ("broker: {ca: /ca.pem}\n", "an amqps:// URL"),
+        ("broker: {ca: /ca.pem}\n", r"rabbitjobs\.yaml:1: broker: expected amqps:// in every URL"),
+        ("broker: {ca: /ca.pem, url: 'amqps://u:p@a/, amqp://u:p@b/'}\n", "in 1 of 2"),
         ("broker: {verify: false}\n", "verify"),
     ],
 )
@@ -215,3 +219,10 @@ def test_tls_that_would_not_protect_is_a_fault(folder: Path, text: str, said: st
     """A key without its certificate, authorities beside a URL that sends in plain, a switch off."""
     with pytest.raises(ConfigError, match=said):
         read(folder, text, RABBITJOBS_URL="amqp://u:p@one/")
+
+
+def test_files_for_tls_hold_for_urls_in_capitals(folder: Path) -> None:
+    """A scheme has no letter case (RFC 3986)."""
+    found = read(folder, "broker: {url: 'AMQPS://u:p@one/', ca: /ca.pem}\n")
+    assert found.broker_url is not None
+    assert "cacertfile" in found.broker_files.into(found.broker_url.reveal())

@@ -51,3 +51,18 @@ def test_nobody_there_is_an_error_that_says_what_to_do() -> None:
         management.overview()
     assert error.value.status == 0
     assert "RABBITJOBS_MANAGEMENT_URL" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://one/?verify=verify_none", "cannot be switched off"),
+        ("https://one/?no_verify_ssl=1", "no_verify_ssl"),
+        ("https://one/?heartbeat=5", "move it"),
+        ("http://127.0.0.1/?cacertfile=/ca.pem", "write https://"),
+    ],
+)
+def test_options_that_do_not_hold_are_refused(url: str, said: str) -> None:
+    """Instead of being dropped without a word."""
+    with pytest.raises(UrlRefused, match=said):
+        Management(url)

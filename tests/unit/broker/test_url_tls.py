@@ -76,9 +76,21 @@ def test_files_of_the_config_go_into_urls_that_name_none() -> None:
     assert (three.cafile, three.certfile, three.keyfile) == ("/a,b?&.pem", "/own.pem", None)
 
 
-def test_plain_urls_and_no_files_leave_a_url_as_it_is() -> None:
-    """A private node on loopback has no TLS."""
-    assert with_tls_files("amqp://u:p@127.0.0.1/", cacertfile="/ca.pem") == "amqp://u:p@127.0.0.1/"
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("amqp://u:p@127.0.0.1/", "1 of 1"), ("amqps://u:p@one/,amqp://u:p@two/", "1 of 2")],
+)
+def test_files_for_tls_beside_a_plain_url_are_refused(text: str, count: str) -> None:
+    """One of a list would be enough to show the password; the text shows none."""
+    with pytest.raises(UrlRefused, match=count) as refused:
+        with_tls_files(text, where="rabbitjobs.yaml:3: ", cacertfile="/ca.pem")
+    assert str(refused.value).startswith("rabbitjobs.yaml:3: expected amqps://")
+    assert "u:p" not in str(refused.value)
+
+
+def test_without_files_urls_stay_as_they_are() -> None:
+    """Plain ones too: a private node on loopback has no TLS."""
+    assert with_tls_files("amqp://u:p@127.0.0.1/", cacertfile=None) == "amqp://u:p@127.0.0.1/"
     assert with_tls_files("amqps://u:p@one/", cacertfile=None) == "amqps://u:p@one/"
 
 

@@ -123,13 +123,22 @@ def rights(*lacking: Need) -> dict[Need, bool]:
 def test_a_role_is_told_the_rights_that_it_lacks() -> None:
     """By name, with the command that grants them."""
     lacks = rights(Need("write", "shop.fail"), Need("read", "shop.q.emails"))
-    (check,) = wrong(facts(rights=lacks), role="worker")
+    (check,) = wrong(facts(rights=lacks), roles=["worker"])
     assert (check.name, check.state) == ("permissions", "fail")
     assert check.text.endswith("a worker: write on shop.fail; read on shop.q.emails")
     assert check.do == "rabbitjobs topology permissions --apply --user worker=jobs"
-    assert not wrong(facts(rights=lacks), role="publisher")
-    (check,) = wrong(facts(tags=frozenset({"management"})), role="topology")
+    assert not wrong(facts(rights=lacks), roles=["publisher"])
+    (check,) = wrong(facts(tags=frozenset({"management"})), roles=["topology"])
     assert "the tag policymaker" in check.text
+
+
+@pytest.mark.parametrize("asked", [["worker"], ["worker", "reviewer"], []])
+def test_the_command_names_every_role_that_the_account_has(asked: list[str]) -> None:
+    """RabbitMQ keeps one set of rights: granting the missing role alone takes the others away."""
+    lacks = rights(Need("read", "shop.q.emails"))
+    (check,) = wrong(facts(rights=lacks, tags=frozenset()), roles=asked)
+    command = "rabbitjobs topology permissions --apply"
+    assert check.do == f"{command} --user worker=jobs --user reviewer=jobs"
 
 
 def test_without_a_role_the_nearest_one_is_meant() -> None:

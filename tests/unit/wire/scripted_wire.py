@@ -21,7 +21,7 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 class ScriptedConsumer:
-    """Keeps the acks that it is told."""
+    """Keeps the acks that it is told. ``silent`` and ``deaf``: no answer, and none to a close."""
 
     def __init__(
         self, deliver: Callable[[Delivery], None], cancelled: Callable[[str], None]
@@ -30,6 +30,7 @@ class ScriptedConsumer:
         self.cancelled_by_us = False
         self.closed = False
         self.silent = False
+        self.deaf = False
         self._deliver = deliver
         self.cancelled = cancelled
 
@@ -57,11 +58,13 @@ class ScriptedConsumer:
 
     async def close(self) -> None:
         """Close."""
+        if self.deaf:
+            await asyncio.Event().wait()
         self.closed = True
 
     async def _answer(self) -> None:
         if self.silent:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
 
 
 class ScriptedWire:
@@ -111,6 +114,7 @@ class ScriptedWire:
         if self.world.refused_consumes:
             self.world.refused_consumes -= 1
             raise ChannelClosed(f"NOT_FOUND - no queue '{queue}'", code=404, queue=queue)
+        await self.world.answering.wait()
         consumer = ScriptedConsumer(deliver, cancelled)
         self.consumers.append(consumer)
         return consumer
@@ -135,6 +139,8 @@ class World:
         self.refused_consumes = 0
         self.consumes = 0
         self.counts = (0, 1)
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     def make(self) -> ScriptedWire:
         """A wire."""

@@ -77,6 +77,17 @@ async def test_a_broker_that_falls_silent_does_not_hold_the_command(
             wire.consumers[-1].silent = True
 
 
+async def test_a_queue_without_a_leader_does_not_hold_the_command(
+    wire: ScriptedWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is a deadline on entering too."""
+    monkeypatch.setattr(module, "ENTER_SECONDS", 0.001)
+    wire.world.answering.clear()
+    with pytest.raises(ConnectionLost, match=r"about q within 0\.001 s, got none; look"):
+        async with look(wire):
+            raise AssertionError("nothing to look into")
+
+
 async def test_a_queue_that_is_not_there_is_refused(wire: ScriptedWire) -> None:
     """As the broker says it."""
     wire.world.refused_consumes = 1

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
-from rabbitjobs.wire.subscription import Handed, Subscription
-from tests.unit.wire.scripted_wire import World, until
+from tests.unit.wire.reader import Reader
+from tests.unit.wire.scripted_wire import until
 
 PREFETCH = 3
 
@@ -21,22 +20,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
 
 
-class Reader:
-    """Somebody who consumes."""
+class Waiter(Reader):
+    """Who begins at once."""
 
     def __init__(self, *, takes_turns: bool = False) -> None:
-        self.world = World()
-        self.link = self.world.link()
-        self.handed: list[Handed] = []
-        self.states: list[tuple[str, str]] = []
-        self.subscription = Subscription(
-            self.link,
-            "shop.q.emails",
-            prefetch=PREFETCH,
-            deliver=self.handed.append,
-            changed=lambda state, reason: self.states.append((state, reason)),
-            takes_turns=takes_turns,
-        )
+        super().__init__(prefetch=PREFETCH, takes_turns=takes_turns)
         self.link.start()
 
     async def looked(self, times: int) -> None:
@@ -50,26 +38,16 @@ class Reader:
         """What was said of being stuck."""
         return [reason for _, reason in self.states if reason.startswith("stuck")]
 
-    async def consuming(self, times: int = 1) -> None:
-        """Wait until it consumes, for the so-manieth time."""
-        await until(lambda: [state for state, _ in self.states].count("consuming") == times)
-
-    async def stop(self) -> None:
-        """End it."""
-        await self.subscription.stop()
-        await self.subscription.finish()
-        await self.link.close()
-
 
 @pytest.fixture
-async def reader() -> AsyncIterator[Reader]:
-    reader = Reader()
+async def reader() -> AsyncIterator[Waiter]:
+    reader = Waiter()
     await reader.consuming()
     yield reader
     await reader.stop()
 
 
-async def test_a_forgotten_consumer_is_built_anew_on_the_same_connection(reader: Reader) -> None:
+async def test_a_forgotten_consumer_is_built_anew_on_the_same_connection(reader: Waiter) -> None:
     first = reader.world.wire.consumers[0]
     reader.world.counts = (5, 1)
     await reader.consuming(2)
@@ -85,7 +63,7 @@ async def test_a_forgotten_consumer_is_built_anew_on_the_same_connection(reader:
 
 
 async def test_if_a_new_consumer_gets_nothing_either_the_connection_is_renewed(
-    reader: Reader,
+    reader: Waiter,
 ) -> None:
     reader.world.counts = (5, 1)
     await until(lambda: len(reader.world.wires) == 2)
@@ -96,7 +74,7 @@ async def test_if_a_new_consumer_gets_nothing_either_the_connection_is_renewed(
 
 
 async def test_a_consumer_that_got_something_meanwhile_has_its_second_chance_again(
-    reader: Reader,
+    reader: Waiter,
 ) -> None:
     reader.world.counts = (5, 1)
     await reader.consuming(2)
@@ -106,7 +84,7 @@ async def test_a_consumer_that_got_something_meanwhile_has_its_second_chance_aga
     assert len(reader.world.wires) == 1
 
 
-async def test_a_full_consumer_does_not_even_look(reader: Reader) -> None:
+async def test_a_full_consumer_does_not_even_look(reader: Waiter) -> None:
     reader.world.counts = (5, 1)
     for tag in range(1, PREFETCH + 1):
         reader.world.wire.consumers[0].deliver(tag)
@@ -117,12 +95,12 @@ async def test_a_full_consumer_does_not_even_look(reader: Reader) -> None:
     assert reader.world.wire.looks >= looks + 2
 
 
-async def test_an_empty_queue_is_looked_at_and_nothing_else_happens(reader: Reader) -> None:
+async def test_an_empty_queue_is_looked_at_and_nothing_else_happens(reader: Waiter) -> None:
     await reader.looked(module.LOOKS_UNTIL_ANEW - 1)
     assert reader.states == [("consuming", "")]
 
 
-async def test_one_look_that_finds_something_proves_nothing(reader: Reader) -> None:
+async def test_one_look_that_finds_something_proves_nothing(reader: Waiter) -> None:
     reader.world.counts = (1, 1)
     await reader.looked(1)
     reader.world.counts = (0, 1)
@@ -131,7 +109,7 @@ async def test_one_look_that_finds_something_proves_nothing(reader: Reader) -> N
 
 
 async def test_whoever_waits_for_its_turn_is_not_stuck_unless_nobody_else_is_there() -> None:
-    reader = Reader(takes_turns=True)
+    reader = Waiter(takes_turns=True)
     reader.world.counts = (5, 2)
     await reader.consuming()
     await reader.looked(4)
@@ -141,34 +119,18 @@ async def test_whoever_waits_for_its_turn_is_not_stuck_unless_nobody_else_is_the
     await reader.stop()
 
 
-async def test_a_consumer_that_stops_looks_no_more(reader: Reader) -> None:
+async def test_a_consumer_that_stops_looks_no_more(reader: Waiter) -> None:
     await reader.subscription.stop()
     assert reader.subscription._watching is None
 
 
-async def test_an_idle_consumer_subscribes_anew_now_and_then(reader: Reader) -> None:
+async def test_an_idle_consumer_subscribes_anew_now_and_then(reader: Waiter) -> None:
     """Only a queue's leader answers that: a node without its majority says that none is ready."""
     first = reader.world.wire.consumers[0]
     await reader.consuming(2)
-    assert first.closed
+    await until(lambda: first.closed)
+    assert first.cancelled_by_us
     assert len(reader.world.wires) == 1
     assert reader.stuck == []
     reader.world.wire.consumers[1].deliver(1)
     assert len(reader.handed) == 1
-
-
-async def test_a_subscribing_that_nobody_answers_renews_the_connection(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The node lives, and its majority is elsewhere."""
-    monkeypatch.setattr(module, "CONSUME_SECONDS", 0.05)
-    first = reader.world.wire
-
-    async def silence(*_: object, **__: object) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(first, "consume", silence)
-    await until(lambda: len(reader.world.wires) == 2)
-    await reader.consuming(2)
-    assert ("waiting", "no answer to basic.consume within 0.05 s") in reader.states
-    assert first.was_closed

@@ -9,10 +9,12 @@ import pytest
 import tenacity
 
 from rabbitjobs.errors import ChannelClosed
+from rabbitjobs.wire import leaving
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
-from rabbitjobs.wire.subscription import Handed, Subscription
-from tests.unit.wire.scripted_wire import ScriptedConsumer, World, until
+from rabbitjobs.wire.subscription import Handed
+from tests.unit.wire.reader import Reader
+from tests.unit.wire.scripted_wire import until
 
 
 @pytest.fixture(autouse=True)
@@ -22,26 +24,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: lambda _: 0.001)
 
 
-class Reader:
-    """Somebody who consumes a queue of prefetch 10."""
+class TenReader(Reader):
+    """Of prefetch 10."""
 
     def __init__(self) -> None:
-        self.world = World()
-        self.link = self.world.link()
-        self.handed: list[Handed] = []
-        self.states: list[tuple[str, str]] = []
-        self.subscription = Subscription(
-            self.link,
-            "shop.q.emails",
-            prefetch=10,
-            deliver=self.handed.append,
-            changed=lambda state, reason: self.states.append((state, reason)),
-        )
-
-    @property
-    def consumer(self) -> ScriptedConsumer:
-        """The newest consumer."""
-        return self.world.wire.consumers[-1]
+        super().__init__(prefetch=10)
 
     def deliver(self, *tags: int) -> list[Handed]:
         """Messages come."""
@@ -50,10 +37,6 @@ class Reader:
             self.consumer.deliver(tag)
         return self.handed[before:]
 
-    async def consuming(self, times: int = 1) -> None:
-        """Wait until it consumes, for the so-manieth time."""
-        await until(lambda: [state for state, _ in self.states].count("consuming") == times)
-
     async def flushed(self) -> list[tuple[str, int]]:
         """What was told to the broker after one turn of the loop."""
         await asyncio.sleep(0)
@@ -61,9 +44,9 @@ class Reader:
 
 
 @pytest.fixture
-async def reader() -> AsyncIterator[Reader]:
+async def reader() -> AsyncIterator[TenReader]:
     """Consuming."""
-    reader = Reader()
+    reader = TenReader()
     reader.link.start()
     await reader.consuming()
     yield reader
@@ -71,14 +54,14 @@ async def reader() -> AsyncIterator[Reader]:
     await reader.link.close()
 
 
-async def test_neighbours_are_acked_as_one(reader: Reader) -> None:
+async def test_neighbours_are_acked_as_one(reader: TenReader) -> None:
     """However they came to their end."""
     for one in reversed(reader.deliver(1, 2, 3)):
         reader.subscription.ack(one)
     assert await reader.flushed() == [("upto", 3)]
 
 
-async def test_a_slow_message_does_not_hold_the_others_long(reader: Reader) -> None:
+async def test_a_slow_message_does_not_hold_the_others_long(reader: TenReader) -> None:
     """They are acked one by one soon, and the slow one when it ends."""
     slow, *others = reader.deliver(1, 2, 3)
     for one in others:
@@ -90,7 +73,7 @@ async def test_a_slow_message_does_not_hold_the_others_long(reader: Reader) -> N
     assert await reader.flushed() == [("ack", 2), ("ack", 3), ("upto", 1)]
 
 
-async def test_held_acks_never_starve_the_prefetch(reader: Reader) -> None:
+async def test_held_acks_never_starve_the_prefetch(reader: TenReader) -> None:
     """Half of the prefetch held back is let go at once."""
     _, *others = reader.deliver(*range(1, 7))
     for one in others:
@@ -98,7 +81,7 @@ async def test_held_acks_never_starve_the_prefetch(reader: Reader) -> None:
     assert await reader.flushed() == [("ack", tag) for tag in range(2, 7)]
 
 
-async def test_a_message_has_one_end(reader: Reader) -> None:
+async def test_a_message_has_one_end(reader: TenReader) -> None:
     """The first word holds."""
     one, two = reader.deliver(1, 2)
     reader.subscription.nack(one)
@@ -109,7 +92,7 @@ async def test_a_message_has_one_end(reader: Reader) -> None:
     assert await reader.flushed() == [("nack", 1), ("upto", 2)]
 
 
-async def test_what_came_on_an_earlier_connection_is_stale(reader: Reader) -> None:
+async def test_what_came_on_an_earlier_connection_is_stale(reader: TenReader) -> None:
     """Its ack would mean another message there."""
     (old,) = reader.deliver(1)
     reader.world.wire.closed("gone")
@@ -125,7 +108,7 @@ async def test_what_came_on_an_earlier_connection_is_stale(reader: Reader) -> No
 
 
 async def test_a_consumer_that_the_broker_cancels_is_unhealthy_and_comes_back(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
+    reader: TenReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the same connection, and without any declare."""
     monkeypatch.setattr(module, "SHORT_LIFE_SECONDS", 0.01)
@@ -144,7 +127,7 @@ async def test_a_consumer_that_the_broker_cancels_is_unhealthy_and_comes_back(
 
 
 async def test_what_a_cancelled_consumer_held_goes_back_to_the_queue(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
+    reader: TenReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its channel stays open on RabbitMQ 4.3, and held what was not acked for a consumer timeout.
 
@@ -160,7 +143,7 @@ async def test_what_a_cancelled_consumer_held_goes_back_to_the_queue(
     assert first.told == [("ack", 2), ("sync", 0)]
 
 
-async def test_a_consumer_that_is_cancelled_at_once_makes_no_hot_loop(reader: Reader) -> None:
+async def test_a_consumer_that_is_cancelled_at_once_makes_no_hot_loop(reader: TenReader) -> None:
     """The next try waits."""
     reader.consumer.cancelled("taken away")
     await asyncio.sleep(0.05)
@@ -169,7 +152,7 @@ async def test_a_consumer_that_is_cancelled_at_once_makes_no_hot_loop(reader: Re
 
 async def test_what_is_settled_before_the_brokers_answer_is_acked_after_it() -> None:
     """Deliveries may overtake the answer to the subscription."""
-    reader = Reader()
+    reader = TenReader()
     consume = reader.world.make
     gate = asyncio.Event()
 
@@ -197,7 +180,7 @@ async def test_what_is_settled_before_the_brokers_answer_is_acked_after_it() -> 
     await reader.link.close()
 
 
-async def test_stopping_and_finishing_lose_no_ack(reader: Reader) -> None:
+async def test_stopping_and_finishing_lose_no_ack(reader: TenReader) -> None:
     """First nothing more comes, then the rest is acked or given back, then it closes."""
     one, two, three = reader.deliver(1, 2, 3)
     await reader.subscription.stop()
@@ -212,17 +195,21 @@ async def test_stopping_and_finishing_lose_no_ack(reader: Reader) -> None:
 
 
 async def test_a_broker_that_does_not_answer_holds_up_no_stop(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
+    reader: TenReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is not acked comes again."""
     monkeypatch.setattr(module, "STOP_SECONDS", 0.01)
-    reader.consumer.silent = True
+    monkeypatch.setattr(leaving, "STOP_SECONDS", 0.01)
+    monkeypatch.setattr(leaving, "CLOSE_SECONDS", 0.01)
+    consumer = reader.consumer
+    consumer.silent = consumer.deaf = True
     await reader.subscription.stop()
     await reader.subscription.finish()
     assert reader.states[-1] == ("stopped", "")
+    assert len(reader.world.wires) == 1
 
 
-async def test_stopping_while_there_is_no_connection_is_easy(reader: Reader) -> None:
+async def test_stopping_while_there_is_no_connection_is_easy(reader: TenReader) -> None:
     """Nothing comes afterwards."""
     reader.world.failures = [OSError("away")] * 1000
     reader.world.wire.closed("gone")
@@ -234,7 +221,7 @@ async def test_stopping_while_there_is_no_connection_is_easy(reader: Reader) -> 
 
 async def test_a_queue_that_dies_with_its_connection_is_made_anew_first() -> None:
     """As the live tail's is; a broker that refuses it is asked again."""
-    reader = Reader()
+    reader = TenReader()
     steps: list[str] = []
 
     async def prepare(wire: object) -> None:
@@ -243,14 +230,7 @@ async def test_a_queue_that_dies_with_its_connection_is_made_anew_first() -> Non
             raise ChannelClosed("no right yet", code=403)
 
     await reader.subscription.stop()
-    reader.subscription = Subscription(
-        reader.link,
-        "shop.control.tail",
-        prefetch=10,
-        deliver=reader.handed.append,
-        changed=lambda state, reason: reader.states.append((state, reason)),
-        prepare=prepare,
-    )
+    reader.subscription = reader.subscribe(prefetch=10, prepare=prepare)
     reader.link.start()
     await reader.consuming()
     reader.world.wire.closed("gone")
