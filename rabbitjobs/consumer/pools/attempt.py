@@ -19,6 +19,10 @@ from rabbitjobs.message.envelope import Envelope
 Note = Callable[[str, bytes], None]
 
 
+def _nowhere(_job_id: str, _progress: bytes) -> None:
+    return
+
+
 def attempt(registry: Registry, envelope: Envelope, limited: Limited, note: Note) -> Ended:
     """Run one attempt in this thread, in a context of its own; never raises."""
     definition = registry.get(envelope.job)
@@ -36,7 +40,7 @@ def _attempt(definition: Definition, envelope: Envelope, limited: Limited, note:
         args, kwargs = arguments.decode(envelope.body)
     except Exception as error:  # converting arguments runs user code
         return None, failure_of(error, "arguments")
-    context = Context(envelope, note)
+    context = Context(envelope, _nowhere if definition.ignore_result else note)
     enter(context)
     if arguments.injected:
         args, kwargs = arguments.inject(args, kwargs, lambda _: context)

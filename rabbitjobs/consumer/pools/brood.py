@@ -14,6 +14,7 @@ from rabbitjobs.consumer.pools.frames import FromChild, Setup
 from rabbitjobs.consumer.pools.link import ServerLink
 from rabbitjobs.consumer.pools.member import Member
 from rabbitjobs.consumer.pools.protocol import PoolOptions
+from rabbitjobs.errors import WorkerError
 
 log = structlog.get_logger("rabbitjobs.pools")
 # A child that has not said that it is ready by then is killed, and counts as one that died.
@@ -53,6 +54,10 @@ class Brood:
     def __init__(self, options: PoolOptions, keeper: Keeper) -> None:
         self._options = options
         self._keeper = keeper
+        if options.program is None:
+            raise WorkerError(
+                "expected an app that other processes can import, got none for pool processes"
+            )
         measures = options.max_memory_per_child is not None
         self._setup = Setup(options.program, tuple(sys.path), measures=measures)
         self._members: dict[int, Member] = {}

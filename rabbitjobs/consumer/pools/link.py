@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 from typing import Protocol
@@ -23,7 +24,7 @@ from rabbitjobs.consumer.pools.frames import (
     ToServer,
     encode,
 )
-from rabbitjobs.consumer.pools.server import server_command
+from rabbitjobs.consumer.pools.server import server_command, written
 
 # An app whose import takes longer is reported, and its server killed and started anew.
 START_SECONDS = 120.0
@@ -57,14 +58,16 @@ class ServerLink:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._control = ours
+        shown = written(setup)
         with theirs:
             # A session of its own: what the terminal sends is for the worker alone.
             self._process = subprocess.Popen(
-                server_command(setup, theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
+                server_command(shown, theirs.fileno()),
+                pass_fds=(theirs.fileno(), shown),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        os.close(shown)
         self._loop.add_reader(ours, self._read)
         self._late = self._loop.call_later(START_SECONDS, self._too_late)
 

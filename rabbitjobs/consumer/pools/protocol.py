@@ -24,13 +24,14 @@ class Program(msgspec.Struct, frozen=True):
     """
 
     target: str
-    arguments: Mapping[str, str | tuple[str, ...] | None] = {}
+    arguments: Mapping[str, str | int | tuple[str, ...] | None] = {}
 
 
 class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a pool is made from.
 
-    ``size`` jobs run at a time. A child that has run ``max_jobs_per_child`` jobs, or that holds
+    ``size`` jobs run at a time. ``program`` is how other processes come by the jobs; without one
+    there are none. A child that has run ``max_jobs_per_child`` jobs, or that holds
     more than ``max_memory_per_child`` bytes of memory (resident) after a job, is replaced.
     ``note_progress`` takes (job id, encoded progress) on the loop. ``report`` is told why the pool
     cannot run jobs for now, and "" when it can again. ``worn_out`` is told of a job that cannot be
@@ -38,7 +39,7 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     size: int
-    program: Program
+    program: Program | None = None
     max_jobs_per_child: int | None = None
     max_memory_per_child: int | None = None
     note_progress: Callable[[str, bytes], None] = lambda _job_id, _progress: None

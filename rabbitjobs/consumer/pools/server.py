@@ -33,7 +33,11 @@ _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 _SERVER = "from rabbitjobs.consumer.pools.server import serve; serve()"
 _CHILD = "from rabbitjobs.consumer.pools.server import spawned; spawned()"
-_PATH = "import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
+# Read from a descriptor: command lines are everybody's to read, and a URL holds a password.
+_PATH = (
+    "import json, os, sys; n = int(sys.argv[1]); "
+    "sys.path[:] = json.loads(os.pread(n, os.fstat(n).st_size, 0))['path']; "
+)
 
 
 class Pipe(NamedTuple):
@@ -43,15 +47,22 @@ class Pipe(NamedTuple):
     mark: int
 
 
-def server_command(setup: Setup, control: int) -> list[str]:
+def written(setup: Setup) -> int:
+    """A descriptor that the set-up can be read from, for the processes to inherit."""
+    descriptor = os.memfd_create("rabbitjobs-setup", 0)
+    os.write(descriptor, msgspec.json.encode(setup))
+    return descriptor
+
+
+def server_command(setup: int, control: int) -> list[str]:
     """The command of a process server that is controlled through the inherited ``control``."""
-    return [sys.executable, "-c", _PATH + _SERVER, _text(setup), str(control)]
+    return [sys.executable, "-c", _PATH + _SERVER, str(setup), str(control)]
 
 
-def child_command(setup: Setup, pipe: Pipe) -> list[str]:
+def child_command(setup: int, pipe: Pipe) -> list[str]:
     """The command of a child that imports the app by itself."""
-    numbers = (str(number) for number in (pipe.descriptor, pipe.mark, os.getpid()))
-    return [sys.executable, "-c", _PATH + _CHILD, _text(setup), *numbers]
+    numbers = (str(number) for number in (setup, pipe.descriptor, pipe.mark, os.getpid()))
+    return [sys.executable, "-c", _PATH + _CHILD, *numbers]
 
 
 def serve() -> None:
@@ -73,7 +84,7 @@ def serve() -> None:
         gc.collect()
         gc.freeze()  # what the collector never touches stays shared with the children
     control.send(encode(Serving(os.getpid(), tuple(sys.argv[3:]))))
-    spawn = None if registry is not None else lambda pipe: _spawn(setup, Pipe(*pipe))
+    spawn = None if registry is not None else lambda pipe: _spawn(Pipe(*pipe))
     server = os.getpid()
     nursery = Nursery(control, spawn)
     born = nursery.serve()
@@ -101,11 +112,10 @@ def load(program: Program) -> Registry:
 
 
 def _setup() -> Setup:
-    return msgspec.json.decode(sys.argv[1], type=Setup)
-
-
-def _text(setup: Setup) -> str:
-    return msgspec.json.encode(setup).decode()
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)
+    text = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    return msgspec.json.decode(text, type=Setup)
 
 
 def _live(pipe: Pipe, registry: Registry, setup: Setup, server: int) -> None:
@@ -140,14 +150,15 @@ def _again_without_forks(setup: Setup, control: socket.socket, threads: tuple[st
     sys.stdout.flush()
     sys.stderr.flush()
     os.set_inheritable(control.fileno(), True)
-    anew = msgspec.structs.replace(setup, forks=False)
+    anew = written(msgspec.structs.replace(setup, forks=False))
     os.execv(sys.executable, [*server_command(anew, control.fileno()), *threads])
 
 
-def _spawn(setup: Setup, pipe: Pipe) -> int:
+def _spawn(pipe: Pipe) -> int:
+    setup = int(sys.argv[1])
     process = subprocess.Popen(
         child_command(setup, pipe),
-        pass_fds=pipe,
+        pass_fds=(*pipe, setup),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
