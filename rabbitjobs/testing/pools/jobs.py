@@ -305,7 +305,7 @@ def come_back_twice() -> int:
 @_job(hard_limit=HARD)
 def hang_with_a_helper(path: str) -> None:
     """Start a program that would go on without us."""
-    helper = subprocess.Popen(["sleep", str(MOST_SECONDS)])
+    helper = subprocess.Popen(["sleep", str(10 * MOST_SECONDS)])
     Path(path).write_text(str(helper.pid))
     _spin()
 
