@@ -1,4 +1,4 @@
-"""Running one contestant: a command of it to its end, or its worker until the work is done."""
+"""Running one contestant on a vhost of its own: its commands, its workers, and what they did."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.machine import cpu_seconds, resident_megabytes
+from benchmarks.machine import cpu_seconds
 from rabbitjobs.broker.node import Node
 
 HERE = Path(__file__).parent
+OUR_PATH = os.pathsep.join([str(HERE.parent), str(HERE / "contestants")])
 PATIENCE = 180.0
+SLOWEST = 2_000  # jobs a second: below that a contestant is taken to be stuck
 LOOK_SECONDS = 0.002
+SETTLE_SECONDS = 10.0
+
+Worker = subprocess.Popen[bytes]
 
 
 class BenchError(Exception):
@@ -31,7 +37,10 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """One system as it is set for the contest. ``queue`` is the queue's name on the broker."""
+    """One system as it is set for the contest. ``queue`` is the queue's name on the broker.
+
+    ``worker`` is what starts its worker, else its ``command`` with "work".
+    """
 
     name: str
     command: tuple[str, ...]
@@ -39,21 +48,15 @@ class Contestant:
     env: Mapping[str, str] = field(default_factory=dict)
     prepare: tuple[str, ...] = ()
     send: str = "send"
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """How a worker worked off what waited."""
-
-    rate: float
-    client_cpu: float
-    broker_cpu: float
-    resident: float
-    cold_start: float
+    worker: tuple[str, ...] = ()
 
 
 class Bout:
-    """One contestant on a fresh vhost."""
+    """One contestant on a fresh vhost.
+
+    ``expected`` counts the marks of each kind that there must be in the end (a job that is done
+    leaves a dot), and ``left`` the messages that must stand in each queue; others must be empty.
+    """
 
     def __init__(self, node: Node, contestant: Contestant, env: Mapping[str, str]) -> None:
         self.node = node
@@ -61,11 +64,12 @@ class Bout:
         self.folder = Path(tempfile.mkdtemp(prefix="rabbitjobs-bench-"))
         self.url = node.create_vhost()
         self.vhost = urlsplit(self.url).path.lstrip("/")
-        self.broker_pid = int(node.eval("list_to_integer(os:getpid())."))
+        self.broker_pid = int(node.ask("list_to_integer(os:getpid())."))
         self.marks = self.folder / "marks"
         self.marks.touch()
-        self._env = self._environment(env)
-        self.expected = 0
+        self.env = self._environment(env)
+        self.expected: Counter[str] = Counter()
+        self.left: dict[str, int] = {}
         if contestant.prepare:
             self.run(*contestant.prepare)
 
@@ -74,7 +78,8 @@ class Bout:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITJOBS_", "BENCH_"))}
         return {
             **kept,
-            "PYTHONPATH": str(HERE.parent) if "ours" in str(self.contestant.command) else "",
+            "PYTHONPATH": OUR_PATH if "ours" in str(self.contestant.command) else "",
+            "XDG_STATE_HOME": str(self.folder),  # where ours has its store if none is named
             "BENCH_URL": self.url,
             "BENCH_HOST": url.hostname or "",
             "BENCH_PORT": str(url.port),
@@ -92,28 +97,32 @@ class Bout:
         """Run a command to its end; the figures that it said."""
         ran = subprocess.run(
             [*self.contestant.command, *words],
-            env=self._env,
+            env=self.env,
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=5 * PATIENCE,
             check=False,
         )
         if ran.returncode != 0:
             raise BenchError(f"{self.contestant.name} {' '.join(words)}: {ran.stderr[-3000:]}")
         lines = [line for line in ran.stdout.splitlines() if line.startswith("{")]
         found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-        self.expected += int(found.get("sent", 0))
+        self.expected["."] += int(found.get("sent", 0))
         return found
 
     @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Its worker process, ended in order afterwards."""
-        log = self.folder / "worker.log"
-        with log.open("wb") as out:
+    def workers(self, count: int = 1) -> Iterator[Sequence[Worker]]:
+        """Its worker processes, ended in order afterwards."""
+        with ExitStack() as running:
+            yield [running.enter_context(self._worker()) for _ in range(count)]
+
+    @contextmanager
+    def _worker(self) -> Iterator[Worker]:
+        with (self.folder / "worker.log").open("ab") as out:
             process = subprocess.Popen(
-                [*self.contestant.command, "work"],
-                env=self._env,
+                self.contestant.worker or (*self.contestant.command, "work"),
+                env=self.env,
                 cwd=self.folder,
                 stdout=out,
                 stderr=out,
@@ -123,6 +132,7 @@ class Bout:
         try:
             yield process
         finally:
+            process.send_signal(signal.SIGCONT)
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(20)
@@ -130,50 +140,48 @@ class Bout:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def drain(self) -> Drained:
-        """Work off all that was sent: every mark counted once, the queue empty at the end."""
-        started = time.perf_counter()
-        with self.worker() as process:
-            self._until(1, process)
-            first = time.perf_counter()
-            have, cpu, broker = self._count(), cpu_seconds(process.pid), self._broker_cpu()
-            self._until(self.expected, process)
-            seconds = time.perf_counter() - first
-            worked = max(self.expected - have, 1)
-            drained = Drained(
-                rate=worked / seconds,
-                client_cpu=(cpu_seconds(process.pid) - cpu) / worked * 10_000,
-                broker_cpu=(self._broker_cpu() - broker) / worked * 10_000,
-                resident=resident_megabytes(process.pid),
-                cold_start=first - started,
-            )
-        self.check()
-        return drained
-
-    def check(self) -> None:
-        """Each job ran, none twice, and nothing is left."""
-        left = self.node.messages_total(self.vhost, self.contestant.queue)
-        if self._count() != self.expected or left:
-            raise BenchError(
-                f"{self.contestant.name}: expected {self.expected} marks and an empty queue, "
-                f"got {self._count()} and {left}"
-            )
-
-    def _until(self, count: int, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while self._count() < count:
-            if process.poll() is not None or time.monotonic() > deadline:
+    def until(
+        self, count: int, workers: Sequence[Worker], look: Callable[[], None] = lambda: None
+    ) -> None:
+        """Wait for so many marks; ``look`` is called again and again meanwhile."""
+        deadline = time.monotonic() + PATIENCE + count / SLOWEST
+        while self.marked() < count:
+            ended = any(worker.poll() is not None for worker in workers)
+            if ended or time.monotonic() > deadline:
                 said = (self.folder / "worker.log").read_text(errors="replace")[-3000:]
                 raise BenchError(
-                    f"{self.contestant.name}: expected {count} marks, got {self._count()}: {said}"
+                    f"{self.contestant.name}: expected {count} marks, got {self.marked()}: {said}"
                 )
+            look()
             time.sleep(LOOK_SECONDS)
 
-    def _count(self) -> int:
+    def marked(self) -> int:
+        """The marks so far, of all kinds."""
         return self.marks.stat().st_size
 
-    def _broker_cpu(self) -> float:
+    def broker_cpu(self) -> float:
+        """CPU seconds of the broker since its start."""
         return cpu_seconds(self.broker_pid)
+
+    def settle(self) -> None:
+        """Wait for the last acks: raw clients do not send them once they are told to end."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self._waiting() != self.left and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _waiting(self) -> dict[str, int]:
+        queues = self.node.messages_by_queue(self.vhost)
+        return {queue: number for queue, number in queues.items() if number}
+
+    def check(self) -> None:
+        """Each job ran as often as it should, none twice, and nothing is left that should not."""
+        marks = Counter(self.marks.read_text())
+        left = self._waiting()
+        if marks != +self.expected or left != self.left:
+            raise BenchError(
+                f"{self.contestant.name}: expected marks {dict(self.expected)} and in the queues "
+                f"{self.left}, got {dict(marks)} and {left}"
+            )
 
     def close(self) -> None:
         """Remove what this bout made."""

@@ -12,9 +12,16 @@ def _peer(name: str, program: str, **env: str) -> Contestant:
 
 
 def _ours(queue: str, name: str, send: str = "send-many") -> Contestant:
-    command = (python("ours"), str(CONTESTANTS / "ours.py"))
+    """The worker is started as anybody starts it: by the command line."""
+    interpreter = python("ours")
     return Contestant(
-        name, command, f"bench.q.{queue}", {"BENCH_QUEUE": queue}, prepare=("apply",), send=send
+        name,
+        (interpreter, str(CONTESTANTS / "ours.py")),
+        f"bench.q.{queue}",
+        {"BENCH_QUEUE": queue},
+        prepare=("apply",),
+        send=send,
+        worker=(interpreter, "-m", "rabbitjobs", "--app", "ours:app", "consume", queue),
     )
 
 
@@ -25,7 +32,10 @@ def _raw(name: str, program: str, send: str) -> Contestant:
 
 OURS = _ours("coroutines", "rabbitjobs")
 OURS_THREADS = _ours("threads", "rabbitjobs, threads")
-DRAMATIQ = _peer("Dramatiq, 8 threads", "dramatiq")
+OURS_FAILING = _ours("failing", "rabbitjobs")
+# Its own prefetch of two for each thread costs it half of its speed.
+DRAMATIQ = _peer("Dramatiq, 8 threads", "dramatiq", dramatiq_queue_prefetch="64")
+DRAMATIQ_16 = _peer("Dramatiq, 8 threads, prefetch 16", "dramatiq")
 CELERY = _peer("Celery, prefork 1", "celery", BENCH_POOL="prefork:1")
 CELERY_PREFORK_2 = _peer("Celery, prefork 2", "celery", BENCH_POOL="prefork:2")
 CELERY_SOLO = _peer("Celery, solo", "celery", BENCH_POOL="solo:1")

@@ -4,70 +4,140 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from benchmarks import bars
 from benchmarks.bars import Figure
-from benchmarks.contest import Contestant, bout
+from benchmarks.contest import BenchError, Contestant, bout
+from benchmarks.drain import Drained, drain_lots
+from benchmarks.drain import drain as work_off
+from benchmarks.stores import check_results
 from rabbitjobs.broker.node import Node
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much work a row is."""
+    """How much work a row is; ``slow`` is for those who need milliseconds where others need a few
+    microseconds. Backlogs shorter than ``in_lots`` are worked off again and again, up to that.
+    """
 
     sends: int
-    jobs: int
-    fast_jobs: int
+    slow: int
+    fast: int
     trips: int
+    in_lots: int = 30_000
 
 
-QUICK = Sizes(sends=3_000, jobs=6_000, fast_jobs=30_000, trips=400)
-FULL = Sizes(sends=10_000, jobs=20_000, fast_jobs=100_000, trips=2_000)
+QUICK = Sizes(sends=2_000, slow=4_000, fast=30_000, trips=300)
+FULL = Sizes(sends=10_000, slow=20_000, fast=100_000, trips=2_000)
 
 
-def sends(
-    node: Node, who: Contestant, row: str, command: str, count: int, name: str = ""
-) -> Iterator[Figure]:
+def sends(node: Node, who: Contestant, row: str, command: str, count: int) -> Iterator[Figure]:
     """Messages a second into a quorum queue, persistent and confirmed."""
     with bout(node, who) as one:
         said = one.run(command, str(count))
         left = one.node.messages_total(one.vhost, who.queue)
         if left != said["sent"]:
-            raise AssertionError(f"{who.name}: expected {said['sent']} messages, got {left}")
-        yield Figure(row, name or who.name, said["timed"] / said["seconds"], "/s")
+            raise BenchError(f"{who.name}: expected {said['sent']} messages, got {left}")
+        yield Figure(row, who.name, said["timed"] / said["seconds"], "/s")
 
 
-def drain(
-    node: Node,
-    who: Contestant,
-    row: str,
-    count: int,
-    env: Mapping[str, str] | None = None,
-    name: str = "",
-) -> Iterator[Figure]:
-    """Jobs a second of one worker process, and what they cost."""
-    name = name or who.name
-    with bout(node, who, env) as one:
+def drain(node: Node, who: Contestant, count: int) -> Iterator[Figure]:
+    """No-op jobs a second of one worker process, and what they and it cost."""
+    with bout(node, who) as one:
         one.run(who.send, str(count))
-        drained = one.drain()
-        yield Figure(row, name, drained.rate, "/s")
-        yield Figure(f"{row}, client CPU", name, drained.client_cpu, "s/10,000")
-        yield Figure(f"{row}, broker CPU", name, drained.broker_cpu, "s/10,000")
-        if row == bars.DRAIN:
-            total = drained.client_cpu + drained.broker_cpu
-            yield Figure(bars.CPU, name, total, "s/10,000")
-            yield Figure(bars.RESIDENT, name, drained.resident, "MB")
-            yield Figure(bars.COLD, name, drained.cold_start, "s")
+        drained = work_off(one)
+    yield from _drained(bars.DRAIN, who.name, drained)
+    total = drained.client_cpu + drained.broker_cpu
+    yield Figure(bars.CPU, who.name, total, "s/10,000")
+    yield Figure(bars.RESIDENT, who.name, drained.memory[-1], "MB")
+    yield Figure(bars.COLD, who.name, drained.cold_start, "s")
+
+
+def _drained(row: str, name: str, drained: Drained) -> Iterator[Figure]:
+    yield Figure(row, name, drained.rate, "/s")
+    yield Figure(f"{row}, client CPU", name, drained.client_cpu, "s/10,000")
+    yield Figure(f"{row}, broker CPU", name, drained.broker_cpu, "s/10,000")
+
+
+def together(node: Node, who: Contestant, count: int, workers: int) -> Iterator[Figure]:
+    """No-op jobs a second of several worker processes on one queue."""
+    with bout(node, who) as one:
+        one.run(who.send, str(count))
+        yield from _drained(bars.PROCESSES, f"{who.name}, {workers}", work_off(one, workers))
+
+
+def results(
+    node: Node, who: Contestant, count: int, where: str, env: Callable[[], Mapping[str, str]]
+) -> Iterator[Figure]:
+    """The drain with every result stored: each of them is counted afterwards."""
+    with bout(node, who, env()) as one:
+        one.run(who.send, str(count))
+        drained = work_off(one)
+        check_results(one)
+    yield from _drained(bars.RESULTS, f"{who.name}, {where}", drained)
+
+
+def payload(node: Node, who: Contestant, size: int, name: str, count: int) -> Iterator[Figure]:
+    """Sending (pipelined by who can), then the drain, of messages of ``size`` bytes."""
+    with bout(node, who, {"BENCH_PAYLOAD": str(size)}) as one:
+        said = one.run(who.send, str(count))
+        yield Figure(bars.payload_send(name), who.name, said["timed"] / said["seconds"], "/s")
+        yield Figure(bars.payload_drain(name), who.name, work_off(one).rate, "/s")
+
+
+def failing(node: Node, who: Contestant, count: int, desk: str | None = None) -> Iterator[Figure]:
+    """Jobs a second until each has its ending: of a hundred ten fail once and are tried again.
+
+    With a ``desk``, a queue for review, one more of the hundred goes there at once.
+    """
+    hopeless = sum(number % 100 == 55 for number in range(count)) if desk else 0
+    with bout(node, who, {"BENCH_FAILING": "1"}) as one:
+        one.run("send-failing", str(count))
+        one.expected.update({"f": (count + 9) // 10, "h": hopeless, ".": -hopeless})
+        one.left = {desk: hopeless} if desk and hopeless else {}
+        marks = one.expected.total()
+        drained = work_off(one)
+    yield Figure(bars.FAILING, who.name, drained.rate * count / marks, "/s")
+    cost = (drained.client_cpu + drained.broker_cpu) * marks / count
+    yield Figure(f"{bars.FAILING}, CPU", who.name, cost, "s/10,000")
+
+
+def backlog(node: Node, who: Contestant, size: int, lots: int) -> Iterator[Figure]:
+    """What a job costs when ``lots`` times ``size`` of them wait, one lot after the other."""
+    with bout(node, who) as one:
+        clock, cpu = drain_lots(one, size, lots)
+    yield from _cost(size, who.name, clock, cpu)
+
+
+def long_backlog(node: Node, who: Contestant, size: int) -> Iterator[Figure]:
+    """The same for so many that a fresh worker is warm after the first few; and its memory."""
+    with bout(node, who) as one:
+        said = one.run(who.send, str(size))
+        drained = work_off(one)
+    yield Figure(bars.backlog_send(size), who.name, said["timed"] / said["seconds"], "/s")
+    cpu = drained.client_cpu + drained.broker_cpu
+    yield from _cost(size, who.name, 10_000 / drained.rate, cpu)
+    if drained.growth is not None:
+        yield Figure(bars.backlog_memory(size), who.name, drained.growth, "x")
+
+
+def _cost(size: int, name: str, clock: float, cpu: float) -> Iterator[Figure]:
+    yield Figure(bars.backlog_clock(size), name, clock, "s/10,000")
+    yield Figure(bars.backlog_cpu(size), name, cpu, "s/10,000")
 
 
 def trips(
-    node: Node, who: Contestant, command: str, count: int, env: Mapping[str, str] | None = None
+    node: Node,
+    who: Contestant,
+    command: str,
+    count: int,
+    env: Callable[[], Mapping[str, str]] = dict,
 ) -> Iterator[Figure]:
     """Milliseconds from send to the running job, or (``results``) to its result."""
     rows = (bars.RESULT_P50, bars.RESULT_P99) if command == "results" else (bars.P50, bars.P99)
-    with bout(node, who, env) as one, one.worker():
+    with bout(node, who, env()) as one, one.workers():
         said = one.run(command, str(count))
         yield Figure(rows[0], who.name, said["p50"], "ms")
         yield Figure(rows[1], who.name, said["p99"], "ms")

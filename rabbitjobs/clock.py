@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 UNITS: dict[str, float] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -13,15 +15,19 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 
 _uuid7_lock = threading.Lock()
 _uuid7_last = 0
+# Random bytes for so many ids at once: each system call lets another thread have the interpreter.
+_RANDOM_KEPT = 128
+_uuid7_random: Iterator[tuple[int]] = iter(())
 
 
-def _new_lock() -> None:
-    global _uuid7_lock
-    _uuid7_lock = threading.Lock()
+def _begin_anew() -> None:
+    global _uuid7_lock, _uuid7_random
+    _uuid7_lock, _uuid7_random = threading.Lock(), iter(())
 
 
-# Another thread of the parent may have held it at the moment of the fork.
-os.register_at_fork(after_in_child=_new_lock)
+# Another thread of the parent may have held the lock at the moment of the fork, and its random
+# bytes are for its own ids.
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def now() -> float:
@@ -35,14 +41,18 @@ def uuid7() -> str:
     The 12 bits after the millisecond count further ids of the same millisecond (method 1 of
     section 6.2), so a batch sent in one millisecond keeps its order.
     """
-    global _uuid7_last
+    global _uuid7_last, _uuid7_random
     with _uuid7_lock:
         stamp = time.time_ns() // 1_000_000 << 12
         _uuid7_last = stamp if stamp > _uuid7_last else _uuid7_last + 1
         stamp = _uuid7_last
+        random = next(_uuid7_random, None)
+        if random is None:
+            _uuid7_random = struct.iter_unpack(">Q", os.urandom(8 * _RANDOM_KEPT))
+            random = next(_uuid7_random)
     value = (stamp >> 12 & (1 << 48) - 1) << 80
     value |= 7 << 76 | (stamp & 0xFFF) << 64 | 2 << 62
-    value |= int.from_bytes(os.urandom(8), "big") >> 2
+    value |= random[0] >> 2
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 import os
 import time
 
-from celery import Celery
+from celery import Celery, Task
 from kombu import Queue
-from marks import URL, Trips, count, mark, say_times, time_sends, told
+from marks import (
+    URL,
+    Passing,
+    Trips,
+    attempt,
+    count,
+    mark,
+    say_times,
+    send_failing,
+    time_sends,
+    told,
+)
 
 QUEUE = "celery"
 redis = os.environ.get("BENCH_REDIS")
@@ -24,6 +35,7 @@ app.conf.update(
     worker_prefetch_multiplier=64,
     broker_transport_options={"confirm_publish": True},
     broker_connection_retry_on_startup=True,
+    worker_disable_rate_limits=True,
     worker_hijack_root_logger=False,
     worker_enable_remote_control=False,
     worker_send_task_events=False,
@@ -35,6 +47,15 @@ def noop(payload: str) -> int:
     """The job."""
     mark(payload)
     return 1
+
+
+@app.task(name="failing", bind=True, max_retries=1)
+def failing(self: Task, payload: str) -> None:
+    """The job that fails now and then, tried again without a pause."""
+    try:
+        attempt(payload, self.request.retries == 0)
+    except Passing as error:
+        raise self.retry(exc=error, countdown=0) from error
 
 
 def result_trips() -> None:
@@ -69,6 +90,8 @@ if __name__ == "__main__":
         )
     elif told() == "send":
         time_sends(noop.delay)
+    elif told() == "send-failing":
+        send_failing(failing.delay)
     elif told() == "trip":
         Trips().run(noop.delay)
     elif told() == "results":

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from marks import URL, Trips, count, mark, say_times, time_sends, told
+from dramatiq.middleware import CurrentMessage
+from marks import URL, Trips, attempt, count, mark, say_times, send_failing, time_sends, told
 
 QUEUE = "dramatiq"
 
@@ -27,6 +28,8 @@ if redis := os.environ.get("BENCH_REDIS"):
     from dramatiq.results.backends import RedisBackend
 
     broker.add_middleware(Results(backend=RedisBackend(url=redis), store_results=True))
+if os.environ.get("BENCH_FAILING"):
+    broker.add_middleware(CurrentMessage())
 dramatiq.set_broker(broker)
 
 
@@ -35,6 +38,13 @@ def noop(payload: str) -> int:
     """The job."""
     mark(payload)
     return 1
+
+
+@dramatiq.actor(queue_name=QUEUE, max_retries=1, min_backoff=1, max_backoff=1)
+def failing(payload: str) -> None:
+    """The job that fails now and then, tried again after a millisecond."""
+    message = CurrentMessage.get_current_message()
+    attempt(payload, not message.options.get("retries"))
 
 
 def result_trips() -> None:
@@ -56,6 +66,8 @@ if __name__ == "__main__":
         sys.exit(cli.main())
     elif told() == "send":
         time_sends(noop.send)
+    elif told() == "send-failing":
+        send_failing(failing.send)
     elif told() == "trip":
         Trips().run(noop.send)
     elif told() == "results":

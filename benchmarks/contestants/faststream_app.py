@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
+import uvloop
 from faststream import AckPolicy, FastStream
 from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
 from marks import URL, Trips, atime_sends, mark, told
 
 QUEUE = RabbitQueue("faststream", queue_type=QueueType.QUORUM, durable=True)
 
-broker = RabbitBroker(URL, logger=None, default_channel=Channel(prefetch_count=200))
+broker = RabbitBroker(
+    URL, logger=None, apply_types=False, default_channel=Channel(prefetch_count=200)
+)
 app = FastStream(broker, logger=None)
 
 
@@ -39,6 +41,6 @@ async def main() -> None:
 if __name__ == "__main__":
     logging.disable(logging.INFO)
     if told() == "work":
-        asyncio.run(app.run())
+        uvloop.run(app.run())
     else:
-        asyncio.run(main())
+        uvloop.run(main())

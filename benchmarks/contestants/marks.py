@@ -10,12 +10,14 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 URL = os.environ["BENCH_URL"]
 PAYLOAD = "x" * int(os.environ.get("BENCH_PAYLOAD", "200"))
 TRIP = "trip"
 WARM = 50
+# Of a hundred jobs of the failing kind ten fail once and one for good, where there is a desk.
+FAILING, HOPELESS, PLAIN = "f", "h", "p"
 
 _marks = os.open(os.environ["BENCH_MARKS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 _teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -25,8 +27,45 @@ def mark(payload: str) -> None:
     """Count this job: a byte in the file, or a datagram to the sender that waits for it."""
     if payload == TRIP:
         _teller.sendto(b".", os.environ["BENCH_MARKS"] + ".sock")
+    elif payload and len(payload) != len(PAYLOAD):
+        raise ValueError(f"expected {len(PAYLOAD)} characters, got {len(payload)}")
     else:
         os.write(_marks, b".")
+
+
+class Passing(Exception):
+    """What will be gone at the next attempt."""
+
+
+class Hopeless(Exception):
+    """What a person must look at."""
+
+
+def attempt(payload: str, first: bool) -> None:
+    """One attempt of a job of the failing kind; each failure leaves a mark of its own."""
+    if payload[0] == HOPELESS:
+        os.write(_marks, HOPELESS.encode())
+        raise Hopeless
+    if payload[0] == FAILING and first:
+        os.write(_marks, FAILING.encode())
+        raise Passing
+    mark(payload)
+
+
+def failing_payloads(desk: bool) -> Iterator[str]:
+    """The payloads of ``count()`` jobs; without a ``desk`` the hopeless ones are plain."""
+    for number in range(count()):
+        kind = FAILING if number % 10 == 0 else PLAIN
+        if desk and number % 100 == 55:
+            kind = HOPELESS
+        yield kind + PAYLOAD[1:]
+
+
+def send_failing(send: Callable[[str], object]) -> None:
+    """Send ``count()`` jobs of the failing kind, for a system without a desk."""
+    for payload in failing_payloads(desk=False):
+        send(payload)
+    say(sent=count())
 
 
 def count() -> int:

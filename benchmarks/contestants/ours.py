@@ -5,14 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 
-from marks import PAYLOAD, URL, Trips, atime_sends, count, mark, say, say_times, time_sends, told
+from marks import (
+    PAYLOAD,
+    URL,
+    Hopeless,
+    Passing,
+    Trips,
+    atime_sends,
+    attempt,
+    count,
+    failing_payloads,
+    mark,
+    say,
+    say_times,
+    time_sends,
+    told,
+)
 
-from rabbitjobs import RabbitJobs
+from rabbitjobs import Context, RabbitJobs, Sent, rules
 
 CONFIG = Path(__file__).with_name("config")
 os.environ["RABBITJOBS_URL"] = URL
@@ -37,19 +51,44 @@ def threaded(payload: str) -> int:
     return 1
 
 
-JOBS = {"coroutines": noop, "threads": threaded}
+@app.job(
+    queue="failing",
+    on=[rules.retry("at-once", on=Passing), rules.review(on=Hopeless)],
+    ignore_result=True,
+)
+async def failing(payload: str, context: Context) -> None:
+    """The job that fails now and then."""
+    attempt(payload, context.attempt == 1)
+
+
+JOBS = {"coroutines": noop, "threads": threaded, "failing": failing}
 JOB = JOBS[os.environ.get("BENCH_QUEUE", "coroutines")]
 
 
 def send_many() -> None:
-    """Send all of them in one call, and check that each was confirmed."""
-    app.send_many(JOB.call(PAYLOAD) for _ in range(200))
-    calls = [JOB.call(PAYLOAD)] * (count() - 200)
-    before, cpu = time.perf_counter(), time.process_time()
-    sent = app.send_many(calls)
-    seconds, cpu = time.perf_counter() - before, time.process_time() - cpu
+    """Send all of them, 100,000 in a call, and check that each was confirmed."""
+    warm = min(200, count() // 5)
+    check(app.send_many(JOB.call(PAYLOAD) for _ in range(warm)))
+    calls = repeat(JOB.call(PAYLOAD), count() - warm)
+    seconds = cpu = 0.0
+    while batch := list(islice(calls, 100_000)):
+        before, used = time.perf_counter(), time.process_time()
+        sent = app.send_many(batch)
+        seconds += time.perf_counter() - before
+        cpu += time.process_time() - used
+        check(sent)
+    say(seconds=seconds, cpu=cpu, timed=count() - warm, sent=count())
+
+
+def check(sent: list[Sent]) -> None:
+    """Each of them was confirmed."""
     assert all(one.ok for one in sent), [one.error for one in sent if not one.ok][:3]
-    say(seconds=seconds, cpu=cpu, timed=len(sent), sent=count())
+
+
+def send_failing() -> None:
+    """Send jobs of the failing kind."""
+    check(app.send_many(failing.call(payload) for payload in failing_payloads(desk=True)))
+    say(sent=count())
 
 
 def result_trips() -> None:
@@ -62,33 +101,15 @@ def result_trips() -> None:
     say_times(times)
 
 
-def work() -> None:
-    """The worker of one queue, as the command line starts it."""
-    here = Path(__file__).parent
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
-    os.execv(
-        sys.executable,
-        [
-            sys.executable,
-            "-m",
-            "rabbitjobs",
-            "--app",
-            "ours:app",
-            "consume",
-            os.environ.get("BENCH_QUEUE", "coroutines"),
-        ],
-    )
-
-
 COMMANDS = {
     "apply": app.apply,
     "send": lambda: time_sends(JOB.send),
     "asend": lambda: asyncio.run(atime_sends(JOB.asend)),
     "send-many": send_many,
+    "send-failing": send_failing,
     "trip": lambda: Trips().run(JOB.send),
     "atrip": lambda: asyncio.run(Trips().arun(JOB.asend)),
     "results": result_trips,
-    "work": work,
 }
 
 if __name__ == "__main__":

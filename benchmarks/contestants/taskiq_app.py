@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
 
+import uvloop
 from marks import URL, Trips, atime_sends, mark, told
 from taskiq.acks import AcknowledgeType
 from taskiq_aio_pika import AioPikaBroker, Queue, QueueType
@@ -49,9 +49,10 @@ if __name__ == "__main__":
             AcknowledgeType.WHEN_EXECUTED.value,
             "--log-level",
             "ERROR",
+            "--no-parse",
             "--max-async-tasks",
             "200",
         ]
         taskiq_main()
     else:
-        asyncio.run(main())
+        uvloop.run(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rabbitjobs.app.finding import nearest
-from rabbitjobs.consumer.pools.choice import fault_of, known_pools
+from rabbitjobs.consumer.pools.choice import OURS, fault_of, known_pools
 from rabbitjobs.errors import ConfigError, Problem
 from rabbitjobs.job.definition import Definition
 from rabbitjobs.job.registry import Registry
@@ -43,7 +43,7 @@ def _namespace(spec: TopologySpec, namespace: str | None) -> Iterator[Problem]:
 
 def _pools(spec: TopologySpec) -> Iterator[Problem]:
     for name, queue in spec.queues.items():
-        if queue.pool is not None and queue.pool not in known_pools():
+        if queue.pool is not None and _unknown(queue.pool):
             yield Problem(
                 spec.file,
                 queue.pool_line,
@@ -53,9 +53,13 @@ def _pools(spec: TopologySpec) -> Iterator[Problem]:
             )
 
 
+def _unknown(pool: str) -> bool:
+    return pool not in OURS and pool not in known_pools()
+
+
 def _pool(definition: Definition, spec: TopologySpec) -> Iterator[tuple[str, str]]:
     """What was expected of a job's pool, and what was found."""
-    if definition.pool is not None and definition.pool not in known_pools():
+    if definition.pool is not None and _unknown(definition.pool):
         near = nearest(definition.pool, known_pools())
         yield f"a pool ({', '.join(known_pools())}){near}", repr(definition.pool)
         return

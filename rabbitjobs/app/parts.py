@@ -16,6 +16,7 @@ from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
+    from rabbitjobs.backend.late import LateRecorder
     from rabbitjobs.backend.sql import SqlBackend
     from rabbitjobs.broker.management import Management
     from rabbitjobs.message.signing import Signing, SigningOptions
@@ -106,9 +107,9 @@ class Parts:
         from rabbitjobs.broker.state import running_management_url
 
         configured = self._app.settings.management_url
-        where = configured.reveal() if configured else None
         url = self._app.url
-        return management_of(parse_urls(url)[0], where or running_management_url(url))
+        where = configured.reveal() if configured else running_management_url(url)
+        return management_of(parse_urls(url)[0], where)
 
     def plan(self) -> Plan:
         """The app's topology, compiled for the version of the connected broker."""
@@ -126,12 +127,20 @@ class Parts:
         with self.management() as management:
             apply(self.plan(), amqp_url=self._app.url, management=management)
 
-    def verify(self, queue: str | None = None) -> None:
-        """Hold the live topology against the config's; raises ``TopologyMismatch``."""
-        from rabbitjobs.topology.apply import verify
+    def verify(self, queue: str | None = None, *, consuming: bool = False) -> None:
+        """Hold the live topology against the config's; raises ``TopologyMismatch``.
 
-        with self.management() as management:
-            verify(self.plan(), amqp_url=self._app.url, management=management, queue=queue)
+        With ``consuming`` the session connects meanwhile, once a broker has let us in.
+        """
+        from rabbitjobs.topology.amqp import connect
+        from rabbitjobs.topology.apply import verify_over
+        from rabbitjobs.topology.plan import compile_plan
+
+        with self.management() as management, connect(self._app.url) as amqp:
+            if consuming:
+                self.session().consume()
+            plan = compile_plan(self._app.spec, amqp.capabilities)
+            verify_over(amqp, plan, management=management, queue=queue)
 
     @property
     def signing(self) -> Signing | None:
@@ -149,18 +158,28 @@ class Parts:
     # --- store ----------------------------------------------------------------------------------
 
     @property
+    def store_url(self) -> str | None:
+        """Where the store is; ``None`` if the config says ``store: {url: none}``."""
+        if self._app.settings.no_store:
+            return None
+        configured = self._app.settings.store_url
+        if configured:
+            return configured.reveal()
+        from rabbitjobs.store.sqlite_file import default_url
+
+        return default_url(self._app.namespace)
+
+    @property
     def store(self) -> Store | None:
         """The store; ``None`` if the config says ``store: {url: none}``."""
-        if self._app.settings.no_store:
+        url = self.store_url
+        if url is None:
             return None
         with self._lock:
             if self._store is None:
-                from rabbitjobs.store.engine import Store, default_url
+                from rabbitjobs.store.engine import Store
 
-                namespace = self._app.namespace
-                configured = self._app.settings.store_url
-                url = configured.reveal() if configured else default_url(namespace)
-                self._store = Store(url, namespace=namespace)
+                self._store = Store(url, namespace=self._app.namespace)
             return self._store
 
     @property
@@ -175,6 +194,19 @@ class Parts:
 
                 self._backend = SqlBackend(store)
             return self._backend
+
+    def recorder(self) -> LateRecorder | None:
+        """The backend for a consumer: made, with what it imports, when a job leaves a trace."""
+        if self.store_url is None:
+            return None
+        from rabbitjobs.backend.late import LateRecorder
+
+        def make() -> SqlBackend:
+            backend = self.backend
+            assert backend is not None
+            return backend
+
+        return LateRecorder(make)
 
     def results(self) -> SqlBackend | None:
         """Where handles read; a call, because the store may be none."""

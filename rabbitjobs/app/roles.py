@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from functools import partial
 from typing import Protocol
 
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.app.children import program_of
+from rabbitjobs.backend.late import LateRecorder
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import QueueConsumer
 from rabbitjobs.consumer.drained import Drained
@@ -54,10 +56,10 @@ class ConsumeRole:
         self.name = f"consume {queue}"
         one = known_queue.ordered or known_queue.pool == SOLO
         slots = 1 if one else slots or known_queue.concurrency
-        backend = app.parts.backend
-        self._bus = app.bus
-        self._queue = queue
-        note_progress = backend.progress if backend else lambda _job_id, _progress: None
+        self._queue, self._bus = queue, app.bus
+        self._recorder = recorder = app.parts.recorder()
+        self._keeps = any(not job.ignore_result for job in app.registry if job.queue == queue)
+        note_progress = recorder.progress if recorder else lambda _job_id, _progress: None
 
         def options_for(pool: str) -> PoolOptions:
             return PoolOptions(
@@ -80,7 +82,7 @@ class ConsumeRole:
             spec=spec,
             registry=app.registry,
             executor=self._executor,
-            recorder=backend,
+            recorder=recorder,
             publish=app.publisher.confirmed,
             bus=app.bus,
             keep=app.settings.keep.total_seconds(),
@@ -101,7 +103,16 @@ class ConsumeRole:
     async def start(self) -> None:
         """See ``Role``."""
         self._executor.start(self._queue)
+        if self._recorder is not None and self._keeps:
+            self._bus.listen(partial(self._open_store, self._recorder), each=False)
         await self._consumer.start()
+
+    def _open_store(self, recorder: LateRecorder, event: events.Event) -> None:
+        """Beside the first jobs: opened before, they would wait for it."""
+        if not isinstance(event, events.ConsumerChanged) or event.queue != self._queue:
+            return
+        if event.state == "consuming":
+            recorder.begin()
 
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""

@@ -74,6 +74,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     worker: str = ""
     noted: bool = False
 
+    @property
+    def leaves_no_trace(self) -> bool:
+        """Whether nothing is written: a success that keeps no result, of which nothing is known."""
+        return (
+            not self.keep_result
+            and self.status is Status.SUCCEEDED
+            and self.attempt == 1
+            and not self.noted
+            and self.case is None
+            and self.release is None
+            and self.unique is None
+        )
+
 
 def record_of(
     envelope: Envelope, status: Status, *, at: float, keep: float = 0.0, worker: str = ""

@@ -51,7 +51,7 @@ class SqlBackend:
         record = with_storable_ids(record)
         self._store.forget(("running", record.job_id))
         self._store.forget(("progress", record.job_id))
-        if _leaves_no_trace(record):
+        if record.leaves_no_trace:
             return True
         return await self._store.awrite(self._write_outcomes, record)
 
@@ -208,15 +208,3 @@ class SqlBackend:
             namespace=self._store.namespace,
             holders=[(storable(key), storable(job_id))],
         )
-
-
-def _leaves_no_trace(record: Record) -> bool:
-    return (
-        not record.keep_result
-        and record.status is Status.SUCCEEDED
-        and record.attempt == 1
-        and not record.noted
-        and record.case is None
-        and record.release is None
-        and record.unique is None
-    )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from http.client import HTTPException
+from typing import Any, Final, Self
 from urllib.parse import quote, unquote, urlsplit
 
+from rabbitjobs.broker.http import Answer, HttpConnection
 from rabbitjobs.broker.tls import advice, client_context
 from rabbitjobs.broker.url import Address, management_options
 from rabbitjobs.errors import ManagementError, UrlRefused
 from rabbitjobs.secret import Secret
-
-if TYPE_CHECKING:
-    import httpx
 
 _PORT: Final = 15672
 _TLS_PORT: Final = 15671
@@ -63,7 +62,7 @@ class Management:
             options.get("keyfile", keyfile),
         )
         self._server_name = options.get("server_name_indication", server_name)
-        self._client: httpx.Client | None = None
+        self._connection: HttpConnection | None = None
 
     def __repr__(self) -> str:
         return f"Management({self.url!r}, user={self.user!r})"
@@ -76,9 +75,9 @@ class Management:
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     # --- the broker as a whole ---------------------------------------------------------------
 
@@ -98,7 +97,7 @@ class Management:
     def alarms(self) -> tuple[str, ...]:
         """The memory and disk alarms in force; publishers are blocked while there is one."""
         response = self._request("GET", "health/checks/alarms", accept=(503,))
-        if response.status_code < 300:
+        if response.status < 300:
             return ()
         found = response.json()
         listed = [f"{a.get('resource')} alarm on {a.get('node')}" for a in found.get("alarms", ())]
@@ -118,7 +117,7 @@ class Management:
     def queue(self, vhost: str, name: str) -> dict[str, Any] | None:
         """One queue with its statistics (which may be seconds late), or ``None``."""
         response = self._request("GET", f"queues/{_part(vhost)}/{_part(name)}", accept=(_GONE,))
-        return None if response.status_code == _GONE else dict(response.json())
+        return None if response.status == _GONE else dict(response.json())
 
     def purge(self, vhost: str, name: str) -> None:
         """Destroy every ready message of a queue; on 4.3 those held for dead lettering too."""
@@ -225,15 +224,11 @@ class Management:
         body: Mapping[str, Any] | None = None,
         *,
         accept: tuple[int, ...] = (),
-    ) -> httpx.Response:
-        import httpx
-
+    ) -> Answer:
         where = f"{method} {self.url}/api/{path}"
-        # Both the name that is asked for and the one that the certificate is held to.
-        named = {"sni_hostname": self._server_name} if self._server_name else {}
         try:
-            response = self._connected().request(method, f"api/{path}", json=body, extensions=named)
-        except httpx.HTTPError as error:
+            answer = self._connected().request(method, f"api/{path}", body)
+        except (OSError, HTTPException) as error:
             raise ManagementError(
                 f"expected RabbitMQ's management API at {self.url}, got "
                 f"{error or type(error).__name__}"
@@ -242,23 +237,22 @@ class Management:
                     or "; enable the plugin rabbitmq_management, or set RABBITJOBS_MANAGEMENT_URL"
                 )
             ) from error
-        if response.is_success or response.status_code in accept:
-            return response
-        raise ManagementError(_refusal(response, where, self.user), status=response.status_code)
+        if answer.is_success or answer.status in accept:
+            return answer
+        raise ManagementError(_refusal(answer, where, self.user), status=answer.status)
 
-    def _connected(self) -> httpx.Client:
-        import httpx
-
-        if self._client is None:
+    def _connected(self) -> HttpConnection:
+        if self._connection is None:
             tls = self.url.startswith("https:")
-            self._client = httpx.Client(
-                base_url=f"{self.url}/",
-                auth=(self.user, self._password.reveal()),
+            self._connection = HttpConnection(
+                self.url,
+                user=self.user,
+                password=self._password,
                 timeout=self._timeout,
-                verify=client_context(*self._files) if tls else False,
-                trust_env=False,  # a proxy of the environment would see the password
+                context=client_context(*self._files) if tls else None,
+                server_name=self._server_name,
             )
-        return self._client
+        return self._connection
 
 
 def management_of(address: Address, url: str | None = None) -> Management:
@@ -302,17 +296,17 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refusal(response: httpx.Response, where: str, user: str) -> str:
+def _refusal(answer: Answer, where: str, user: str) -> str:
     try:
-        found = response.json()
-        reason = found.get("reason") or found.get("error") or response.text
+        found = answer.json()
+        reason = found.get("reason") or found.get("error") or answer.text
     except (ValueError, AttributeError):
-        reason = response.text[:200]
+        reason = answer.text[:200]
     reason = " ".join(str(reason).split())
     hint = ""
-    if response.status_code in (401, 403):
+    if answer.status in (401, 403):
         hint = f"; user {user!r} needs the password, a tag (policymaker) and rights for this"
-    return f"{where}: expected success, got {response.status_code} {reason}{hint}"
+    return f"{where}: expected success, got {answer.status} {reason}{hint}"
 
 
 def _part(name: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rabbitjobs.broker.install import Report
-from rabbitjobs.broker.node import Node
+if TYPE_CHECKING:
+    from rabbitjobs.broker.install import Report
+    from rabbitjobs.broker.node import Node
 
 
 def node_folder() -> Path:
@@ -21,6 +23,9 @@ def user_node(*, report: Report = lambda _line: None) -> Node:
     The first call on a machine may install RabbitMQ: ``report`` gets a line for
     each slow step. Raises ``NodeError`` when no RabbitMQ can be had.
     """
+    # Every process that looks whether a node runs comes here, and most machines have none.
+    from rabbitjobs.broker.node import Node
+
     return Node(node_folder(), outlive=True, report=report)
 
 

@@ -84,7 +84,7 @@ def run(
         for queue in queues or known
         for place in range(1, counts.get(queue, 1) + 1)
     ]
-    if intake and app.parts.store is not None:
+    if intake and app.parts.store_url is not None:
         children.append(Child("intake", (*command, "intake")))
     if notify:
         children.append(Child("notify", (*command, "notify", "run")))

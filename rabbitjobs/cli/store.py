@@ -10,9 +10,9 @@ import msgspec
 from rabbitjobs.backend.sql import SqlBackend
 from rabbitjobs.errors import StoreError, StoreOutdated
 from rabbitjobs.store.engine import Store
+from rabbitjobs.store.fresh import REVISIONS
 from rabbitjobs.store.migrate import check_version
 from rabbitjobs.store.outbox import Outbox
-from rabbitjobs.store.schema import REVISIONS
 
 url_option = click.option(
     "--url", default=None, help="The store's URL; default: the app's. Passwords show in `ps`."

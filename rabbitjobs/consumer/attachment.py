@@ -57,7 +57,7 @@ class Attachment:
                 link,
                 self._queue,
                 prefetch=self._prefetch,
-                deliver=lambda handed: mailbox.post(self._take, handed),
+                deliver=lambda batch: mailbox.post_all(self._take, zip(batch)),
                 changed=lambda state, reason: mailbox.post(self._changed, state, reason),
                 takes_turns=self._takes_turns,
             )

@@ -12,9 +12,11 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
-import structlog
-
+from rabbitjobs.monitor.late_rich import late_rich
 from rabbitjobs.secret import HIDDEN, mask
+
+with late_rich():
+    import structlog
 
 Format = Literal["auto", "console", "json"]
 

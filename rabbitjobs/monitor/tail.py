@@ -7,6 +7,7 @@ broker, and what does not fit the buffer is counted, not waited for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections import deque
@@ -143,9 +144,9 @@ class Watcher:
         else:
             self.ready.clear()
 
-    def _deliver(self, handed: Handed) -> None:
-        self._subscription.ack(handed)
-        try:
-            self._show(_batches.decode(handed.delivery.body))
-        except msgspec.MsgspecError:
-            return  # an event of a newer release
+    def _deliver(self, arrived: list[Handed]) -> None:
+        for handed in arrived:
+            self._subscription.ack(handed)
+            # An event of a newer release is not shown.
+            with contextlib.suppress(msgspec.MsgspecError):
+                self._show(_batches.decode(handed.delivery.body))

@@ -20,6 +20,7 @@ from rabbitjobs.monitor.report import report_events
 from rabbitjobs.monitor.tail import Broadcaster
 from rabbitjobs.process.signals import Signals, leave
 from rabbitjobs.process.state import report_state
+from rabbitjobs.store.sqlite_file import is_ready, plain_path
 
 log = structlog.get_logger("rabbitjobs.worker")
 # For a store that hangs: what it has not committed by then is not acked either.
@@ -41,7 +42,7 @@ def start(
         log.warning(warning)
     report_events(app.bus, every=logging.getLogger().isEnabledFor(logging.DEBUG))
     supervisor = report_state(app.bus)
-    _until_reached(lambda: app.parts.verify(queue))
+    _until_reached(lambda: app.parts.verify(queue, consuming=True))
     _check_store(app)
     grace = app.settings.grace if grace is None else grace
     roles = make_roles()
@@ -63,18 +64,26 @@ def _until_reached(verify: Callable[[], None]) -> None:
 
 
 def _check_store(app: RabbitJobs) -> None:
-    store = app.parts.store
-    if store is None:
+    url = app.parts.store_url
+    if url is None:
         log.warning("no store: results are not kept, and duplicates are not dropped")
         return
+    path = plain_path(url)
+    if path is not None and is_ready(path):
+        _tell_of_sqlite(url)
+        return
+    store = app.parts.store
+    assert store is not None
     if store.one_machine:
-        log.info(
-            "the store is SQLite: it serves the processes of this machine only", store=store.where
-        )
+        _tell_of_sqlite(store.where)
     try:
         store.check()
     except StoreUnavailable as error:
         log.error("unhealthy: the store cannot be used; endings wait for it", reason=str(error))
+
+
+def _tell_of_sqlite(where: str) -> None:
+    log.info("the store is SQLite: it serves the processes of this machine only", store=where)
 
 
 class Worker:

@@ -11,6 +11,7 @@ from rabbitjobs.message.codec import encode
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology import routes
 from rabbitjobs.topology.model import TopologySpec
+from rabbitjobs.wire.message_ids import fresh_message_id
 from rabbitjobs.wire.protocol import Outgoing
 
 # The server's default limit since 4.0; larger ones close the channel with 406.
@@ -56,7 +57,9 @@ def outgoing_of(envelope: Envelope, spec: TopologySpec) -> Outgoing:
         route = routes.delayed(spec, envelope.queue, timedelta(seconds=left))
     else:
         route = routes.work(spec, envelope.queue)
-    return Outgoing(route.exchange, route.routing_key, encode(envelope), envelope.body)
+    return Outgoing(
+        route.exchange, route.routing_key, encode(envelope, fresh_message_id()), envelope.body
+    )
 
 
 def _due(options: Options, at: float) -> float | None:

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import re
-import sqlite3
-import threading
-import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,32 +18,13 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from rabbitjobs.errors import StoreError, StoreOutdated, StoreUnavailable
+from rabbitjobs.store.sqlite_file import make_private_file, set_up
 
 BUSY_SECONDS = 10
 CONNECT_SECONDS = 5
 MIGRATE_COMMAND = "rabbitjobs store migrate"
 
-# Held until the descriptor of a new file is closed: see _make_private_file.
-_making = threading.Lock()
-
-
-def _forked() -> None:
-    global _making
-    _making = threading.Lock()  # another thread of the parent may have held it
-
-
-os.register_at_fork(after_in_child=_forked)
-_NAME = re.compile(r"[^\w.-]")
 _NO_TABLE = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
-
-
-def default_url(namespace: str) -> str:
-    """The URL of the SQLite file used when no store is configured: one for each namespace.
-
-    It stands in the user's state folder (``XDG_STATE_HOME``, else ``~/.local/state``).
-    """
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return f"sqlite:///{Path(state) / 'rabbitjobs' / (_NAME.sub('_', namespace) + '.db')}"
 
 
 def parse_url(text: str) -> URL:
@@ -94,56 +68,12 @@ def open_engine(url: URL, *, writer: bool) -> Engine:
 def _open_sqlite(url: URL, *, writer: bool) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
     path = Path(str(url.database))
-    event.listen(engine, "do_connect", lambda *_: _make_private_file(path))
-    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "do_connect", lambda *_: make_private_file(path))
+    event.listen(engine, "connect", lambda connection, _: set_up(connection, BUSY_SECONDS))
     # A deferred transaction that reads and then writes fails when another process wrote between.
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
-
-
-def _make_private_file(path: Path) -> None:
-    """Payloads are nobody else's business: the file belongs to its user only.
-
-    One that is there is never opened here: to close any descriptor of a file drops every POSIX lock
-    that this process has on it, those of its SQLite connections too, and another process would then
-    delete the write-ahead log under them (https://sqlite.org/howtocorrupt.html, section 2.2).
-    """
-    try:
-        with _making:
-            if not path.exists():
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with contextlib.suppress(FileExistsError):
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        if not os.access(path, os.R_OK | os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise StoreUnavailable(
-            f"expected a writable SQLite file at {path}, got: {error.strerror}; "
-            "correct store.url or the folder's rights"
-        ) from error
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN would come too late
-    _turn_wal_on(connection)
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    # FULL, though NORMAL is faster: with WAL and NORMAL a commit may be lost at a power failure,
-    # and a job is acked on the strength of its commit. Nothing confirmed is lost.
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _turn_wal_on(connection: Any) -> None:
-    """Several processes that open a new file at once: the switch to WAL does not wait by itself."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
 
 
 def _open_postgres(url: URL) -> Engine:

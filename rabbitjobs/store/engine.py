@@ -16,17 +16,14 @@ from rabbitjobs.errors import StoreMissing
 from rabbitjobs.store import migrate as migration
 from rabbitjobs.store.connect import (
     MIGRATE_COMMAND,
-    default_url,
     masked,
     open_engine,
     parse_url,
     raise_translated,
 )
+from rabbitjobs.store.fresh import REVISIONS
 from rabbitjobs.store.lane import Item, Lane
-from rabbitjobs.store.schema import REVISIONS
 from rabbitjobs.store.writer import Writer
-
-__all__ = ["Store", "default_url"]
 
 T = TypeVar("T")
 Given = TypeVar("Given")

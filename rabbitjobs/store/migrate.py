@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 
 from rabbitjobs.errors import StoreOutdated
 from rabbitjobs.store.connect import MIGRATE_COMMAND
-from rabbitjobs.store.schema import REVISIONS, VERSION_TABLE
+from rabbitjobs.store.fresh import REVISIONS, STATEMENTS, VERSION_TABLE
 
 # Any fixed number serves, as long as every release takes the same one.
 _ADVISORY_LOCK = 0x7261626A
@@ -63,7 +63,11 @@ def migrate(connection: Connection, where: str) -> str | None:
         return found
     if found is not None and found not in REVISIONS:
         check_version(found, where)
-    _run_alembic(connection)
+    if connection.dialect.name == "sqlite" and not inspect(connection).get_table_names():
+        for statement in STATEMENTS:
+            connection.exec_driver_sql(statement)
+    else:
+        _run_alembic(connection)
     return found
 
 

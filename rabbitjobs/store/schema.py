@@ -20,11 +20,6 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION_TABLE = "rj_version"
-
-REVISIONS = ("0001", "0002")
-"""Every revision of the schema, oldest first; a test keeps it equal to the migrations."""
-
 metadata = MetaData()
 
 _AUTO = BigInteger().with_variant(Integer, "sqlite")

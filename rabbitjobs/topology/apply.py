@@ -65,9 +65,16 @@ def verify(
     difference shown, also when the consumer timeout in effect is shorter than a queue's time
     limit, or `ConnectionLost`.
     """
-    needed = needed_by(plan, queue) if queue is not None else plan
     with connect(amqp_url) as amqp:
-        live = _reachable(amqp, management) or look_live(amqp, needed)
+        verify_over(amqp, plan, management=management, queue=queue)
+
+
+def verify_over(
+    amqp: Amqp, plan: Plan, *, management: Management | None = None, queue: str | None = None
+) -> None:
+    """`verify` over a connection that is there."""
+    needed = needed_by(plan, queue) if queue is not None else plan
+    live = _reachable(amqp, management) or look_live(amqp, needed)
     changes = diff(needed, live)
     if changes:
         raise TopologyMismatch(_mismatch(changes), queue=queue)

@@ -46,7 +46,7 @@ class AioPikaConsumer:
         self._writer = Writer(channel)
         self._tag = f"rj-{uuid.uuid4().hex}"
         self._acks = 0
-        self._asked: asyncio.Task[Any] | None = None
+        self._asked: asyncio.Future[Any] | None = None
 
     async def start(self, queue: str, arguments: dict[str, Any]) -> None:
         """Set the prefetch and subscribe."""
@@ -116,8 +116,9 @@ class AioPikaConsumer:
 
     async def _rpc(self, request: Frame) -> Any:
         await self._writer.written()
-        self._asked = asyncio.ensure_future(self._channel.rpc(request))
-        return await undisturbed(self._asked, self._connection)
+        asked: asyncio.Future[Any] = asyncio.ensure_future(self._channel.rpc(request))
+        self._asked = asked
+        return await undisturbed(asked, self._connection)
 
     async def close(self) -> None:
         """Close the channel, and wait for the broker's answer."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiormq.connection import TransportFactory
 
+from rabbitjobs.wire.forking import let_go_in_children
 from rabbitjobs.wire.guard import HEADER_FRAME, METHOD_FRAME, Guard
 
 if TYPE_CHECKING:
@@ -53,8 +54,14 @@ class GuardedTransport(TransportFactory):
             ssl=self._context,
             server_hostname=self._server_name if self._context else None,
         )
+        let_go_in_children(self)
         self._reader = GuardedReader(reader)
         return cast("asyncio.StreamReader", self._reader), self._writer
+
+    def fileno(self) -> int:
+        """The number of its socket; negative when there is none."""
+        sock = self._writer.get_extra_info("socket") if self._writer is not None else None
+        return -1 if sock is None else int(sock.fileno())
 
     def abort(self) -> None:
         """Drop the connection at once, without a goodbye."""

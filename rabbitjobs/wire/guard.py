@@ -32,7 +32,8 @@ DELIVER = 0x003C003C
 DEEPEST = 32
 # The last second of the year 9999, in milliseconds: what both client libraries can still show.
 _LATEST = 253_402_300_799_999
-_SECONDS_UP_TO = 0xFFFF_FFFF
+# Later timestamps were meant as milliseconds.
+SECONDS_UP_TO = 0xFFFF_FFFF
 
 _TEXT_KEPT = 500
 # What decoding raises for a frame that is not exactly well formed.
@@ -134,11 +135,20 @@ def decode_deliver(data: bytes, start: int, end: int) -> Deliver:
     """
     consumer, at = _short(data, start + 4)
     tag, bits = _tail(data, at)
-    exchange, at = _short(data, at + 9)
-    routing_key, at = _short(data, at)
-    if at != end:
-        raise ValueError(f"basic.deliver ends at byte {at - start} of {end - start}")
+    exchange, routing_key = decode_route(data[at + 9 : end])
     return Deliver(consumer, tag, bits & 1 == 1, exchange, routing_key)
+
+
+def decode_route(route: bytes) -> tuple[str, str]:
+    """The exchange and the routing key at the end of a ``basic.deliver``, and nothing after them.
+
+    Raises as ``decode_header`` does.
+    """
+    exchange, at = _short(route, 0)
+    routing_key, at = _short(route, at)
+    if at != len(route):
+        raise ValueError(f"basic.deliver has {len(route)} bytes of route, read {at}")
+    return exchange, routing_key
 
 
 def inspect(frame_type: int, payload: bytes) -> Damage | None:
@@ -237,7 +247,7 @@ def _time(data: bytes, at: int) -> int:
     value: int = _longlong(data, at)[0]
     if value > _LATEST:
         raise ValueError(f"the timestamp {value} lies beyond the year 9999")
-    return value if value <= _SECONDS_UP_TO else value // 1000
+    return value if value <= SECONDS_UP_TO else value // 1000
 
 
 def _table(data: bytes, at: int, stop: int, end: int, depth: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -29,6 +29,9 @@ class Mailbox:
         After ``close`` it runs at once, in the caller's thread.
         """
         self._calls.append((call, args))
+        self._wake()
+
+    def _wake(self) -> None:
         if self._closed:
             self._run()
         elif not self._awake:
@@ -37,6 +40,11 @@ class Mailbox:
                 self._loop.call_soon_threadsafe(self._run)
             except RuntimeError:  # the loop is closed: nobody is left to hear it
                 self._calls.clear()
+
+    def post_all(self, call: Callable[..., object], arguments: Iterable[tuple[Any, ...]]) -> None:
+        """Post ``call(*args)`` for each of the arguments, and wake the loop once."""
+        self._calls.extend([(call, args) for args in arguments])
+        self._wake()
 
     def close(self) -> None:
         """Run what was posted and found no loop any more; call it when the loop is closed."""

@@ -9,8 +9,6 @@ found by being alone.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections import deque
 from collections.abc import Callable
 from typing import Literal
@@ -19,6 +17,7 @@ import msgspec
 
 from rabbitjobs.message.headers import AGAIN
 from rabbitjobs.wire.link import Link
+from rabbitjobs.wire.message_ids import fresh_message_id
 from rabbitjobs.wire.protocol import (
     Confirmed,
     Outcome,
@@ -32,21 +31,6 @@ SWEEP_SECONDS = 0.1
 # A connection on which nothing was confirmed for this long, though something waits, is given up.
 # Shorter deadlines of single callers must not cut off everybody else.
 SILENT_SECONDS = 5.0
-_prefix = os.urandom(9).hex()
-_counter = itertools.count(1)
-
-
-def _new_prefix() -> None:
-    global _prefix
-    _prefix = os.urandom(9).hex()
-
-
-os.register_at_fork(after_in_child=_new_prefix)
-
-
-def fresh_message_id() -> str:
-    """A wire message id: unique for each attempt to publish, in every process."""
-    return f"{_prefix}-{next(_counter)}"
 
 
 class _Entry:

@@ -127,7 +127,9 @@ class PikaWire:
         arguments: Mapping[str, Any] | None = None,
     ) -> PikaConsumer:
         """Start a consumer on a channel of its own; see the protocol."""
-        consumer = PikaConsumer(await self._channel(), prefetch, deliver, cancelled)
+        channel = await self._channel()
+        assert self._connection is not None
+        consumer = PikaConsumer(self._connection, channel, prefetch, deliver, cancelled)
         await consumer.start(queue, dict(arguments or {}))
         return consumer
 

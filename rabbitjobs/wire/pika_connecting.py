@@ -18,18 +18,17 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import weakref
 from typing import Any
 
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.base_connection import _StreamingProtocolShim
 from pika.exceptions import ConnectionOpenAborted
 
+from rabbitjobs.wire.forking import let_go_in_children
 from rabbitjobs.wire.pika_calls import resolve
 
 _Connection: Any = AsyncioConnection
-# The sockets of this process's connections; for a fork.
-_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+READ_BYTES = 65_536
 # Where an address is: family, type, protocol, canonical name, socket address.
 _Place = tuple[int, int, int, str, Any]
 
@@ -79,7 +78,7 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
     async def _reach(self, place: _Place) -> socket.socket:
         family, kind, protocol, _, address = place
         sock = socket.socket(family, kind, protocol)
-        _sockets.add(sock)
+        let_go_in_children(sock)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -95,24 +94,43 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
 
     async def _link(self, sock: socket.socket) -> None:
         """Hand the socket to a transport, after TLS if that is asked for."""
+        if self.params.ssl_options is None:
+            await self._link_plainly(sock)
+        else:
+            await self._link_by_tls(sock)
+
+    async def _link_plainly(self, sock: socket.socket) -> None:
+        """By a transport of the loop, which closes the socket when this fails or is cancelled.
+
+        pika's reads 4 KiB at a time, and asks for the socket's readiness around each write.
+        """
+        try:
+            sock.getpeername()  # cut before anybody looked: it would have no peer to name later
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, f"getpeername: {os.strerror(error.errno or 0)}") from error
+        await self.ioloop.create_connection(lambda: _Stream(self), sock=sock)
+
+    async def _link_by_tls(self, sock: socket.socket) -> None:
         linked: asyncio.Future[Any] = self.ioloop.create_future()
 
         def done(result: Any) -> None:
             if not isinstance(result, BaseException):
-                _sockets.add(result[0]._sock)  # another one after TLS
+                let_go_in_children(result[0]._sock)  # another one after TLS
             else:
                 self._transport = None  # if it was there already: its socket is closed now
             resolve(linked, result)
 
         tls = self.params.ssl_options
+        assert tls is not None
         # Its owner from here on: it closes the socket when it fails, raises or is cancelled, and
         # links this connection to the transport in the same breath as it reports success.
         linking = self._nbio.create_streaming_connection(
             protocol_factory=lambda: _StreamingProtocolShim(self),
             sock=sock,
             on_done=done,
-            ssl_context=tls.context if tls else None,
-            server_hostname=(tls.server_hostname or self.params.host) if tls else None,
+            ssl_context=tls.context,
+            server_hostname=tls.server_hostname or self.params.host,
         )
         try:
             result = await linked
@@ -125,20 +143,30 @@ class OwnedAsyncioConnection(_Connection):  # type: ignore[misc]
             raise result
 
 
-def _let_go() -> None:
-    """In a forked child: let go of the parent's connections, without a word to the broker.
+class _Stream(asyncio.BufferedProtocol):
+    """What a transport of the loop tells, told to pika's connection."""
 
-    A child that held them would keep them open when the parent is killed, and what the parent had
-    not acked would come back by the heartbeat only. Nothing is shut down, and no number becomes
-    free: whoever closes the socket in the child later closes ``/dev/null``.
-    """
-    held = [sock.fileno() for sock in tuple(_sockets) if sock.fileno() >= 0]
-    if not held:
-        return
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for number in held:
-        os.dup2(nothing, number, inheritable=False)
-    os.close(nothing)
+    def __init__(self, connection: OwnedAsyncioConnection) -> None:
+        self._connection: Any = connection
+        # Read into the same place each time: asyncio would allocate 256 KiB for each read.
+        self._buffer = memoryview(bytearray(READ_BYTES))
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is the transport's from here on."""
+        self._connection._proto_connection_made(transport)
 
-os.register_at_fork(after_in_child=_let_go)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next read goes."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So much was read."""
+        self._connection._proto_data_received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> bool:
+        """The peer ends the stream: pika closes it too."""
+        return bool(self._connection._proto_eof_received())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed in this turn of the loop."""
+        self._connection._proto_connection_lost(exc)

@@ -6,17 +6,25 @@
 from __future__ import annotations
 
 import asyncio
+import struct
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from pika.channel import Channel
+from pika.spec import FRAME_END
 
 from rabbitjobs.errors import ChannelClosed
-from rabbitjobs.message.properties import Properties
 from rabbitjobs.wire.acks import taken_in
-from rabbitjobs.wire.guard import read_damage
+from rabbitjobs.wire.guard import METHOD_FRAME
 from rabbitjobs.wire.pika_calls import call, ignore, reason, resolve
+from rabbitjobs.wire.pika_guard import GuardedAsyncioConnection
+from rabbitjobs.wire.pika_inbox import Inbox
 from rabbitjobs.wire.protocol import Delivery
+
+# A whole frame: its type, the channel, its length; ``basic.ack``, the tag, ``multiple``; its end.
+_ack = struct.Struct(">BHIIQ?B").pack
+_ACK = 0x003C0050
 
 
 class PikaConsumer:
@@ -24,16 +32,18 @@ class PikaConsumer:
 
     def __init__(
         self,
+        connection: GuardedAsyncioConnection,
         channel: Channel,
         prefetch: int,
         deliver: Callable[[Delivery], None],
         cancelled: Callable[[str], None],
     ) -> None:
+        self._connection = connection
         self._channel = channel
         self._prefetch = prefetch
         self._deliver = deliver
         self._cancelled: Callable[[str], None] = cancelled
-        self._tag = ""
+        self._tag = f"rj-{uuid.uuid4().hex}"
         self._acks = 0
 
     async def start(self, queue: str, arguments: dict[str, Any]) -> None:
@@ -43,13 +53,15 @@ class PikaConsumer:
         channel.add_on_cancel_callback(
             lambda _: self._over("the broker cancelled the consumer (queue deleted or timeout)")
         )
-        answer = await call(
+        # Before the request: the first deliveries may be read together with its answer.
+        inbox = Inbox(channel.channel_number, self._tag, self._deliver)
+        self._connection.deliver_to(inbox, channel)
+        await call(
             channel,
             lambda done: channel.basic_consume(
-                queue, self._on_message, arguments=arguments, callback=done
+                queue, ignore, consumer_tag=self._tag, arguments=arguments, callback=done
             ),
         )
-        self._tag = answer.method.consumer_tag
         if not channel.is_open:  # closed by a frame right behind the answer: nobody else would say
             raise ChannelClosed("the channel was closed at once")
         channel.add_on_close_callback(lambda _, error: self._over(reason(error)))
@@ -58,14 +70,13 @@ class PikaConsumer:
         cancelled, self._cancelled = self._cancelled, ignore
         cancelled(reason)
 
-    def _on_message(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
-        self._deliver(_delivery(method, properties, body))
-
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge, if the channel is still open."""
         if self._channel.is_open:
             self._acks += 1
-            self._channel.basic_ack(tag, multiple)
+            # pika's own encoder takes ten times as long.
+            number = self._channel.channel_number
+            self._connection.write(_ack(METHOD_FRAME, number, 13, _ACK, tag, multiple, FRAME_END))
 
     def nack(self, tag: int, *, requeue: bool = True) -> None:
         """Give back, if the channel is still open."""
@@ -116,26 +127,3 @@ class PikaConsumer:
             channel._blocked.clear()
             channel.close()
         await gone
-
-
-def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
-    ours: Properties = properties.value  # the guard below pika decoded it
-    damage = read_damage(ours.headers) if ours.headers else None
-    if damage is not None:
-        return Delivery(
-            method.delivery_tag,
-            method.exchange,
-            method.routing_key,
-            method.redelivered,
-            Properties(),
-            body,
-            *damage,
-        )
-    return Delivery(
-        method.delivery_tag,
-        method.exchange,
-        method.routing_key,
-        method.redelivered,
-        ours,
-        body,
-    )

@@ -32,6 +32,10 @@ class Portal:
         """Run ``call(*args)`` on the I/O loop soon; from any thread, in order."""
         self._mailbox.post(call, *args)
 
+    def post_all(self, call: Callable[..., object], arguments: Iterable[tuple[Any, ...]]) -> None:
+        """Post ``call(*args)`` for each of the arguments; from any thread, in order."""
+        self._mailbox.post_all(call, arguments)
+
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Start a coroutine on the I/O loop; from any thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)

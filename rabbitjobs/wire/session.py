@@ -37,6 +37,12 @@ class Session:
         """Publish from any thread; ``done`` is called on the I/O thread with the outcome."""
         self.portal.post(self.outbound.publish, message, timeout, done)
 
+    def publish_all(
+        self, requests: Sequence[tuple[Outgoing, float, Callable[[Outcome], None]]]
+    ) -> None:
+        """Publish many, as ``publish`` does each, and wake the I/O thread once."""
+        self.portal.post_all(self.outbound.publish, requests)
+
     def consume(self) -> Link:
         """The link to consume on, started at the first call."""
         if not self._consuming_started:

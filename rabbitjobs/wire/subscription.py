@@ -54,9 +54,9 @@ class Handed(msgspec.Struct, frozen=True, gc=False):
 class Subscription:
     """Consumes one queue over a link with at most ``prefetch`` unacked messages.
 
-    Everything is called on the I/O loop. ``deliver`` is called for each message; it must end in
-    exactly one ``ack`` or ``nack``. ``changed`` hears the state and why. ``prepare`` runs before
-    each subscribing: it makes anew a queue that died with its connection.
+    Everything is called on the I/O loop. ``deliver`` gets the messages that came together; each
+    must end in exactly one ``ack`` or ``nack``. ``changed`` hears the state and why. ``prepare``
+    runs before each subscribing: it makes anew a queue that died with its connection.
 
     A consumer that gets nothing, though messages are ready and it has room, is built anew; if that
     does not help, so is the connection. One that holds nothing and gets nothing subscribes anew now
@@ -71,7 +71,7 @@ class Subscription:
         queue: str,
         *,
         prefetch: int,
-        deliver: Callable[[Handed], None],
+        deliver: Callable[[list[Handed]], None],
         changed: Callable[[State, str], None],
         arguments: Mapping[str, Any] | None = None,
         takes_turns: bool = False,
@@ -85,6 +85,7 @@ class Subscription:
         self._arguments = arguments
         self._takes_turns = takes_turns
         self._delivered = 0
+        self._arrived: list[Handed] = []
         self._rebuilt: tuple[Wire, int] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._prepare = prepare
@@ -217,7 +218,16 @@ class Subscription:
         if epoch == self._epoch:
             self._delivered += 1
             self._window.delivered(delivery.tag)
-            self._deliver(Handed(delivery, epoch))
+            if not self._arrived:
+                asyncio.get_running_loop().call_soon(self._hand_over)
+            self._arrived.append(Handed(delivery, epoch))
+
+    def _hand_over(self) -> None:
+        # Together: woken by the first, the other thread takes the interpreter, and reading stops.
+        ours = {self._epoch, *self._leaving}
+        arrived, self._arrived = self._arrived, []
+        if handed := [one for one in arrived if one.epoch in ours]:
+            self._deliver(handed)
 
     def _on_cancelled(self, wire: Wire, epoch: int, reason: str) -> None:
         if epoch != self._epoch or self._stopping:

@@ -18,7 +18,8 @@ from rabbitjobs.clock import uuid7
 from rabbitjobs.errors import StoreOutdated, StoreUnavailable
 from rabbitjobs.store.connect import parse_url
 from rabbitjobs.store.engine import Store
-from rabbitjobs.store.schema import REVISIONS, VERSION_TABLE, metadata
+from rabbitjobs.store.fresh import REVISIONS, VERSION_TABLE
+from rabbitjobs.store.schema import metadata
 
 INSERT = text("INSERT INTO rj_unique (namespace, key, job_id, until) VALUES (:n, :k, 'j', 0)")
 

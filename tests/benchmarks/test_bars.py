@@ -56,3 +56,11 @@ def test_the_table_shows_median_spread_and_verdicts() -> None:
     out = io.StringIO()
     table.show(figures(300.0, peer=100.0), out)
     assert "| 3.00 | MISSED |" in out.getvalue()
+
+
+@pytest.mark.parametrize(("cores", "word"), [(2, "no verdict: 2 cores, it takes 4"), (4, "MISSED")])
+def test_too_few_cores_for_a_bar_are_said_instead_of_a_verdict(cores: int, word: str) -> None:
+    out = io.StringIO()
+    two = Figure(bars.PROCESSES, f"{US}, 2", 110.0, "/s")
+    table.show([Figure(DRAIN, US, 100.0, "/s"), two], out, cores)
+    assert f"| two processes: one | at least 1.80 | 1.10 | {word} |" in out.getvalue()

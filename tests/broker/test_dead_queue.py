@@ -27,7 +27,7 @@ class Reader:
             link,
             queue,
             prefetch=5,
-            deliver=lambda handed: self.bodies.append(handed.delivery.body),
+            deliver=lambda arrived: self.bodies.extend(one.delivery.body for one in arrived),
             changed=lambda state, _: self.states.append(state),
         )
 

@@ -119,9 +119,10 @@ def subscribe(session: Session, ledger: Ledger) -> Subscription:
     link = session.consume()
 
     async def attach() -> Subscription:
-        def deliver(handed: Handed) -> None:
-            ledger.consume(handed.delivery.body.decode())
-            subscription.ack(handed)
+        def deliver(arrived: list[Handed]) -> None:
+            for handed in arrived:
+                ledger.consume(handed.delivery.body.decode())
+                subscription.ack(handed)
 
         subscription = Subscription(link, "q", prefetch=50, deliver=deliver, changed=ledger.note)
         return subscription

@@ -91,7 +91,7 @@ async def test_what_comes_while_an_idle_consumer_subscribes_anew_is_no_failed_de
             link,
             queue,
             prefetch=5,
-            deliver=handed.append,
+            deliver=handed.extend,
             changed=lambda state, _: states.append(state),
         )
         await until(lambda: states.count("consuming") == 2)

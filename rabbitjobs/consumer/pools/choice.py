@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from typing import Final, cast
 
 from rabbitjobs.consumer.pools.local import LocalPool
-from rabbitjobs.consumer.pools.processes import ProcessPool
 from rabbitjobs.consumer.pools.protocol import Pool, PoolOptions
-from rabbitjobs.consumer.pools.solo import SoloPool
 from rabbitjobs.errors import WorkerError
 from rabbitjobs.job.definition import Definition
 
@@ -19,12 +16,15 @@ GROUP: Final = "rabbitjobs.pools"
 PROCESSES: Final = "processes"
 SOLO: Final = "solo"
 _LOCAL: Final = ("asyncio", "threads")
-_OURS: Final[dict[str, MakePool]] = {PROCESSES: ProcessPool, SOLO: SoloPool}
+OURS: Final = (*_LOCAL, PROCESSES, SOLO)
+"""The names of the pools that are always there."""
 
 
 def known_pools() -> tuple[str, ...]:
     """The names that a job or a queue may say."""
-    return (*_LOCAL, *_OURS, *sorted(entry_points(group=GROUP).names))
+    from importlib.metadata import entry_points
+
+    return (*OURS, *sorted(entry_points(group=GROUP).names))
 
 
 def fault_of(name: str, definition: Definition) -> str | None:
@@ -77,9 +77,17 @@ class Pools:
 
 
 def _maker(name: str) -> MakePool:
-    ours = _OURS.get(name)
-    if ours is not None:
-        return ours
+    # Imported where they are wanted: a worker without them starts sooner.
+    if name == PROCESSES:
+        from rabbitjobs.consumer.pools.processes import ProcessPool
+
+        return ProcessPool
+    if name == SOLO:
+        from rabbitjobs.consumer.pools.solo import SoloPool
+
+        return SoloPool
+    from importlib.metadata import entry_points
+
     for found in entry_points(group=GROUP, name=name):
         return cast("MakePool", found.load())
     raise WorkerError(

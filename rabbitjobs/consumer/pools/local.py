@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from rabbitjobs.consumer.context import Context, enter
 from rabbitjobs.consumer.failure import failure_of
-from rabbitjobs.consumer.pools.interrupted import Interruptible
 from rabbitjobs.consumer.pools.protocol import Ended, PoolOptions
 from rabbitjobs.consumer.threads import Carried, Threads
 from rabbitjobs.errors import HardTimeLimit, SoftTimeLimit
@@ -81,16 +80,15 @@ class LocalPool:
         except BaseException as error:  # user code: SystemExit and the like end the job, not us
             failure = failure_of(error)
         if definition.is_async:  # others cannot reach the task
-            await self._shake_off_cancel()
+            if self._loop is None:  # asking which loop runs is a system call, half a microsecond
+                self._loop = asyncio.get_running_loop()
+            task = asyncio.current_task(self._loop)
+            if task is not None and task.cancelling() and not self._stopping:
+                await self._shake_off_cancel(task)
         return result, failure
 
-    async def _shake_off_cancel(self) -> None:
+    async def _shake_off_cancel(self, task: asyncio.Task[Any]) -> None:
         """A job that cancelled its own task must not cancel the ending that follows it."""
-        if self._loop is None:  # asking which loop runs is a system call, half a microsecond
-            self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task(self._loop)
-        if task is None or not task.cancelling() or self._stopping:
-            return
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
@@ -133,6 +131,8 @@ class LocalPool:
     def _call(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> _Running:
+        from rabbitjobs.consumer.pools.interrupted import Interruptible
+
         call = Interruptible(function, args, kwargs)
         return _Running(self._threads.run(call, (), {}), lambda: call.begun, call.interrupt)
 

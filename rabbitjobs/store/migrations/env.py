@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from rabbitjobs.store.schema import VERSION_TABLE, metadata
+from rabbitjobs.store.fresh import VERSION_TABLE
+from rabbitjobs.store.schema import metadata
 
 # The caller holds the transaction and the lock, so every step of the chain commits or none does.
 context.configure(

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from rabbitjobs.errors import StoreError
-from rabbitjobs.store.connect import default_url, masked, parse_url
+from rabbitjobs.store.connect import masked, parse_url
 from rabbitjobs.store.engine import Store
+from rabbitjobs.store.sqlite_file import default_url
 
 
 def test_the_default_is_a_file_of_the_namespace(

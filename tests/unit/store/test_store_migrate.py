@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from rabbitjobs.store.engine import Store
-from rabbitjobs.store.schema import REVISIONS
+from rabbitjobs.store.fresh import REVISIONS
 
 
 def test_stores_that_are_migrated_at_the_same_time_do_not_mix(tmp_path: Path) -> None:

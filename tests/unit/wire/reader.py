@@ -26,7 +26,7 @@ class Reader:
         return Subscription(
             self.link,
             "shop.q.emails",
-            deliver=self.handed.append,
+            deliver=self.handed.extend,
             changed=lambda state, reason: self.states.append((state, reason)),
             **options,
         )

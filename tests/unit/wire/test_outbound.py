@@ -11,7 +11,8 @@ from rabbitjobs.errors import AccessRefused
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import outbound as module
-from rabbitjobs.wire.outbound import Outbound, fresh_message_id
+from rabbitjobs.wire.message_ids import fresh_message_id
+from rabbitjobs.wire.outbound import Outbound
 from rabbitjobs.wire.protocol import CONFIRMED, Confirmed, Outcome, Outgoing, Rejected, Unknown
 from tests.unit.wire.scripted_wire import World, until
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from importlib.metadata import version
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from pika import frame, spec
 from pika.adapters import base_connection
-from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.asyncio_connection import AsyncioConnection, _AsyncioIOServicesAdapter
+from pika.channel import Channel
 from pika.connection import Connection
 from pika.exceptions import InvalidFrameError
 
@@ -25,6 +27,8 @@ class Bare(GuardedAsyncioConnection):
         self.bytes_received = 0
         self.frames_received = 0
         self._guard = Guard()
+        self._inboxes = {}
+        self._confirms = {}
         self.seen: list[frame.Frame] = []
 
     def _deliver_frame_to_channel(self, value: frame.Frame) -> None:
@@ -125,3 +129,67 @@ def test_the_seam_in_pika_is_where_we_override_it() -> None:
     assert "_read_frame()" in own and "_process_frame(" in own
     assert "_deliver_frame_to_channel(" in inspect.getsource(AsyncioConnection._process_frame)
     assert "_frame_buffer = bytes()" in inspect.getsource(Connection._init_connection_state)
+
+
+def test_all_that_pika_sends_passes_where_writes_are_gathered() -> None:
+    """Else its frames would overtake ours, or the other way round."""
+    for way in (Connection._send_frame, Connection._send_message):
+        assert "self._output_marshaled_frames(" in inspect.getsource(way)
+    emits = [
+        name
+        for name, each in vars(Connection).items()
+        if callable(each) and "_adapter_emit_data(" in inspect.getsource(each)
+    ]
+    assert sorted(emits) == ["_adapter_emit_data", "_output_marshaled_frames"]
+    written = inspect.getsource(base_connection.BaseConnection._adapter_emit_data)
+    assert "self._transport.write(data)" in written
+
+
+def test_a_channel_that_is_closed_says_so_before_its_number_is_used_again() -> None:
+    """Then its deliveries and confirms are no longer ours."""
+    source = inspect.getsource(Connection._on_channel_cleanup)
+    assert "del self._channels[channel.channel_number]" in source
+    closed = inspect.getsource(Channel._set_state) + inspect.getsource(
+        Channel._transition_to_closed
+    )
+    assert "self.callbacks.process(" in closed
+    assert closed.index("self.callbacks.process(") < closed.index("self._cleanup()")
+
+
+def test_a_transport_of_the_loop_is_all_that_pika_asks_of_its_own() -> None:
+    source = inspect.getsource(base_connection.BaseConnection)
+    asked = {part.split("(")[0] for part in source.split("self._transport.")[1:]}
+    assert asked <= {"abort", "write"}
+
+
+class Transport:
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+async def test_what_is_written_in_one_turn_of_the_loop_leaves_in_two_pieces() -> None:
+    """The first at once, for whoever waits; and in the order of the calls."""
+    transport = Transport()
+    connection = Bare()
+    connection._transport = transport
+    connection._nbio = _AsyncioIOServicesAdapter(asyncio.get_running_loop())
+    connection._written, connection._outgoing, connection.bytes_sent = False, [], 0
+    connection.frames_sent = 0
+    for number in range(3):
+        connection.write(b"%d" % number)
+    connection._output_marshaled_frames([b"a", b"b"])
+    assert transport.written == [b"0"]
+    await asyncio.sleep(0)
+    assert transport.written == [b"0", b"12ab"]
+    assert connection.bytes_sent == 5
+    await asyncio.sleep(0)
+    connection.write(b"next")
+    assert transport.written[2:] == [b"next"]
+    connection._transport = None
+    await asyncio.sleep(0)
+    connection.write(b"nobody is there any more")

@@ -59,7 +59,7 @@ async def test_a_forgotten_consumer_is_built_anew_on_the_same_connection(reader:
         "the consumer is built anew"
     ]
     reader.world.wire.consumers[1].deliver(1)
-    assert len(reader.handed) == 1
+    await until(lambda: len(reader.handed) == 1)
 
 
 async def test_if_a_new_consumer_gets_nothing_either_the_connection_is_renewed(
@@ -88,6 +88,7 @@ async def test_a_full_consumer_does_not_even_look(reader: Waiter) -> None:
     reader.world.counts = (5, 1)
     for tag in range(1, PREFETCH + 1):
         reader.world.wire.consumers[0].deliver(tag)
+    await until(lambda: reader.handed)
     looks = reader.world.wire.looks
     assert not reader.subscription._hungry(PREFETCH)
     reader.subscription.ack(reader.handed[0])
@@ -133,4 +134,4 @@ async def test_an_idle_consumer_subscribes_anew_now_and_then(reader: Waiter) -> 
     assert len(reader.world.wires) == 1
     assert reader.stuck == []
     reader.world.wire.consumers[1].deliver(1)
-    assert len(reader.handed) == 1
+    await until(lambda: len(reader.handed) == 1)

@@ -35,6 +35,7 @@ class TenReader(Reader):
         before = len(self.handed)
         for tag in tags:
             self.consumer.deliver(tag)
+        self.subscription._hand_over()
         return self.handed[before:]
 
     async def flushed(self) -> list[tuple[str, int]]:

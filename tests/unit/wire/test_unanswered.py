@@ -89,6 +89,7 @@ async def test_what_comes_while_an_idle_consumer_is_cancelled_is_still_settled(
     async def late() -> None:
         for tag in (1, 2, 3):
             first.deliver(tag)
+        reader.subscription._hand_over()
         reader.subscription.ack(reader.handed[1])
         monkeypatch.setattr(module, "LOOK_SECONDS", 60)
         await cancel()

@@ -19,10 +19,11 @@ from tests.unit.wire.conftest import Served
 FORKING = """
 import asyncio, os, signal, sys
 from rabbitjobs.broker.url import Address
+from rabbitjobs.wire.aio_pika import AioPikaWire
 from rabbitjobs.wire.pika import PikaWire
 
-async def main(port, tls, cafile):
-    wire = PikaWire()
+async def main(make_wire, port, tls, cafile):
+    wire = make_wire()
     where = {"host": "127.0.0.1", "port": port, "server_name": "broker.test"}
     await wire.open(Address(tls=tls, cafile=cafile, **where), name="test")
     if os.fork() == 0:
@@ -32,7 +33,8 @@ async def main(port, tls, cafile):
     print("both are there", flush=True)
     await asyncio.sleep(60)
 
-asyncio.run(main(int(sys.argv[1]), sys.argv[2] == "tls", sys.argv[3]))
+make_wire = {"pika": PikaWire, "aio-pika": AioPikaWire}[sys.argv[4]]
+asyncio.run(main(make_wire, int(sys.argv[1]), sys.argv[2] == "tls", sys.argv[3]))
 """
 
 
@@ -50,10 +52,10 @@ class Listening(ScriptedBroker):
 
 
 @contextmanager
-def forking(port: int, kind: str, cafile: str) -> Iterator[subprocess.Popen[bytes]]:
+def forking(port: int, kind: str, cafile: str, wire: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is connected, and a child of it that lives until this block is left."""
     with subprocess.Popen(
-        [sys.executable, "-c", FORKING, str(port), kind, cafile],
+        [sys.executable, "-c", FORKING, str(port), kind, cafile, wire],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
@@ -66,14 +68,15 @@ def forking(port: int, kind: str, cafile: str) -> Iterator[subprocess.Popen[byte
             process.stdin.close()  # which ends the child
 
 
+@pytest.mark.parametrize("wire", ["pika", "aio-pika"])
 @pytest.mark.parametrize("kind", ["plain", "tls"])
 async def test_a_killed_parents_connection_ends_though_its_child_lives_on(
-    kind: str, served: Served
+    kind: str, wire: str, served: Served
 ) -> None:
     """So the broker sends its jobs to others at once, and not at the missing heartbeat."""
     broker = Listening()
     async with broker.running(served.context if kind == "tls" else None) as address:
-        with forking(address.port, kind, served.cafile) as process:
+        with forking(address.port, kind, served.cafile, wire) as process:
             assert process.stdout is not None
             said = await asyncio.to_thread(process.stdout.readline)
             assert said == b"both are there\n"
