@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rabbitjobs.consumer.context import Context as Context
     from rabbitjobs.consumer.context import current as current
     from rabbitjobs.errors import RabbitJobsError as RabbitJobsError
+    from rabbitjobs.errors import SoftTimeLimit as SoftTimeLimit
     from rabbitjobs.job.call import Call as Call
     from rabbitjobs.job.definition import Job as Job
     from rabbitjobs.job.handle import JobHandle as JobHandle
@@ -34,6 +35,7 @@ _HOMES = {
     "Retry": "job.signals",
     "Review": "job.signals",
     "Sent": "publisher.publisher",
+    "SoftTimeLimit": "errors",
     "Status": "backend.protocol",
     "current": "consumer.context",
     "rules": "policy.rules",

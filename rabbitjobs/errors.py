@@ -325,3 +325,31 @@ class WorkerError(RabbitJobsError):
 
 class HandBack(WorkerError):
     """A delivery is not settled but given back to the broker: no ending was reached."""
+
+
+class SoftTimeLimit(WorkerError, TimeoutError):
+    """Raised in a job that runs longer than its soft limit, so that it can clean up and end.
+
+    What the job makes of it is its ending: one that lets it pass has failed with it, and failure
+    rules decide. Work that goes on meets the hard limit.
+    """
+
+    # It can be made without a word: the interpreter does so when it raises it in another thread.
+    def __init__(
+        self, text: str = "expected the job to end within its soft limit, got one that still runs"
+    ) -> None:
+        super().__init__(text)
+
+
+class HardTimeLimit(WorkerError, TimeoutError):
+    """A job was ended by force, because it ran longer than its hard limit; failure rules decide.
+
+    The job itself never sees it.
+    """
+
+
+class ChildDied(WorkerError):
+    """The process that ran a job died with it: killed, crashed, or out of memory.
+
+    The text names the signal or the exit code. The job itself never sees it.
+    """

@@ -142,6 +142,13 @@ class WorkerStopped(Event, frozen=True, kw_only=True):
     abandoned: int
 
 
+class WorkerWornOut(Event, frozen=True, kw_only=True):
+    """A job cannot be ended and was given up: the process stops in order, to be started anew."""
+
+    worker: str
+    reason: str
+
+
 class CaseTaken(Event, frozen=True, kw_only=True):
     """The review intake stored a case."""
 
@@ -175,6 +182,7 @@ AnyEvent = (
     | WorkerStarted
     | WorkerStopping
     | WorkerStopped
+    | WorkerWornOut
     | CaseTaken
     | NoticeHandled
 )

@@ -156,6 +156,19 @@ class Field:
             return default
         return found
 
+    def size(self, default: int, *, least: int, most: int) -> int:
+        """A number of bytes with its unit (KiB, MiB, GiB), between the two, both included."""
+        span = f"a size from {_size_text(least)} to {_size_text(most)}, such as 512MiB"
+        value = self._of(str, span)
+        if not isinstance(value, str):
+            return default
+        hit = re.fullmatch(r"(\d{1,9}) ?(KiB|MiB|GiB)", value)
+        found = int(hit[1]) * _SIZES[hit[2]] if hit else 0
+        if not least <= found <= most:
+            self.fail(span)
+            return default
+        return found
+
     def _of(self, kind: type | tuple[type, ...], expected: str) -> Any:
         if not self.given or self.node is None:
             return None
@@ -169,6 +182,14 @@ class Field:
         value = plain(self.node) if self.node else None
         text = "nothing" if value is None else _without_passwords(repr(value))
         return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def _size_text(size: int) -> str:
+    unit = next(unit for unit in ("GiB", "MiB", "KiB") if size >= _SIZES[unit])
+    return f"{size // _SIZES[unit]}{unit}"
 
 
 # Up to the last @ of it: a password may hold every character, and one that is not escaped is just

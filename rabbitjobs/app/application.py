@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, overload
@@ -136,6 +137,11 @@ class RabbitJobs:
         if url is not None:
             self._url = Secret(url)
 
+    @property
+    def overrides(self) -> tuple[Path | None, str | None]:
+        """The configuration and the broker's URL that were given in code or on the command line."""
+        return self._config, self._url.reveal() if self._url else None
+
     @contextlib.contextmanager
     def overridden(
         self,
@@ -191,6 +197,9 @@ class RabbitJobs:
         retry: str | None = None,
         on: Sequence[Rule] = (),
         ignore_result: bool = False,
+        pool: str | None = None,
+        soft_limit: timedelta | None = None,
+        hard_limit: timedelta | None = None,
     ) -> Registers: ...
 
     def job(
@@ -201,12 +210,20 @@ class RabbitJobs:
         retry: str | None = None,
         on: Sequence[Rule] = (),
         ignore_result: bool = False,
+        pool: str | None = None,
+        soft_limit: timedelta | None = None,
+        hard_limit: timedelta | None = None,
     ) -> Any:
         """Register a function as a job, under ``name`` or its dotted name.
 
         ``queue`` is a queue of the config; ``retry`` names a retry policy other than the queue's;
         ``on`` are failure rules that come before the queue's. ``ignore_result`` keeps nothing of
         a success: no result, and no record that would drop a duplicate run.
+
+        ``pool`` is where it runs: ``asyncio``, ``threads``, ``processes``, ``solo`` or another
+        package's; else as the queue says. At ``soft_limit`` ``SoftTimeLimit`` is raised in it (a
+        coroutine is cancelled), at ``hard_limit`` it is ended: a child process is killed, and where
+        nothing can be killed the attempt is given up and the worker process renews itself.
         """
 
         def register(function: Callable[..., Any]) -> Job[Any, Any]:
@@ -217,6 +234,9 @@ class RabbitJobs:
                 retry=retry,
                 rules=tuple(on),
                 ignore_result=ignore_result,
+                pool=pool,
+                soft_limit=soft_limit,
+                hard_limit=hard_limit,
             )
             self.registry.add(definition)
             kind: type[Job[Any, Any]] = AsyncJob if definition.is_async else Job

@@ -10,12 +10,17 @@ from typing import Protocol
 
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
+from rabbitjobs.app.children import program_of
 from rabbitjobs.backend.late import LateRecorder
+from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import QueueConsumer
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
+from rabbitjobs.consumer.pools.choice import PROCESSES, SOLO, Pools
+from rabbitjobs.consumer.pools.protocol import PoolOptions
 from rabbitjobs.errors import WorkerError
+from rabbitjobs.topology.model import QueueSpec
 
 
 class Role(Protocol):
@@ -49,20 +54,34 @@ class ConsumeRole:
             )
         known_queue = spec.queues[queue]
         self.name = f"consume {queue}"
-        slots = 1 if known_queue.ordered else slots or known_queue.concurrency
+        one = known_queue.ordered or known_queue.pool == SOLO
+        slots = 1 if one else slots or known_queue.concurrency
         self._queue, self._bus = queue, app.bus
         self._recorder = recorder = app.parts.recorder()
         self._keeps = any(not job.ignore_result for job in app.registry if job.queue == queue)
-        executor = Executor(
+        note_progress = recorder.progress if recorder else lambda _job_id, _progress: None
+
+        def options_for(pool: str) -> PoolOptions:
+            return PoolOptions(
+                size=_children(known_queue, slots) if pool == PROCESSES else slots,
+                program=program_of(app) if pool not in ("asyncio", "threads", SOLO) else None,
+                max_jobs_per_child=known_queue.max_jobs_per_child,
+                max_memory_per_child=known_queue.max_memory_per_child,
+                note_progress=note_progress,
+                report=self._report,
+                worn_out=self._worn_out,
+            )
+
+        self._executor = Executor(
             app.registry,
-            threads=slots,
-            note_progress=recorder.progress if recorder else lambda _job_id, _progress: None,
+            Pools(options_for, usual=known_queue.pool),
+            note_progress=note_progress,
         )
         handler = Handler(
             queue=queue,
             spec=spec,
             registry=app.registry,
-            executor=executor,
+            executor=self._executor,
             recorder=recorder,
             publish=app.publisher.confirmed,
             bus=app.bus,
@@ -83,6 +102,7 @@ class ConsumeRole:
 
     async def start(self) -> None:
         """See ``Role``."""
+        self._executor.start(self._queue)
         if self._recorder is not None and self._keeps:
             self._bus.listen(partial(self._open_store, self._recorder), each=False)
         await self._consumer.start()
@@ -97,3 +117,17 @@ class ConsumeRole:
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         return await self._consumer.drain(grace, hurry)
+
+    def _report(self, reason: str) -> None:
+        """A pool cannot run jobs for now, or can again: the queue's work stands still meanwhile."""
+        state = "delayed" if reason else self._consumer.state
+        self._bus.emit(
+            events.ConsumerChanged(at=now(), queue=self._queue, state=state, reason=reason)
+        )
+
+    def _worn_out(self, reason: str) -> None:
+        self._bus.emit(events.WorkerWornOut(at=now(), worker=worker_name(), reason=reason))
+
+
+def _children(queue: QueueSpec, slots: int) -> int:
+    return queue.children or min(slots, os.cpu_count() or 1)

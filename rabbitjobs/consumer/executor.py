@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from rabbitjobs.clock import now
-from rabbitjobs.consumer.context import Context, enter
-from rabbitjobs.consumer.failure import failure_of, plain_failure
-from rabbitjobs.consumer.threads import Threads
+from rabbitjobs.consumer.context import Context
+from rabbitjobs.consumer.failure import plain_failure
+from rabbitjobs.consumer.pools.choice import Pools
 from rabbitjobs.ending.settlement import Outcome
-from rabbitjobs.job.definition import Definition
 from rabbitjobs.job.registry import Registry
-from rabbitjobs.message.arguments import encode_result
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.policy.decision import Failure
 
@@ -24,28 +20,25 @@ def _nowhere(_job_id: str, _progress: bytes) -> None:
 
 
 class Executor:
-    """Runs jobs of one registry: ``async def`` on the loop, others on ``threads`` threads.
-
-    For use from one event loop.
-    """
+    """Runs jobs of one registry in ``pools``. For use from one event loop."""
 
     def __init__(
         self,
         registry: Registry,
+        pools: Pools,
         *,
-        threads: int,
         note_progress: Callable[[str, bytes], None] = _nowhere,
     ) -> None:
         self._registry = registry
-        self._threads = Threads(threads, name="rabbitjobs-job")
+        self._pools = pools
         self._note_progress = note_progress
-        self._stopping = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, queue: str) -> None:
+        """Get the pools ready for the jobs of a queue."""
+        self._pools.start(one for one in self._registry if one.queue == queue and one.function)
 
     async def execute(self, envelope: Envelope) -> Outcome:
         """Run one attempt. Raises ``CancelledError`` only after ``stop``: nothing ended."""
-        if self._loop is None:  # asking which loop runs is a system call, half a microsecond
-            self._loop = asyncio.get_running_loop()
         started = now()
         result: bytes | None = None
         failure: Failure | None = None
@@ -57,59 +50,17 @@ class Executor:
         elif definition is None or definition.function is None:
             failure = plain_failure("unknown-job", f"no job {envelope.job!r} is registered here")
         else:
-            result, failure = await self._run(definition, envelope)
+            # Where no result is kept there is no row that progress could stand in.
+            note = _nowhere if definition.ignore_result else self._note_progress
+            context = Context(envelope, note)
+            result, failure = await self._pools.of(definition).run(definition, envelope, context)
         return Outcome(
             envelope=envelope, started=started, ended=now(), result=result, failure=failure
         )
 
     def stop(self) -> None:
         """From now on a cancelled task is ours: its job was not finished, and not acked."""
-        self._stopping = True
-        self._threads.stop()
-
-    async def _run(
-        self, definition: Definition, envelope: Envelope
-    ) -> tuple[bytes | None, Failure | None]:
-        assert definition.arguments is not None and definition.function is not None
-        try:
-            args, kwargs = definition.arguments.decode(envelope.body)
-        except Exception as error:  # converting arguments runs user code
-            return None, failure_of(error, "arguments")
-        # Where no result is kept there is no row that progress could stand in.
-        context = Context(envelope, _nowhere if definition.ignore_result else self._note_progress)
-        enter(context)
-        if definition.arguments.injected:
-            args, kwargs = definition.arguments.inject(args, kwargs, lambda _: context)
-        try:
-            if definition.is_async:
-                value = await definition.function(*args, **kwargs)
-            else:
-                value, raised = await self._threads.run(definition.function, args, kwargs)
-                if raised is not None:
-                    return None, failure_of(raised)
-            result = None if definition.ignore_result else encode_result(value)
-            failure = None
-        except asyncio.CancelledError as error:
-            if self._stopping:
-                raise
-            result, failure = None, failure_of(error)
-        except BaseException as error:  # user code: SystemExit and the like end the job, not us
-            result, failure = None, failure_of(error)
-        if definition.is_async:  # others cannot reach the task
-            task = asyncio.current_task(self._loop)
-            if task is not None and task.cancelling() and not self._stopping:
-                await self._shake_off_cancel(task)
-        return result, failure
-
-    async def _shake_off_cancel(self, task: asyncio.Task[Any]) -> None:
-        """A job that cancelled its own task must not cancel the ending that follows it."""
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            if self._stopping:
-                raise
-        while task.uncancel():
-            pass
+        self._pools.stop()
 
 
 def _moment(at: float) -> str:

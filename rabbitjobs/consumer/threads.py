@@ -62,6 +62,10 @@ class Threads:
         for _ in self._threads:
             self._calls.put(None)
 
+    def give_up(self) -> None:
+        """A call holds its thread for good: another thread takes its place."""
+        self._size += 1
+
     def _start(self, mailbox: Mailbox) -> None:
         # A daemon: a job that is abandoned must not keep the process, and it is not acked.
         thread = threading.Thread(

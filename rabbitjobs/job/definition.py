@@ -33,7 +33,10 @@ _CELERY = {
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a job. ``function`` and ``arguments`` are ``None`` for a remote one."""
+    """What is known of a job. ``function`` and ``arguments`` are ``None`` for a remote one.
+
+    ``pool`` says where it runs (``None``: as its queue says), the limits how long.
+    """
 
     name: str
     queue: str
@@ -43,6 +46,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     ignore_result: bool = False
     is_async: bool = False
+    pool: str | None = None
+    soft_limit: timedelta | None = None
+    hard_limit: timedelta | None = None
     source: str = ""
 
 
@@ -66,6 +72,9 @@ def define(
     retry: str | None,
     rules: tuple[Rule, ...],
     ignore_result: bool,
+    pool: str | None = None,
+    soft_limit: timedelta | None = None,
+    hard_limit: timedelta | None = None,
 ) -> Definition:
     """Describe a function as a job; raises ``RegistrationError`` for what cannot be one."""
     name = name or f"{_home(function)}.{getattr(function, '__qualname__', '')}"
@@ -74,6 +83,9 @@ def define(
         raise RegistrationError(
             "expected a function that returns a value, got a generator", job=name
         )
+    fault = limits_fault(soft_limit, hard_limit)
+    if fault is not None:
+        raise RegistrationError(fault, job=name)
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         raise RegistrationError(
@@ -88,8 +100,25 @@ def define(
         rules=rules,
         ignore_result=ignore_result,
         is_async=inspect.iscoroutinefunction(function),
+        pool=pool,
+        soft_limit=soft_limit,
+        hard_limit=hard_limit,
         source=f"{code.co_filename}:{code.co_firstlineno}",
     )
+
+
+def limits_fault(soft: Any, hard: Any) -> str | None:
+    """What is wrong with the limits of a job; ``None`` if nothing."""
+    for name, limit in (("soft_limit", soft), ("hard_limit", hard)):
+        if limit is None:
+            continue
+        if not isinstance(limit, timedelta):
+            return f"expected {name} as a timedelta, got {type(limit).__name__}"
+        if limit <= timedelta(0):
+            return f"expected {name} above zero, got {limit}"
+    if soft is not None and hard is not None and soft >= hard:
+        return f"expected soft_limit below hard_limit, got {soft} and {hard}"
+    return None
 
 
 def _home(function: Callable[..., Any]) -> str:

@@ -44,6 +44,9 @@ _SECRET_KEY = re.compile(
 )
 _HANDLER = "rabbitjobs"
 
+configured: tuple[str | int, Format] | None = None
+"""The level and format of the last ``configure`` of this process, for the processes it starts."""
+
 Event = MutableMapping[str, Any]
 
 
@@ -58,6 +61,8 @@ def configure(
     name, id and attempt there, and they reach the job's tasks and its thread.
     Raises ``ValueError`` for an unknown level or format.
     """
+    global configured
+    configured = level, format
     target = stream if stream is not None else sys.stderr
     kind = ("console" if target.isatty() else "json") if format == "auto" else format
     if kind not in ("console", "json"):

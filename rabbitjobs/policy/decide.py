@@ -53,7 +53,7 @@ def decide(
         case "arguments":
             return Decision(do="review", rule="the arguments do not fit the job")
         case "crash":
-            return Decision(do="review", rule="its worker died again and again")
+            return _crash(attempt, book, chance)
         case "signal":
             return _signal(failure, attempt, book, chance)
         case _:
@@ -69,6 +69,18 @@ def _unknown_job(unknown: int) -> Decision:
             counts=False,
         )
     return Decision(do="quarantine", rule="no worker knows the job")
+
+
+def _crash(attempt: int, book: RuleBook, chance: Callable[[], float]) -> Decision:
+    """As the broker does with a job whose worker died: again, and then to a person.
+
+    No rule decides: one that ignores errors of the job would hide what kills processes.
+    """
+    again = _carry(Rule(do="retry", source="its process died"), attempt, book, chance)
+    if again is not None:
+        return again
+    used = _used(book.policies[book.own_retry])
+    return Decision(do="review", rule=f"its process died, and all {used}")
 
 
 def _signal(

@@ -9,7 +9,8 @@ import msgspec
 FailureKind = Literal[
     "error",  # the job raised
     "signal",  # the job raised Retry, Ignore or Review
-    "crash",  # the worker died with it, again and again
+    "crash",  # its process died with it
+    "timeout",  # it ran longer than its hard limit and was ended by force
     "arguments",  # the arguments do not fit the job
     "unknown-job",  # nobody registered the job here
     "undecodable",  # the message cannot be read

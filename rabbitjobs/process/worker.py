@@ -123,6 +123,7 @@ class Worker:
             # The write end of a pipe becomes readable when its reader is gone: a supervisor that
             # was killed must not leave workers behind, a second one would double them.
             loop.add_reader(self._supervisor, self._orphaned, signals)
+        self._app.bus.listen(lambda event: self._worn_out(event, signals), each=False)
         await self._work(stop, hurry)
 
     async def _work(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
@@ -153,6 +154,11 @@ class Worker:
             # interpreter would wait for those. They are not acked: the broker delivers them again.
             self._app.close(timeout=SHARP_CLOSE_SECONDS)
             leave(0)
+
+    def _worn_out(self, event: events.Event, signals: Signals) -> None:
+        if isinstance(event, events.WorkerWornOut):
+            log.error("the process is renewed: it stops in order", reason=event.reason)
+            signals.stop()
 
     def _orphaned(self, signals: Signals) -> None:
         assert self._supervisor is not None

@@ -50,10 +50,16 @@ _QUEUE_KEYS: Final = (
     "time_limit",
     "consumer_timeout",
     "accept",
+    "pool",
+    "children",
+    "max_jobs_per_child",
+    "max_memory_per_child",
 )
 _COUNT: Final = 2**31 - 1
 _LONG: Final = timedelta(days=3000)
 _SHORT: Final = timedelta(milliseconds=1)
+# An interpreter alone takes about as much.
+_LEAST_SIZE: Final = 16 * 2**20
 
 
 def load(path: Path, *, env: Mapping[str, str] = os.environ) -> TopologySpec:
@@ -148,6 +154,11 @@ def _queue(field: Field, name: str, retry: Mapping[str, RetryPolicy]) -> QueueSp
         time_limit=_optional_duration(field.child("time_limit")),
         consumer_timeout=_optional_duration(field.child("consumer_timeout")),
         accept=tuple(item.choice(LOSSES) for item in field.child("accept").items(single=True)),
+        pool=field.child("pool").text() or None,
+        pool_line=field.child("pool").line,
+        children=_optional_count(field.child("children"), most=4096),
+        max_jobs_per_child=_optional_count(field.child("max_jobs_per_child")),
+        max_memory_per_child=_optional_size(field.child("max_memory_per_child")),
         line=field.line,
     )
     _check_queue(field, queue, retry)
@@ -245,3 +256,7 @@ def _optional_count(field: Field, *, most: int = _COUNT) -> int | None:
 
 def _optional_duration(field: Field) -> timedelta | None:
     return field.duration(timedelta(seconds=1), least=_SHORT, most=_LONG) if field.given else None
+
+
+def _optional_size(field: Field) -> int | None:
+    return field.size(_LEAST_SIZE, least=_LEAST_SIZE, most=2**50) if field.given else None

@@ -14,6 +14,8 @@ from rabbitjobs.consumer.consumer import QueueConsumer
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
+from rabbitjobs.consumer.pools.choice import Pools
+from rabbitjobs.consumer.pools.protocol import PoolOptions
 from rabbitjobs.errors import StoreUnavailable
 from rabbitjobs.events import Event
 from rabbitjobs.job.definition import define
@@ -92,7 +94,7 @@ class Bench:
             queue="q",
             spec=SPEC,
             registry=self.registry,
-            executor=Executor(self.registry, threads=2),
+            executor=Executor(self.registry, Pools(lambda _name: PoolOptions(size=2))),
             recorder=self.memory,
             publish=publisher.confirmed,
             bus=self.bus,

@@ -17,6 +17,8 @@ from rabbitjobs.clock import now
 from rabbitjobs.consumer.context import Context, current
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import MESSAGE_KEPT, TRACEBACK_KEPT
+from rabbitjobs.consumer.pools.choice import Pools
+from rabbitjobs.consumer.pools.protocol import PoolOptions
 from rabbitjobs.ending.settlement import Outcome
 from rabbitjobs.errors import WorkerError
 from rabbitjobs.job.definition import Definition, define
@@ -33,7 +35,9 @@ class Bench:
         self.registry = Registry()
         self.progress: list[tuple[str, bytes]] = []
         self.executor = Executor(
-            self.registry, threads=2, note_progress=lambda *what: self.progress.append(what)
+            self.registry,
+            Pools(lambda _name: PoolOptions(size=2)),
+            note_progress=lambda *what: self.progress.append(what),
         )
 
     async def run(

@@ -63,7 +63,9 @@ def decided(
         ("undecodable", 1, "quarantine", None),
         ("expired", 1, "expire", None),
         ("arguments", 1, "review", None),
-        ("crash", 1, "review", None),
+        ("crash", 1, "retry", 5.0),
+        ("crash", 2, "retry", 20.0),
+        ("crash", 3, "review", None),
     ],
 )
 def test_every_kind_of_failure_has_its_own_ending(

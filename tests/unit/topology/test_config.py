@@ -261,3 +261,20 @@ def test_a_consumer_timeout_below_the_time_limit_is_a_fault() -> None:
     queue = "time_limit: 2h, consumer_timeout: 2h"
     (problem,) = _problems(f"version: 1\nqueues:\n  q: {{{queue}}}\n")
     assert "topology.yaml:3" in problem and "more than the time_limit of 2h" in problem
+
+
+def test_where_jobs_run_and_when_children_are_replaced() -> None:
+    """Sizes have a unit."""
+    more = "pool: processes, children: 4, max_jobs_per_child: 100, max_memory_per_child: 512MiB"
+    queue = _loads(f"version: 1\nqueues:\n  q: {{{more}}}\n").queues["q"]
+    assert (queue.pool, queue.pool_line, queue.children) == ("processes", 3, 4)
+    assert (queue.max_jobs_per_child, queue.max_memory_per_child) == (100, 512 * 2**20)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["children: 0", "max_jobs_per_child: -1", "max_memory_per_child: 512",
+              "max_memory_per_child: 1KiB", "max_memory_per_child: 12 MB"],
+)  # fmt: skip
+def test_children_that_cannot_be_are_a_fault(wrong: str) -> None:
+    (problem,) = _problems(f"version: 1\nqueues:\n  q: {{{wrong}}}\n")
+    assert f"topology.yaml:3: queues.q.{wrong.partition(':')[0]}: expected" in problem

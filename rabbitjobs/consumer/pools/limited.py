@@ -1,0 +1,85 @@
+"""The soft limit inside a child: a signal becomes ``SoftTimeLimit`` in the job that it is for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from types import FrameType
+from typing import Any
+
+from rabbitjobs.consumer.pools.frames import Mark
+from rabbitjobs.errors import SoftTimeLimit
+
+
+class Limited:
+    """Which job may be interrupted now; ``on_signal`` is the handler, in the main thread."""
+
+    def __init__(self, mark: Mark) -> None:
+        self._mark = mark
+        self._number = 0
+        self._open = False
+        self._shielded = 0
+        self._late = False
+        self._task: asyncio.Task[Any] | None = None
+        self._over = False
+
+    def begin(self, number: int) -> None:
+        """A job is about to run; the worker can see that from now on."""
+        self._number = number
+        self._over = self._late = False
+        self._mark.started = number
+
+    def enter(self) -> None:
+        """From here on the job's code runs; raises if its limit is over already."""
+        self._open = True
+        if self._mark.limited == self._number:
+            self._strike()
+
+    def leave(self) -> None:
+        """The job's code has ended."""
+        self._open = False
+
+    def shield(self) -> bool:
+        """What the job calls of ours must not be torn in two; whether this is a job's thread."""
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        self._shielded += 1
+        return True
+
+    def unshield(self) -> None:
+        """The end of ``shield``; raises what was held back."""
+        self._shielded -= 1
+        if self._late and not self._shielded:
+            self._late = False
+            self._strike()
+
+    def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        """The worker says that a soft limit is over."""
+        if self._mark.limited == self._number:
+            self._strike()
+
+    def _strike(self) -> None:
+        if not self._open or self._over:
+            return
+        if self._shielded:
+            self._late = True
+            return
+        self._over = True
+        if self._task is None:
+            raise SoftTimeLimit
+        self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+    async def follow(self, job: Coroutine[Any, Any, Any]) -> Any:
+        """Run an ``async def`` job: it is cancelled at its limit, and has then failed with it."""
+        self._task = asyncio.current_task()
+        try:
+            self.enter()
+            return await job
+        except asyncio.CancelledError as error:
+            if not self._over:
+                raise
+            raise SoftTimeLimit from error
+        finally:
+            self._task = None
+            self.leave()
