@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
 import structlog
 
-from rabbitjobs.clock import now, uuid7
+from rabbitjobs.clock import derived_id, now, uuid7
 from rabbitjobs.errors import WorkerError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.markers import Injected
 
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from rabbitjobs.job.call import Call
+    from rabbitjobs.job.definition import Job
+    from rabbitjobs.job.handle import JobHandle
+
+P = ParamSpec("P")
+R = TypeVar("R")
 _current: ContextVar[Context | None] = ContextVar("rabbitjobs_context", default=None)
 # structlog's own variables, which its ``merge_contextvars`` puts on every line. Bound once here and
 # then set directly: ``bind_contextvars`` looks each up by its name, which costs twice as much.
@@ -26,7 +36,12 @@ class Context(Injected):
     """One attempt of one job; a parameter annotated with it is filled in by the worker.
 
     ``job_id``, ``job``, ``queue`` and ``attempt`` say which; ``attempt`` counts from 1.
+    ``enqueued`` and ``expires`` are unix seconds.
     """
+
+    # Of the class, so that a job without limits and follow-ups pays for neither.
+    _limit: float | None = None
+    _roles: dict[str, count[int]] | None = None
 
     def __init__(self, envelope: Envelope, note_progress: Callable[[str, bytes], None]) -> None:
         self.job_id = envelope.id
@@ -44,6 +59,21 @@ class Context(Injected):
         return cls(envelope, lambda _job_id, _progress: None)
 
     @property
+    def deadline(self) -> float | None:
+        """When the attempt is at its end, in unix seconds; ``None`` if nothing limits it.
+
+        The earliest of its soft limit, its hard limit and the moment from which on it is no longer
+        worth running (``expires``). Nothing ends it at that last one: it is for the job to heed.
+        """
+        known = [at for at in (self._limit, self.expires) if at is not None]
+        return min(known, default=None)
+
+    def begins(self, *limits: timedelta | None) -> None:
+        """The job begins now, with these limits: for pools, before its function is called."""
+        known = [limit.total_seconds() for limit in limits if limit is not None]
+        self._limit = now() + min(known) if known else None
+
+    @property
     def log(self) -> Any:
         """A structlog logger that carries the job's id and attempt."""
         return structlog.get_logger("rabbitjobs.job").bind(
@@ -54,6 +84,50 @@ class Context(Injected):
         """Say how far the job is; readers see it soon. Costs no wait; the newest wins."""
         data = msgspec.json.encode({"done": done, "total": total, "note": note})
         self._note_progress(self.job_id, data)
+
+    # --- follow-ups -----------------------------------------------------------------------------
+
+    def send(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Send a follow-up under the id of ``call``; see ``Job.send`` for what it raises.
+
+        Where a store is set, a rerun of this attempt sends it again and it runs once.
+        """
+        return job.options(id=self._id_of(job, args, kwargs)).send(*args, **kwargs)
+
+    async def asend(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """The a-twin of ``send``."""
+        return await job.options(id=self._id_of(job, args, kwargs)).asend(*args, **kwargs)
+
+    def call(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> Call:
+        """A follow-up as a value, for ``app.send_many``.
+
+        Its id follows from this job's id, the attempt, and the follow-up: its job, its arguments,
+        and whether it is the first, second ... of these. An id given by ``job.options(id=...)``
+        stays. A retry is another attempt: it sends follow-ups of its own.
+        """
+        return job.options(id=self._id_of(job, args, kwargs)).call(*args, **kwargs)
+
+    def id_for(self, role: str) -> str:
+        """The id of a follow-up that you name yourself: the same in every run of this attempt.
+
+        For follow-ups whose arguments differ from run to run, with ``job.options(id=...)``.
+        """
+        return derived_id(self.job_id, self.attempt, f"role:{role}")
+
+    def _id_of(self, job: Job[Any, Any], args: Any, kwargs: Any) -> str:
+        from hashlib import sha256
+
+        call = job.call(*args, **kwargs)
+        if call.options.id is not None:
+            return call.options.id
+        queue = call.options.queue or call.definition.queue
+        role = f"{call.definition.name}:{queue}:".encode() + call.body
+        key = f"call:{sha256(role).hexdigest()}"
+        if self._roles is None:
+            self._roles = {}
+        # Both steps are atomic: a job may send from several threads.
+        number = next(self._roles.setdefault(key, count()))
+        return derived_id(self.job_id, self.attempt, f"{key}:{number}")
 
 
 def current() -> Context:
