@@ -90,7 +90,8 @@ class Context(Injected):
     def send(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Send a follow-up under the id of ``call``; see ``Job.send`` for what it raises.
 
-        Where a store is set, a rerun of this attempt sends it again and it runs once.
+        A rerun of this attempt (after a crash) sends it again, and where a store is set it has one
+        outcome; one with ``ignore_result=True`` may run twice.
         """
         return job.options(id=self._id_of(job, args, kwargs)).send(*args, **kwargs)
 
