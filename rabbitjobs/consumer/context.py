@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
-from itertools import count
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import msgspec
 import structlog
 
 from rabbitjobs.clock import derived_id, now, uuid7
-from rabbitjobs.errors import WorkerError
+from rabbitjobs.errors import SendError, WorkerError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.markers import Injected
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from rabbitjobs.consumer.follow_ups import FollowUp, FollowUps
     from rabbitjobs.job.call import Call
     from rabbitjobs.job.definition import Job
     from rabbitjobs.job.handle import JobHandle
@@ -39,9 +40,8 @@ class Context(Injected):
     ``enqueued`` and ``expires`` are unix seconds.
     """
 
-    # Of the class, so that a job without limits and follow-ups pays for neither.
+    # Of the class, so that a job without limits does not pay for it.
     _limit: float | None = None
-    _roles: dict[str, count[int]] | None = None
 
     def __init__(self, envelope: Envelope, note_progress: Callable[[str, bytes], None]) -> None:
         self.job_id = envelope.id
@@ -90,14 +90,25 @@ class Context(Injected):
     def send(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Send a follow-up under the id of ``call``; see ``Job.send`` for what it raises.
 
-        A rerun of this attempt (after a crash) sends it again, and where a store is set it has one
-        outcome; one with ``ignore_result=True`` may run twice.
+        After a ``SendError``, the same send again has the same id. A rerun of this attempt (after
+        a crash) sends it again, and where a store is set it has one outcome; one with
+        ``ignore_result=True`` may run twice.
         """
-        return job.options(id=self._id_of(job, args, kwargs)).send(*args, **kwargs)
+        sent, one = self._follow_up(job, args, kwargs)
+        try:
+            return sent.send(*args, **kwargs)
+        except SendError:
+            self._not_sent(one)
+            raise
 
     async def asend(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The a-twin of ``send``."""
-        return await job.options(id=self._id_of(job, args, kwargs)).asend(*args, **kwargs)
+        sent, one = self._follow_up(job, args, kwargs)
+        try:
+            return await sent.asend(*args, **kwargs)
+        except (SendError, asyncio.CancelledError):  # a timeout of the job's own, say
+            self._not_sent(one)
+            raise
 
     def call(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> Call:
         """A follow-up as a value, for ``app.send_many``.
@@ -106,7 +117,7 @@ class Context(Injected):
         and whether it is the first, second ... of these. An id given by ``job.options(id=...)``
         stays. A retry is another attempt: it sends follow-ups of its own.
         """
-        return job.options(id=self._id_of(job, args, kwargs)).call(*args, **kwargs)
+        return self._follow_up(job, args, kwargs)[0].call(*args, **kwargs)
 
     def id_for(self, role: str) -> str:
         """The id of a follow-up that you name yourself: the same in every run of this attempt.
@@ -115,20 +126,28 @@ class Context(Injected):
         """
         return derived_id(self.job_id, self.attempt, f"role:{role}")
 
-    def _id_of(self, job: Job[Any, Any], args: Any, kwargs: Any) -> str:
-        from hashlib import sha256
-
+    def _follow_up(
+        self, job: Job[P, R], args: Any, kwargs: Any
+    ) -> tuple[Job[P, R], FollowUp | None]:
         call = job.call(*args, **kwargs)
         if call.options.id is not None:
-            return call.options.id
-        queue = call.options.queue or call.definition.queue
-        role = f"{call.definition.name}:{queue}:".encode() + call.body
-        key = f"call:{sha256(role).hexdigest()}"
-        if self._roles is None:
-            self._roles = {}
-        # Both steps are atomic: a job may send from several threads.
-        number = next(self._roles.setdefault(key, count()))
-        return derived_id(self.job_id, self.attempt, f"{key}:{number}")
+            return job, None
+        one = self._follow_ups.take(call)
+        return job.options(id=one.id), one
+
+    def _not_sent(self, one: FollowUp | None) -> None:
+        if one is not None:
+            self._follow_ups.put_back(one)
+
+    @property
+    def _follow_ups(self) -> FollowUps:
+        known = self.__dict__.get("_sent")
+        if known is None:
+            from rabbitjobs.consumer.follow_ups import FollowUps
+
+            # One step: the job may send from several threads.
+            known = self.__dict__.setdefault("_sent", FollowUps(self.job_id, self.attempt))
+        return cast("FollowUps", known)
 
 
 def current() -> Context:

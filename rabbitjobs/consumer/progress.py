@@ -60,7 +60,10 @@ class Progressing:
         envelope = self._running(job_id)
         if envelope is None:  # it has ended meanwhile
             return
-        said = _decode(progress)
+        try:
+            said = _decode(progress)
+        except msgspec.MsgspecError:  # numbers that JSON has no word for
+            return
         self._bus.emit(
             events.JobProgress(
                 at=now(), done=said.done, total=said.total, note=said.note, **about(envelope)

@@ -183,7 +183,10 @@ class JobHandle(Generic[R]):
 def _progress(stored: Stored | None) -> Progress | None:
     if stored is None or stored.progress is None:
         return None
-    return msgspec.json.decode(stored.progress, type=Progress)
+    try:
+        return msgspec.json.decode(stored.progress, type=Progress)
+    except msgspec.MsgspecError:  # numbers that JSON has no word for
+        return None
 
 
 def _pauses() -> Iterator[float]:

@@ -12,6 +12,7 @@ import pytest
 
 from rabbitjobs import Call, Context, Job, RabbitJobs
 from rabbitjobs.clock import derived_id, now
+from rabbitjobs.errors import SendError, SendRejected, SendUnknown
 from rabbitjobs.job.definition import define
 from rabbitjobs.message.envelope import Envelope
 
@@ -21,14 +22,17 @@ class Outbox:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.error: SendError | None = None
 
     def send(self, call: Call) -> Any:
-        """Keep it."""
+        """Keep it, and fail if it is to."""
         self.calls.append(call)
+        if self.error is not None:
+            raise self.error
 
     async def asend(self, call: Call) -> Any:
-        """Keep it."""
-        self.calls.append(call)
+        """See ``send``."""
+        self.send(call)
 
     @property
     def ids(self) -> list[str | None]:
@@ -122,6 +126,26 @@ def test_threads_of_one_job_get_different_ids(mail: Job[..., Any], outbox: Outbo
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: ctx.send(mail, "a"), range(200)))
     assert len(set(outbox.ids)) == 200
+
+
+@pytest.mark.parametrize("error", [SendUnknown("who knows"), SendRejected("refused")])
+async def test_what_was_not_sent_keeps_its_id(
+    mail: Job[..., Any], outbox: Outbox, error: SendError
+) -> None:
+    """The send that follows is the same follow-up, not a second one."""
+    ctx = context()
+    ctx.send(mail, "a")
+    outbox.error = error
+    with pytest.raises(SendError):
+        ctx.send(mail, "a")
+    with pytest.raises(SendError):
+        await ctx.asend(mail, "a")
+    outbox.error = None
+    ctx.send(mail, "a")
+    ctx.send(mail, "a")
+    first, unknown, again, sent, another = outbox.ids
+    assert unknown == again == sent
+    assert len({first, sent, another}) == 3
 
 
 def test_a_derived_id_is_a_uuid_of_version_8() -> None:

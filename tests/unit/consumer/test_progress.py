@@ -131,6 +131,7 @@ class Known:
         (b'{"done":0.5,"total":null,"note":""}', Progress(0.5), None),
         (b'{"done":5,"total":4,"note":""}', Progress(5, 4), 1.0),
         (b'{"done":5,"total":0,"note":""}', Progress(5, 0), None),
+        (b'{"done":null,"total":4,"note":""}', None, None),
     ],
 )
 async def test_a_handle_reads_what_was_said_last(
