@@ -63,7 +63,7 @@ class Supervisor:
         self.children = list(children)
         self._grace = grace
         self._alongside = alongside
-        self.bus = bus or Bus()
+        self.bus = Bus() if bus is None else bus  # one that nobody listens to is false
         self._rolling = Rolling(self)
         self._health = Health(self._parts, *health)
         self._keeping: set[asyncio.Task[int]] = set()
@@ -83,9 +83,12 @@ class Supervisor:
         loop = asyncio.get_running_loop()
 
         def on_signal() -> None:
-            (self._hurry if self._stopping.is_set() else self._stopping).set()
+            again = self._stopping.is_set()
+            (self._hurry if again else self._stopping).set()
             for child in self.children:
-                self._signal(child, signal.SIGTERM)
+                # One that was replaced was told before: a second signal would be sharp.
+                if again or not child.leaving.is_set():
+                    self._signal(child, signal.SIGTERM)
 
         def on_hangup() -> None:
             # Of a terminal that is gone nothing can be asked any more.

@@ -20,7 +20,8 @@ from rabbitjobs.process.child import Child
 from rabbitjobs.process.supervisor import Supervisor
 
 PATIENCE = 20.0
-# A worker in short: it says that it consumes if it may, and ends at SIGTERM.
+# A worker in short: it says that it consumes if it may, and ends at SIGTERM; while there is a file
+# to hold it, at the second one.
 WORKS = """
 import json, os, signal, sys
 def say(state):
@@ -35,6 +36,10 @@ if mode == "dies":
 say("waiting" if mode == "waits" else "consuming")
 signal.sigwait({signal.SIGTERM})
 say("stopping")
+while os.path.exists(sys.argv[1] + "-hold"):
+    if signal.sigtimedwait({signal.SIGTERM}, 0.01):
+        open(sys.argv[1] + "-sharp", "w").close()
+        break
 """
 
 
@@ -173,3 +178,21 @@ async def test_a_terminal_that_is_gone_ends_everything(
         async with asyncio.timeout(PATIENCE):
             assert await task == 0
     assert team.seen == []
+
+
+async def test_the_end_is_no_second_signal_for_one_that_was_replaced(tmp_path: Path) -> None:
+    """It may finish what it has, as the others may; what is asked twice is sharp for all."""
+    team = Team(tmp_path, "a")
+    hold, sharp = tmp_path / "mode-hold", tmp_path / "mode-sharp"
+    async with running(team) as task:
+        hold.touch()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await team.told(1)
+        await team.until("stopping", "consuming")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await team.until("stopping", "stopping")
+        assert not sharp.exists()
+        hold.unlink()
+        async with asyncio.timeout(PATIENCE):
+            assert await task == 0
+    assert not sharp.exists()
