@@ -57,6 +57,20 @@ def uuid7() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def derived_id(parent: str, attempt: int, role: str) -> str:
+    """The id of what follows from one attempt of a job: the same for the same three.
+
+    A UUID version 8 (RFC 9562) of their SHA-256. Give different roles to what differs: two jobs
+    with one id are one job.
+    """
+    import hashlib
+
+    digest = hashlib.sha256(f"{len(parent)}:{parent}:{attempt}:{role}".encode()).digest()
+    value = int.from_bytes(digest[:16], "big") & ~(0xF << 76 | 0x3 << 62) | 8 << 76 | 2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def parse_duration(text: str) -> timedelta:
     """Read a duration with its unit: ``250ms``, ``5s``, ``10m``, ``1h30m``, ``7d``, ``2w``.
 

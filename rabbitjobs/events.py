@@ -34,6 +34,17 @@ class JobStarted(JobEvent, frozen=True, kw_only=True):
     redelivered: bool = False
 
 
+class JobProgress(JobEvent, frozen=True, kw_only=True):
+    """A running attempt says that ``done`` of ``total`` is done (``None``: of nobody knows what).
+
+    For who wants the events of each job, as starts and successes are.
+    """
+
+    done: int | float
+    total: int | float | None = None
+    note: str = ""
+
+
 class JobSucceeded(JobEvent, frozen=True, kw_only=True):
     """An attempt succeeded, and its ending is durable."""
 
@@ -149,6 +160,32 @@ class WorkerWornOut(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class ProcessEnded(Event, frozen=True, kw_only=True):
+    """A supervised process ended by itself; it is started again after ``pause`` seconds.
+
+    ``failures`` counts such ends in a row, each soon after its start: it is looping when they rise.
+    ``ending`` is the exit code or signal in words.
+    """
+
+    process: str
+    ending: str
+    failures: int
+    pause: float
+
+
+class ProcessRenewed(Event, frozen=True, kw_only=True):
+    """A rolling restart: another process with this name does the work now, the old one stops."""
+
+    process: str
+
+
+class ProcessNotRenewed(Event, frozen=True, kw_only=True):
+    """A rolling restart: the new process did not get to work, so the old one goes on."""
+
+    process: str
+    reason: str
+
+
 class CaseTaken(Event, frozen=True, kw_only=True):
     """The review intake stored a case."""
 
@@ -167,6 +204,7 @@ class NoticeHandled(Event, frozen=True, kw_only=True):
 
 AnyEvent = (
     JobStarted
+    | JobProgress
     | JobSucceeded
     | JobRetrying
     | JobPassedOn
@@ -183,6 +221,9 @@ AnyEvent = (
     | WorkerStopping
     | WorkerStopped
     | WorkerWornOut
+    | ProcessEnded
+    | ProcessRenewed
+    | ProcessNotRenewed
     | CaseTaken
     | NoticeHandled
 )
@@ -192,8 +233,8 @@ Listener = Callable[[Event], None]
 class Bus:
     """Hands events to listeners, in the thread that emits.
 
-    ``each`` is true while somebody wants the start and success of every job: nobody else needs
-    those two, and building them for each job costs more than the rest of a small job's ending.
+    ``each`` is true while somebody wants start, progress and success of every job: nobody else
+    needs those, and building them for each job costs more than the rest of a small job's ending.
     """
 
     __slots__ = ("_listeners", "each")
@@ -207,12 +248,12 @@ class Bus:
         return bool(self._listeners)
 
     def listen(self, listener: Listener, *, each: bool = True) -> None:
-        """Call ``listener`` for each event from now on; without ``each`` it can miss the two."""
+        """Call ``listener`` for each event from now on; without ``each`` it can miss those."""
         self._listeners.append(listener)
         self.want_each(listener, each)
 
     def want_each(self, listener: Listener, wanted: bool) -> None:
-        """Whether a listener wants the start and success of every job, from now on; any thread."""
+        """Whether a listener wants start, progress and success of every job; any thread."""
         if wanted:
             self.each.add(listener)
         else:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from rabbitjobs import settings as configuration
+from rabbitjobs.app.hooks import Hook, register
 from rabbitjobs.app.parts import Parts
 from rabbitjobs.broker.url import plain_urls
-from rabbitjobs.events import Bus
+from rabbitjobs.events import Bus, Event
 from rabbitjobs.job.call import Call, Options
 from rabbitjobs.job.decorator import I, P, R, Registers
 from rabbitjobs.job.definition import AsyncJob, Definition, Job, check_name, define
@@ -30,6 +31,7 @@ from rabbitjobs.settings import BrokerFiles
 from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
+    from rabbitjobs.consumer.middleware import Chain, Middleware
     from rabbitjobs.review.desk import Desk
     from rabbitjobs.topology.model import TopologySpec
     from rabbitjobs.wire.protocol import Wire
@@ -69,6 +71,7 @@ class RabbitJobs:
         self._spec: tuple[int, TopologySpec] | None = None
         self.registry = Registry()
         self.bus = Bus()
+        self.chain: Chain | None = None
         self.parts = Parts(self, wire)
         self._publisher = Publisher(
             spec=lambda: self.spec,
@@ -127,7 +130,8 @@ class RabbitJobs:
         """
         from rabbitjobs.app.checking import check
 
-        return check(self.registry, self.settings.topology or self.spec, self._namespace)
+        warnings = check(self.registry, self.settings.topology or self.spec, self._namespace)
+        return [*warnings, *(self.chain.gaps(self.registry) if self.chain is not None else ())]
 
     def override(self, *, config: Path | None = None, url: str | None = None) -> None:
         """Use another configuration or broker than the code says: for command lines and tests."""
@@ -244,10 +248,39 @@ class RabbitJobs:
 
         return register(name) if callable(name) else register
 
+    # --- around jobs, and beside them -----------------------------------------------------------
+
+    def middleware(self, function: Callable[..., Any]) -> Middleware:
+        """Put ``function(context, call_next)`` around every job, in every pool; a decorator.
+
+        ``call_next()`` runs what is inside: the next middleware, and at last the job. What it
+        returns and raises is the job's. A ``def`` is around jobs that are ``def``, and runs where
+        they do; an ``async def`` around those that are ``async def``. For both, give it the other
+        one with ``@name.twin``. The first one registered is the outermost.
+
+        For results, retries and acks there is none: they are the worker's own.
+        """
+        from rabbitjobs.consumer.middleware import Chain, Middleware
+
+        if self.chain is None:
+            self.chain = Chain(self.registry.put_around)
+        found = Middleware(function, self.chain.changed)
+        self.chain.add(found)
+        return found
+
+    def on(self, *kinds: type[Event]) -> Callable[[Hook], Hook]:
+        """Call the decorated function with each event of these kinds (all, if none is named).
+
+        A hook observes: it cannot change what becomes of a job, and its error is printed and
+        nothing else. It is called in the process in which the event happens, by the loop that
+        works there, so it must be quick and must not block.
+        """
+        return register(self.bus, kinds)
+
     def remote(self, name: str, *, queue: str) -> Job[..., Any]:
         """A job whose code is not here: its arguments are checked by the worker only."""
         check_name(name)
-        known = self.registry.get(name)
+        known = self.registry.plain(name)
         if queue not in self._queues:
             self._queues = (*self._queues, queue)
         definition = known or Definition(name=name, queue=queue)

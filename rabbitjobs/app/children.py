@@ -20,7 +20,10 @@ def program_of(app: RabbitJobs) -> Program:
     """
     module, attribute = _place(app)
     functions = (definition.function for definition in app.registry)
-    modules = dict.fromkeys(function.__module__ for function in functions if function)
+    around = tuple(app.chain or ())
+    modules = dict.fromkeys(
+        [*(function.__module__ for function in functions if function), *(m.module for m in around)]
+    )
     config, url = app.overrides
     return Program(
         f"{__name__}:registry",
@@ -28,6 +31,7 @@ def program_of(app: RabbitJobs) -> Program:
             "module": module,
             "attribute": attribute,
             "include": tuple(modules),
+            "middleware": tuple(one.name for one in around),
             "config": str(config) if config is not None else None,
             "url": url,
             "log_level": logs.configured[0] if logs.configured else None,
@@ -41,6 +45,7 @@ def registry(
     module: str,
     attribute: str,
     include: tuple[str, ...],
+    middleware: tuple[str, ...],
     config: str | None,
     url: str | None,
     log_level: str | int | None,
@@ -60,6 +65,13 @@ def registry(
     app.override(config=Path(config) if config is not None else None, url=url)
     for name in include:
         importlib.import_module(name)
+    found = tuple(one.name for one in app.chain or ())
+    if found != tuple(middleware):
+        raise WorkerError(
+            f"expected the middleware of the worker in the child process too "
+            f"({', '.join(middleware) or 'none'}), in this order, got "
+            f"{', '.join(found) or 'none'}; register it in the module of the app or of a job"
+        )
     return app.registry
 
 

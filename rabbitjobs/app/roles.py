@@ -11,6 +11,7 @@ from typing import Protocol
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.app.children import program_of
+from rabbitjobs.app.finding import nearest
 from rabbitjobs.backend.late import LateRecorder
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import QueueConsumer
@@ -19,7 +20,9 @@ from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.consumer.pools.choice import PROCESSES, SOLO, Pools
 from rabbitjobs.consumer.pools.protocol import PoolOptions
+from rabbitjobs.consumer.progress import Progressing
 from rabbitjobs.errors import WorkerError
+from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology.model import QueueSpec
 
 
@@ -42,16 +45,23 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+def check_queue(app: RabbitJobs, queue: str) -> None:
+    """Raise ``WorkerError`` for a queue that the app's topology does not have."""
+    known = sorted(app.spec.queues)
+    if queue not in known:
+        where = f"of {app.spec.file}" if app.spec.file else "of the topology"
+        raise WorkerError(
+            f"expected a queue {where} ({', '.join(known)}), got {queue!r}{nearest(queue, known)}",
+            queue=queue,
+        )
+
+
 class ConsumeRole:
     """Consumes one work queue."""
 
     def __init__(self, app: RabbitJobs, queue: str, *, slots: int | None = None) -> None:
         spec = app.spec
-        if queue not in spec.queues:
-            known = ", ".join(sorted(spec.queues))
-            raise WorkerError(
-                f"expected a queue of the topology ({known}), got {queue!r}", queue=queue
-            )
+        check_queue(app, queue)
         known_queue = spec.queues[queue]
         self.name = f"consume {queue}"
         one = known_queue.ordered or known_queue.pool == SOLO
@@ -59,7 +69,7 @@ class ConsumeRole:
         self._queue, self._bus = queue, app.bus
         self._recorder = recorder = app.parts.recorder()
         self._keeps = any(not job.ignore_result for job in app.registry if job.queue == queue)
-        note_progress = recorder.progress if recorder else lambda _job_id, _progress: None
+        self._progress = Progressing(app.registry, recorder, app.bus, self._running)
 
         def options_for(pool: str) -> PoolOptions:
             return PoolOptions(
@@ -67,7 +77,7 @@ class ConsumeRole:
                 program=program_of(app) if pool not in ("asyncio", "threads", SOLO) else None,
                 max_jobs_per_child=known_queue.max_jobs_per_child,
                 max_memory_per_child=known_queue.max_memory_per_child,
-                note_progress=note_progress,
+                note_progress=self._progress.heard,
                 report=self._report,
                 worn_out=self._worn_out,
             )
@@ -75,7 +85,8 @@ class ConsumeRole:
         self._executor = Executor(
             app.registry,
             Pools(options_for, usual=known_queue.pool),
-            note_progress=note_progress,
+            note_progress=self._progress.note,
+            tell_progress=self._progress.tell,
         )
         handler = Handler(
             queue=queue,
@@ -102,6 +113,7 @@ class ConsumeRole:
 
     async def start(self) -> None:
         """See ``Role``."""
+        self._progress.start()
         self._executor.start(self._queue)
         if self._recorder is not None and self._keeps:
             self._bus.listen(partial(self._open_store, self._recorder), each=False)
@@ -117,6 +129,9 @@ class ConsumeRole:
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         return await self._consumer.drain(grace, hurry)
+
+    def _running(self, job_id: str) -> Envelope | None:
+        return self._consumer.running(job_id)
 
     def _report(self, reason: str) -> None:
         """A pool cannot run jobs for now, or can again: the queue's work stands still meanwhile."""

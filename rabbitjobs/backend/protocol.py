@@ -106,6 +106,19 @@ def record_of(
     )
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How far a job said that it is: ``done`` of ``total`` (``None``: nobody knows), and a word."""
+
+    done: int | float
+    total: int | float | None = None
+    note: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """What is done, from 0 to 1; ``None`` without a total."""
+        return min(max(self.done / self.total, 0.0), 1.0) if self.total else None
+
+
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one job: the row that ``JobHandle`` reads."""
 

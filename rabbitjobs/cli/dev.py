@@ -60,7 +60,7 @@ def _keep(obj: CliContext, *, reload: bool) -> int:
 
     child = Child("dev", (*obj.command(), "dev", "--once"))
     grace = obj.settings().grace.total_seconds()
-    watching = _watch if reload else None
+    watching = [_watch] if reload else []
     return Supervisor([child], grace=grace, alongside=watching, table=False).run()
 
 

@@ -91,6 +91,11 @@ class QueueConsumer:
         """How many attempts run now."""
         return len(self._running)
 
+    def running(self, job_id: str) -> Envelope | None:
+        """The attempt of a job that runs here now; on the loop."""
+        found = (one for (known, _), one in self._by_key.items() if known == job_id)
+        return next((one.envelope for one in found), None)
+
     async def start(self) -> None:
         """Subscribe; returns at once, ``state`` says when it consumes."""
         self._loop = asyncio.get_running_loop()

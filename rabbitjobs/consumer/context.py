@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import msgspec
 import structlog
 
-from rabbitjobs.clock import now, uuid7
-from rabbitjobs.errors import WorkerError
+from rabbitjobs.clock import derived_id, now, uuid7
+from rabbitjobs.errors import SendError, WorkerError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.markers import Injected
 
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from rabbitjobs.consumer.follow_ups import FollowUp, FollowUps
+    from rabbitjobs.job.call import Call
+    from rabbitjobs.job.definition import Job
+    from rabbitjobs.job.handle import JobHandle
+
+P = ParamSpec("P")
+R = TypeVar("R")
 _current: ContextVar[Context | None] = ContextVar("rabbitjobs_context", default=None)
 # structlog's own variables, which its ``merge_contextvars`` puts on every line. Bound once here and
 # then set directly: ``bind_contextvars`` looks each up by its name, which costs twice as much.
@@ -26,7 +37,11 @@ class Context(Injected):
     """One attempt of one job; a parameter annotated with it is filled in by the worker.
 
     ``job_id``, ``job``, ``queue`` and ``attempt`` say which; ``attempt`` counts from 1.
+    ``enqueued`` and ``expires`` are unix seconds.
     """
+
+    # Of the class, so that a job without limits does not pay for it.
+    _limit: float | None = None
 
     def __init__(self, envelope: Envelope, note_progress: Callable[[str, bytes], None]) -> None:
         self.job_id = envelope.id
@@ -44,6 +59,21 @@ class Context(Injected):
         return cls(envelope, lambda _job_id, _progress: None)
 
     @property
+    def deadline(self) -> float | None:
+        """When the attempt is at its end, in unix seconds; ``None`` if nothing limits it.
+
+        The earliest of its soft limit, its hard limit and the moment from which on it is no longer
+        worth running (``expires``). Nothing ends it at that last one: it is for the job to heed.
+        """
+        known = [at for at in (self._limit, self.expires) if at is not None]
+        return min(known, default=None)
+
+    def begins(self, *limits: timedelta | None) -> None:
+        """The job begins now, with these limits: for pools, before its function is called."""
+        known = [limit.total_seconds() for limit in limits if limit is not None]
+        self._limit = now() + min(known) if known else None
+
+    @property
     def log(self) -> Any:
         """A structlog logger that carries the job's id and attempt."""
         return structlog.get_logger("rabbitjobs.job").bind(
@@ -54,6 +84,70 @@ class Context(Injected):
         """Say how far the job is; readers see it soon. Costs no wait; the newest wins."""
         data = msgspec.json.encode({"done": done, "total": total, "note": note})
         self._note_progress(self.job_id, data)
+
+    # --- follow-ups -----------------------------------------------------------------------------
+
+    def send(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Send a follow-up under the id of ``call``; see ``Job.send`` for what it raises.
+
+        After a ``SendError``, the same send again has the same id. A rerun of this attempt (after
+        a crash) sends it again, and where a store is set it has one outcome; one with
+        ``ignore_result=True`` may run twice.
+        """
+        sent, one = self._follow_up(job, args, kwargs)
+        try:
+            return sent.send(*args, **kwargs)
+        except SendError:
+            self._not_sent(one)
+            raise
+
+    async def asend(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """The a-twin of ``send``."""
+        sent, one = self._follow_up(job, args, kwargs)
+        try:
+            return await sent.asend(*args, **kwargs)
+        except (SendError, asyncio.CancelledError):  # a timeout of the job's own, say
+            self._not_sent(one)
+            raise
+
+    def call(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> Call:
+        """A follow-up as a value, for ``app.send_many``.
+
+        Its id follows from this job's id, the attempt, and the follow-up: its job, its arguments,
+        and whether it is the first, second ... of these. An id given by ``job.options(id=...)``
+        stays. A retry is another attempt: it sends follow-ups of its own.
+        """
+        return self._follow_up(job, args, kwargs)[0].call(*args, **kwargs)
+
+    def id_for(self, role: str) -> str:
+        """The id of a follow-up that you name yourself: the same in every run of this attempt.
+
+        For follow-ups whose arguments differ from run to run, with ``job.options(id=...)``.
+        """
+        return derived_id(self.job_id, self.attempt, f"role:{role}")
+
+    def _follow_up(
+        self, job: Job[P, R], args: Any, kwargs: Any
+    ) -> tuple[Job[P, R], FollowUp | None]:
+        call = job.call(*args, **kwargs)
+        if call.options.id is not None:
+            return job, None
+        one = self._follow_ups.take(call)
+        return job.options(id=one.id), one
+
+    def _not_sent(self, one: FollowUp | None) -> None:
+        if one is not None:
+            self._follow_ups.put_back(one)
+
+    @property
+    def _follow_ups(self) -> FollowUps:
+        known = self.__dict__.get("_sent")
+        if known is None:
+            from rabbitjobs.consumer.follow_ups import FollowUps
+
+            # One step: the job may send from several threads.
+            known = self.__dict__.setdefault("_sent", FollowUps(self.job_id, self.attempt))
+        return cast("FollowUps", known)
 
 
 def current() -> Context:

@@ -20,7 +20,11 @@ def _nowhere(_job_id: str, _progress: bytes) -> None:
 
 
 class Executor:
-    """Runs jobs of one registry in ``pools``. For use from one event loop."""
+    """Runs jobs of one registry in ``pools``. For use from one event loop.
+
+    ``note_progress`` and ``tell_progress`` are what jobs say how far they are by, the second for
+    those whose result is not kept; any thread.
+    """
 
     def __init__(
         self,
@@ -28,10 +32,12 @@ class Executor:
         pools: Pools,
         *,
         note_progress: Callable[[str, bytes], None] = _nowhere,
+        tell_progress: Callable[[str, bytes], None] = _nowhere,
     ) -> None:
         self._registry = registry
         self._pools = pools
         self._note_progress = note_progress
+        self._tell_progress = tell_progress
 
     def start(self, queue: str) -> None:
         """Get the pools ready for the jobs of a queue."""
@@ -51,7 +57,7 @@ class Executor:
             failure = plain_failure("unknown-job", f"no job {envelope.job!r} is registered here")
         else:
             # Where no result is kept there is no row that progress could stand in.
-            note = _nowhere if definition.ignore_result else self._note_progress
+            note = self._tell_progress if definition.ignore_result else self._note_progress
             context = Context(envelope, note)
             result, failure = await self._pools.of(definition).run(definition, envelope, context)
         return Outcome(

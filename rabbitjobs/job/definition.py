@@ -83,11 +83,11 @@ def define(
         raise RegistrationError(
             "expected a function that returns a value, got a generator", job=name
         )
-    fault = limits_fault(soft_limit, hard_limit)
+    source = source_of(function)
+    fault = limits_fault(soft_limit, hard_limit) or _wording_fault(queue, pool)
     if fault is not None:
-        raise RegistrationError(fault, job=name)
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
+        raise RegistrationError(f"{source}: {fault}" if source else fault, job=name)
+    if not source:
         raise RegistrationError(
             f"expected a function, got {type(function).__name__}; wrap it in a def", job=name
         )
@@ -103,8 +103,29 @@ def define(
         pool=pool,
         soft_limit=soft_limit,
         hard_limit=hard_limit,
-        source=f"{code.co_filename}:{code.co_firstlineno}",
+        source=source,
     )
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """File and line of a function, "" for what has none (a builtin)."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine: an ``async def``, or an object with such a call."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004
+    )
+
+
+def _wording_fault(queue: Any, pool: Any) -> str | None:
+    for name, value in (("queue", queue), ("pool", pool)):
+        if value is not None and (not isinstance(value, str) or not value):
+            got = "nothing" if value == "" else type(value).__name__
+            return f"expected {name} as the name of one, got {got}"
+    return None
 
 
 def limits_fault(soft: Any, hard: Any) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from rabbitjobs.backend.protocol import Results, Status, Stored
+from rabbitjobs.backend.protocol import Progress, Results, Status, Stored
 from rabbitjobs.errors import JobFailed, NoResult, ResultIgnored, ResultTimeout
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.message.arguments import decode_result
@@ -101,6 +101,19 @@ class JobHandle(Generic[R]):
         """The a-twin of ``info``."""
         return await self._aread()
 
+    def progress(self) -> Progress | None:
+        """What the job said last with ``ctx.progress``; ``None`` if it has said nothing.
+
+        For a job that runs: progress is written with the next commit, and what was not by the
+        job's end is left out. What was stays as long as the result, through retries too. A job
+        with ``ignore_result=True`` keeps none: its progress is seen in events only.
+        """
+        return _progress(self._read())
+
+    async def aprogress(self) -> Progress | None:
+        """The a-twin of ``progress``."""
+        return _progress(await self._aread())
+
     def _check_readable(self) -> None:
         if self._ignored:
             raise ResultIgnored(
@@ -165,6 +178,15 @@ class JobHandle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id}>"
+
+
+def _progress(stored: Stored | None) -> Progress | None:
+    if stored is None or stored.progress is None:
+        return None
+    try:
+        return msgspec.json.decode(stored.progress, type=Progress)
+    except msgspec.MsgspecError:  # numbers that JSON has no word for
+        return None
 
 
 def _pauses() -> Iterator[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rabbitjobs.errors import RegistrationError
 from rabbitjobs.job.definition import Definition
@@ -13,6 +13,9 @@ class Registry:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Definition] = {}
+        # What runs. The same one, until something is to be put around every function.
+        self._running = self._jobs
+        self._around: Callable[[Definition], Definition] | None = None
 
     def add(self, definition: Definition) -> None:
         """Register; a name that is taken by another function raises ``RegistrationError``."""
@@ -25,9 +28,20 @@ class Registry:
                 job=definition.name,
             )
         self._jobs[definition.name] = definition
+        if self._around is not None:
+            self._running[definition.name] = self._around(definition)
+
+    def put_around(self, around: Callable[[Definition], Definition]) -> None:
+        """From now on workers run what ``around`` makes of each job, those of later included."""
+        self._around = around
+        self._running = {name: around(job) for name, job in self._jobs.items()}
 
     def get(self, name: str) -> Definition | None:
-        """The job of this name, if its code is here."""
+        """The job of this name as a worker runs it, if its code is here."""
+        return self._running.get(name)
+
+    def plain(self, name: str) -> Definition | None:
+        """The job of this name as it was registered, without what was put around it."""
         return self._jobs.get(name)
 
     def __iter__(self) -> Iterator[Definition]:

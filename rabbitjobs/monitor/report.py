@@ -18,12 +18,13 @@ _WARNING = (
     events.DeliveryUndecodable,
     events.DeliveryRefused,
 )
-_QUIET = (events.JobStarted, events.JobSucceeded, events.NoticeHandled)
+_QUIET = (events.JobStarted, events.JobProgress, events.JobSucceeded, events.NoticeHandled)
 _TEXT: dict[type[events.Event], str] = {
     events.JobRetrying: "job failed, it will be tried again",
     events.JobPassedOn: "job unknown here, passed on for another worker",
     events.JobEnded: "job ended without success",
     events.JobStarted: "job started",
+    events.JobProgress: "job goes on",
     events.JobSucceeded: "job succeeded",
     events.DuplicateDropped: "duplicate message dropped, its follow-ups were repeated",
     events.DeliveryAdopted: "message delivered again while its job runs here: adopted",

@@ -59,9 +59,10 @@ class Broadcaster:
         self._quiet = False
         self._unsure = True
         self._bus = bus
-        bus.listen(self._on_event)
+        bus.listen(self.hear)
 
-    def _on_event(self, event: events.Event) -> None:
+    def hear(self, event: events.Event) -> None:
+        """Send an event soon; one that happened before this was made, for example."""
         last = isinstance(event, events.WorkerStopped)
         if self._quiet and not last:
             return
@@ -93,14 +94,61 @@ class Broadcaster:
     def _sent(self, outcome: Outcome) -> None:
         if isinstance(outcome, Rejected) and outcome.reason == "unroutable" and not self._quiet:
             self._quiet = True
-            self._bus.want_each(self._on_event, False)
+            self._bus.want_each(self.hear, False)
             self._buffer.clear()
             self._dropped = 0
             self._session.portal.loop.call_later(QUIET_SECONDS, self._ask_again)
 
     def _ask_again(self) -> None:
         self._unsure, self._quiet = True, False
-        self._bus.want_each(self._on_event, True)
+        self._bus.want_each(self.hear, True)
+
+
+class LateBroadcaster:
+    """The same for a process that seldom has an event: it connects at the first, and holds it."""
+
+    def __init__(
+        self, bus: events.Bus, session: Callable[[], Session], *, namespace: str, worker: str
+    ) -> None:
+        self._session = session
+        self._namespace = namespace
+        self._worker = worker
+        self._held: deque[events.Event] = deque(maxlen=BUFFER)
+        self._broadcaster: Broadcaster | None = None
+        self._connecting = False
+        self._lock = threading.Lock()
+        bus.listen(self._hear, each=False)
+
+    def _hear(self, event: events.Event) -> None:
+        with self._lock:
+            if self._broadcaster is not None:
+                self._broadcaster.hear(event)
+                return
+            self._held.append(event)
+            if self._connecting:
+                return
+            self._connecting = True
+        session = self._session()
+        session.portal.post(session.publishing.listen, self)
+
+    def link_up(self, wire: Wire, generation: int) -> None:
+        """See ``LinkListener``: what was held is sent."""
+        with self._lock:
+            if self._broadcaster is not None:
+                return
+            # Listening on a bus of its own: it hears all by us.
+            self._broadcaster = Broadcaster(
+                events.Bus(), self._session(), namespace=self._namespace, worker=self._worker
+            )
+            for event in self._held:
+                self._broadcaster.hear(event)
+            self._held.clear()
+
+    def link_down(self, reason: str) -> None:
+        """See ``LinkListener``."""
+
+    def link_blocked(self, blocked: bool) -> None:
+        """See ``LinkListener``."""
 
 
 class Watcher:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import tenacity
 
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
-from rabbitjobs.app.roles import Role, worker_name
+from rabbitjobs.app.roles import Role, check_queue, worker_name
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.drained import total
 from rabbitjobs.errors import ConnectionLost, StoreUnavailable
@@ -21,6 +24,10 @@ from rabbitjobs.monitor.tail import Broadcaster
 from rabbitjobs.process.signals import Signals, leave
 from rabbitjobs.process.state import report_state
 from rabbitjobs.store.sqlite_file import is_ready, plain_path
+
+if TYPE_CHECKING:
+    from rabbitjobs.process.address import Address
+    from rabbitjobs.process.health import Health
 
 log = structlog.get_logger("rabbitjobs.worker")
 # For a store that hangs: what it has not committed by then is not acked either.
@@ -33,21 +40,40 @@ def start(
     *,
     grace: timedelta | None = None,
     queue: str | None = None,
+    health: Address | None = None,
+    health_file: Path | None = None,
 ) -> int:
     """Check code against config and live topology, then work; returns the exit code.
 
-    ``queue`` narrows the check of the topology to what the worker of one queue needs.
+    ``queue`` narrows the check of the topology to what the worker of one queue needs. ``health``
+    and ``health_file`` are where the process says how it is.
     """
     for warning in app.check():
         log.warning(warning)
+    if queue is not None:
+        check_queue(app, queue)
     report_events(app.bus, every=logging.getLogger().isEnabledFor(logging.DEBUG))
     supervisor = report_state(app.bus)
-    _until_reached(lambda: app.parts.verify(queue, consuming=True))
-    _check_store(app)
+    telling = _health(app, health, health_file)
+    with telling.elsewhere() if telling is not None else contextlib.nullcontext():
+        _until_reached(lambda: app.parts.verify(queue, consuming=True))
+        _check_store(app)
+        roles = make_roles()
     grace = app.settings.grace if grace is None else grace
-    roles = make_roles()
     Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
-    return Worker(app, roles, grace=grace.total_seconds(), supervisor=supervisor).run()
+    seconds = grace.total_seconds()
+    return Worker(app, roles, grace=seconds, supervisor=supervisor, health=telling).run()
+
+
+def _health(app: RabbitJobs, address: Address | None, file: Path | None) -> Health | None:
+    if address is None and file is None:
+        return None
+    from rabbitjobs.process.health import Health, Subscriptions
+
+    subscriptions = Subscriptions(app.bus)
+    health = Health(subscriptions, address, file)
+    subscriptions.changed = health.changed
+    return health
 
 
 def _until_reached(verify: Callable[[], None]) -> None:
@@ -96,11 +122,13 @@ class Worker:
         *,
         grace: float,
         supervisor: int | None = None,
+        health: Health | None = None,
     ) -> None:
         self._app = app
         self._roles = roles
         self._grace = grace
         self._supervisor = supervisor
+        self._health = health
 
     def run(self) -> int:
         """Work until told to stop; the exit code: 0 when everything was finished or handed back."""
@@ -124,7 +152,13 @@ class Worker:
             # was killed must not leave workers behind, a second one would double them.
             loop.add_reader(self._supervisor, self._orphaned, signals)
         self._app.bus.listen(lambda event: self._worn_out(event, signals), each=False)
-        await self._work(stop, hurry)
+        if self._health is not None:
+            await self._health.start()
+        try:
+            await self._work(stop, hurry)
+        finally:
+            if self._health is not None:
+                await self._health.stop()
 
     async def _work(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         name = worker_name()
@@ -152,6 +186,8 @@ class Worker:
         if drained.abandoned or hurry.is_set():
             # They may run on threads that nobody can stop, and both the event loop and the
             # interpreter would wait for those. They are not acked: the broker delivers them again.
+            if self._health is not None:
+                await self._health.stop()
             self._app.close(timeout=SHARP_CLOSE_SECONDS)
             leave(0)
 

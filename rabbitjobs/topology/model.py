@@ -63,7 +63,8 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     that end in a crash, then review. ``time_limit`` says how long one run of a job may take: it
     ends no job, but the broker gives a job at least so long before it takes it back. A
     ``consumer_timeout`` of ``None`` follows from the time limit, or else is the broker's own.
-    ``accept`` names losses that older brokers may cost. ``pool`` is where jobs run that name none
+    ``accept`` names losses that older brokers may cost. ``processes`` is how many of them
+    ``rabbitjobs run`` starts for it. ``pool`` is where jobs run that name none
     (``None``: coroutines on the loop, others on threads). Of pool processes there are ``children``
     (``None``: as many as slots, and at most one for each CPU), each replaced after
     ``max_jobs_per_child`` jobs or with more than ``max_memory_per_child`` bytes. Lines are 0
@@ -86,6 +87,7 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     time_limit: timedelta | None = None
     consumer_timeout: timedelta | None = None
     accept: tuple[str, ...] = ()
+    processes: int = 1
     pool: str | None = None
     pool_line: int = 0
     children: int | None = None

@@ -5,10 +5,11 @@ A line that carries an ignore comment must be refused, every other line must be 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
-from rabbitjobs import Context, JobHandle, RabbitJobs, rules
+from rabbitjobs import Context, JobHandle, RabbitJobs, events, rules
 
 app = RabbitJobs("shop")
 
@@ -56,6 +57,34 @@ async def use() -> None:
     app.remote("elsewhere", queue="emails").send(1, anything="goes")
 
 
+@app.on(events.JobEnded, events.ProcessEnded)
+def hook(event: events.JobEnded | events.ProcessEnded) -> None:
+    """It names what it hears."""
+
+
+@app.middleware
+def around(context: Context, call_next: Callable[[], Any]) -> Any:
+    """It is around every job."""
+    return call_next()
+
+
+@around.twin
+async def around_async(context: Context, call_next: Callable[[], Awaitable[Any]]) -> Any:
+    """The same for coroutines."""
+    return await call_next()
+
+
+async def follow(ctx: Context) -> None:
+    """Follow-ups have the types of their jobs."""
+    assert_type(ctx.send(plain, 1, to="a"), JobHandle[str])
+    assert_type(await ctx.asend(confirm, 1), JobHandle[float])
+    assert_type(ctx.send(with_context, order=1).result(), bytes)
+    assert_type(ctx.deadline, float | None)
+    app.send_many([ctx.call(plain, 1), plain.call(2)])
+    progress = plain.send(1).progress()
+    assert_type(progress.share if progress else None, float | None)
+
+
 async def misuse() -> None:
     """What a type checker must refuse, so that it is never found out at run time."""
     plain.send("1")  # type: ignore[arg-type]
@@ -69,5 +98,7 @@ async def misuse() -> None:
     plain.options(delay=5)  # type: ignore[arg-type]
     app.job(quue="emails")  # type: ignore[call-overload]
     app.remote("elsewhere")  # type: ignore[call-arg]
+    Context.detached().send(plain, "1")  # type: ignore[arg-type]
+    app.on(JobHandle)  # type: ignore[arg-type]
     wrong: int = plain.send(1).result()  # type: ignore[assignment]
     assert wrong

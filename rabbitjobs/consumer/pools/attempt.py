@@ -19,10 +19,6 @@ from rabbitjobs.message.envelope import Envelope
 Note = Callable[[str, bytes], None]
 
 
-def _nowhere(_job_id: str, _progress: bytes) -> None:
-    return
-
-
 def attempt(registry: Registry, envelope: Envelope, limited: Limited, note: Note) -> Ended:
     """Run one attempt in this thread, in a context of its own; never raises."""
     definition = registry.get(envelope.job)
@@ -40,8 +36,10 @@ def _attempt(definition: Definition, envelope: Envelope, limited: Limited, note:
         args, kwargs = arguments.decode(envelope.body)
     except Exception as error:  # converting arguments runs user code
         return None, failure_of(error, "arguments")
-    context = Context(envelope, _nowhere if definition.ignore_result else note)
+    context = Context(envelope, note)
     enter(context)
+    if definition.soft_limit is not None or definition.hard_limit is not None:
+        context.begins(definition.soft_limit, definition.hard_limit)
     if arguments.injected:
         args, kwargs = arguments.inject(args, kwargs, lambda _: context)
     try:

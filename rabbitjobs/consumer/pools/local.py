@@ -63,6 +63,7 @@ class LocalPool:
         failure: Failure | None = None
         try:
             if definition.soft_limit is not None or definition.hard_limit is not None:
+                context.begins(definition.soft_limit, definition.hard_limit)
                 value, raised = await self._limited(definition, args, kwargs)
             elif definition.is_async:
                 value, raised = await function(*args, **kwargs), None

@@ -246,6 +246,18 @@ def just_in_time() -> str:
 
 
 @_job(soft_limit=SOFT, hard_limit=HARD)
+def tell_deadline(ctx: Context) -> float:
+    """Say how many seconds are left."""
+    return (ctx.deadline or 0.0) - time.time()
+
+
+@_job(soft_limit=SOFT, hard_limit=HARD)
+async def tell_deadline_later(ctx: Context) -> float:
+    """The same, in a coroutine."""
+    return (ctx.deadline or 0.0) - time.time()
+
+
+@_job(soft_limit=SOFT, hard_limit=HARD)
 def go_on_regardless() -> str:
     """Take too long, and hear nothing."""
     for _ in range(2):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rabbitjobs.testing.pools.jobs import SOFT
 from rabbitjobs.testing.pools.kit import Bench, PoolFixtures, there
 
 # Far less than a job takes that goes on regardless.
@@ -39,6 +40,13 @@ class ContextConformance(PoolFixtures):
         assert await bench.value("report_progress", 3, id="one") == "done"
         said = [{"done": done, "total": 3, "note": "going on"} for done in (1, 2, 3)]
         assert bench.progress == [("one", words) for words in said]
+
+    @pytest.mark.parametrize("job", ["tell_deadline", "tell_deadline_later"])
+    async def test_a_job_knows_when_its_limits_are_over(self, bench: Bench, job: str) -> None:
+        """At the soft limit, counted from its begin."""
+        bench.pool()
+        left = await bench.value(job)
+        assert SOFT.total_seconds() / 2 < left <= SOFT.total_seconds()
 
 
 class SharingConformance(PoolFixtures):

@@ -12,7 +12,7 @@ from rabbitjobs import events
 from rabbitjobs.broker.url import Address
 from rabbitjobs.broker.version import from_version
 from rabbitjobs.monitor import tail
-from rabbitjobs.monitor.tail import Batch, Broadcaster, Watcher
+from rabbitjobs.monitor.tail import Batch, Broadcaster, LateBroadcaster, Watcher
 from rabbitjobs.testing.memory import declare_plan
 from rabbitjobs.topology.model import default_spec
 from rabbitjobs.topology.plan import compile_plan
@@ -94,3 +94,21 @@ def test_a_watcher_that_is_ready_misses_nothing(
     until(lambda: len(arrived()) == 300)
     assert arrived() == [float(number) for number in range(1, 301)]
     assert sum(batch.dropped for batch in seen) == 0
+
+
+def test_a_process_with_a_rare_event_connects_for_it_and_loses_none(session: Session) -> None:
+    """The first is held until there is a connection; without one there is no connection."""
+    bus, seen, asked = events.Bus(), list[Batch](), list[None]()
+    watcher = Watcher(session, "shop", seen.append)
+    assert watcher.ready.wait(10)
+
+    def connect() -> Session:
+        asked.append(None)
+        return session
+
+    LateBroadcaster(bus, connect, namespace="shop", worker="w")
+    assert asked == []
+    assert not bus.each
+    for number in (1, 2, 3):
+        bus.emit(event(number))
+    until(lambda: [one.at for batch in seen for one in batch.events] == [1.0, 2.0, 3.0])
