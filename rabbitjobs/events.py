@@ -149,6 +149,28 @@ class WorkerWornOut(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class WorkerToldToStop(Event, frozen=True, kw_only=True):
+    """Remote control asked this process to end: it stops in order, as by SIGTERM."""
+
+    worker: str
+    who: str
+
+
+class ControlHeard(Event, frozen=True, kw_only=True):
+    """A worker did what remote control asked for; ``who`` is what the sender says of itself."""
+
+    worker: str
+    command: str
+    who: str
+
+
+class ControlDropped(Event, frozen=True, kw_only=True):
+    """What came over the control exchange could not be read, or came late: nothing was changed."""
+
+    worker: str
+    reason: str
+
+
 class CaseTaken(Event, frozen=True, kw_only=True):
     """The review intake stored a case."""
 
@@ -183,6 +205,9 @@ AnyEvent = (
     | WorkerStopping
     | WorkerStopped
     | WorkerWornOut
+    | WorkerToldToStop
+    | ControlHeard
+    | ControlDropped
     | CaseTaken
     | NoticeHandled
 )

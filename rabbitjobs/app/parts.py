@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rabbitjobs.broker.url import parse_urls
@@ -12,16 +14,19 @@ from rabbitjobs.clock import now
 from rabbitjobs.errors import BrokerError, RabbitJobsError, StoreError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.settings import AIO_PIKA
-from rabbitjobs.wire.protocol import Wire
+from rabbitjobs.wire.protocol import Outcome, Rejected, Wire
 
 if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
     from rabbitjobs.backend.late import LateRecorder
     from rabbitjobs.backend.sql import SqlBackend
     from rabbitjobs.broker.management import Management
+    from rabbitjobs.control.book import Book
+    from rabbitjobs.control.cancelling import Canceller
     from rabbitjobs.message.signing import Signing, SigningOptions
     from rabbitjobs.publisher.unique import UniqueKeys
     from rabbitjobs.review.desk import Desk
+    from rabbitjobs.store.cancellations import Cancellation
     from rabbitjobs.store.engine import Store
     from rabbitjobs.topology.plan import Plan
     from rabbitjobs.wire.session import Session
@@ -49,6 +54,8 @@ class Parts:
         self._app = app
         self._make_wire = make_wire
         self._orphans: tuple[object, ...] = ()
+        self._canceller: Canceller | None = None
+        self._may_tell = True
         self._session: Session | None = None
         self._store: Store | None = None
         self._signing: tuple[SigningOptions, Signing] | None = None
@@ -207,6 +214,60 @@ class Parts:
             return backend
 
         return LateRecorder(make)
+
+    def book(self) -> Book | None:
+        """What a consumer knows of cancellations; ``None`` without a store."""
+        url = self.store_url
+        if url is None:
+            return None
+        from rabbitjobs.control.book import Book
+        from rabbitjobs.store.cancellations import Glance
+        from rabbitjobs.store.sqlite_file import plain_path
+
+        path, namespace = plain_path(url), self._app.namespace
+        glance = Glance(path, namespace) if path is not None else None
+
+        def read(number: int) -> Sequence[Cancellation]:
+            if glance is not None:
+                with contextlib.suppress(sqlite3.Error):  # the store says what is wrong with it
+                    return glance.since(number, now())
+            from rabbitjobs.store import cancellations
+
+            store = self.store
+            assert store is not None
+            return store.read(lambda one: cancellations.since(one, namespace, number, now()))
+
+        return Book(read, close=glance.close if glance is not None else lambda: None)
+
+    @property
+    def canceller(self) -> Canceller:
+        """What cancels jobs; it asks for the store at its use."""
+        found = self._canceller
+        if found is None:
+            from rabbitjobs.control.cancelling import Canceller
+
+            found = self._canceller = Canceller(self._needed_store, self._tell_cancelled)
+        return found
+
+    def _needed_store(self) -> Store:
+        store = self.store
+        if store is None:
+            raise StoreError("expected a store for cancel, got none; set store.url")
+        return store
+
+    def _tell_cancelled(self) -> None:
+        """Have workers look at once; where we may not tell them, they look by themselves soon."""
+        if not self._may_tell:
+            return
+        from rabbitjobs.control.client import nudge
+
+        def told(outcome: Outcome) -> None:
+            # Each try would close the channel that jobs are sent by.
+            if isinstance(outcome, Rejected) and outcome.reason == "refused":
+                self._may_tell = False
+
+        with contextlib.suppress(RabbitJobsError):
+            nudge(self.session(), self._app.namespace, told)
 
     def results(self) -> SqlBackend | None:
         """Where handles read; a call, because the store may be none."""

@@ -96,6 +96,26 @@ class Attachment:
         assert self._subscription is not None
         self._session.portal.post(self._subscription.nack, handed)
 
+    def set_prefetch(self, prefetch: int) -> None:
+        """Have at most so many messages out; what is out already stays."""
+        self._prefetch = prefetch
+        self._tell(lambda subscription: subscription.set_prefetch(prefetch))
+
+    def pause(self) -> None:
+        """Take nothing more until ``resume``; what is out can be settled as ever."""
+        self._tell(Subscription.pause)
+
+    def resume(self) -> None:
+        """Subscribe again after ``pause``."""
+        self._tell(Subscription.resume)
+
+    def _tell(self, what: Callable[[Subscription], object]) -> None:
+        def tell() -> None:
+            assert self._subscription is not None
+            what(self._subscription)
+
+        self._session.portal.post(tell)
+
     async def stop(self) -> bool:
         """Take nothing more; ``False`` if it never subscribed, and there is nothing to finish."""
         if self._subscription is None:

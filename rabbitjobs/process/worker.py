@@ -12,6 +12,7 @@ import tenacity
 
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
+from rabbitjobs.app.control_role import ControlRole
 from rabbitjobs.app.roles import Role, worker_name
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.drained import total
@@ -46,6 +47,7 @@ def start(
     _check_store(app)
     grace = app.settings.grace if grace is None else grace
     roles = make_roles()
+    roles = [*roles, ControlRole(app, roles)]
     Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
     return Worker(app, roles, grace=grace.total_seconds(), supervisor=supervisor).run()
 
@@ -156,6 +158,9 @@ class Worker:
             leave(0)
 
     def _worn_out(self, event: events.Event, signals: Signals) -> None:
+        if isinstance(event, events.WorkerToldToStop):
+            log.warning("remote control asked this process to stop", who=event.who)
+            signals.stop()
         if isinstance(event, events.WorkerWornOut):
             log.error("the process is renewed: it stops in order", reason=event.reason)
             signals.stop()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -41,7 +41,7 @@ CONSUME_SECONDS = 5.0
 SILENT_UNTIL_APART = 2
 LONGEST_PAUSE_SECONDS = 60.0
 
-State = Literal["waiting", "consuming", "failed", "stopped"]
+State = Literal["waiting", "consuming", "paused", "failed", "stopped"]
 
 
 class Handed(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +98,7 @@ class Subscription:
         self._leaving: dict[int, Leaver] = {}
         self._silent = 0
         self._stopping = False
+        self._paused = False
         self._flush_soon = False
         self._flush_later: asyncio.TimerHandle | None = None
         self.stale = 0
@@ -105,7 +106,7 @@ class Subscription:
 
     def link_up(self, wire: Wire, generation: int) -> None:
         """Subscribe anew, at full prefetch."""
-        if not self._stopping:
+        if not self._stopping and not self._paused:
             self._forget()
             self._attach_again(wire)
 
@@ -115,7 +116,7 @@ class Subscription:
         self._leaving.clear()
         if self._task is not None:
             self._task.cancel()
-        if not self._stopping:
+        if not self._stopping and not self._paused:
             self._changed("waiting", reason)
 
     def link_blocked(self, blocked: bool) -> None:
@@ -269,6 +270,12 @@ class Subscription:
 
     async def _subscribe_again(self, wire: Wire) -> None:
         """Cancel first: whatever a closing channel holds counts as a failed delivery."""
+        if self._consumer is None or await self._cancel(wire):
+            self._let_go(quiet=True)
+            await self._attach(wire)
+
+    async def _cancel(self, wire: Wire) -> bool:
+        """Have the broker send no more; whether what was subscribed is still ours to let go."""
         consumer, epoch = self._consumer, self._epoch
         assert consumer is not None
         try:
@@ -276,12 +283,10 @@ class Subscription:
                 await consumer.cancel()
         except TimeoutError:
             self._unanswered(wire, "basic.cancel")
-            return
+            return False
         except (ConnectionLost, ChannelClosed):
             pass  # a channel that is gone has given back what it held
-        if epoch == self._epoch:
-            self._let_go(quiet=True)
-            await self._attach(wire)
+        return epoch == self._epoch
 
     def _attach_again(self, wire: Wire) -> None:
         self._task = asyncio.get_running_loop().create_task(self._attach(wire))
@@ -374,6 +379,52 @@ class Subscription:
         if self._consumer is not None:
             for tag in self._window.rest():
                 self._consumer.ack(tag)
+
+    # --- while it runs --------------------------------------------------------------------------
+
+    def set_prefetch(self, prefetch: int) -> None:
+        """At most so many unacked messages: the consumer is replaced, what it handed over stays."""
+        if prefetch != self._prefetch:
+            self._prefetch = prefetch
+            self._replace(self._subscribe_again)
+
+    def pause(self) -> None:
+        """Take nothing more until ``resume``; what was delivered can be settled as ever."""
+        if not self._paused and not self._stopping:
+            self._paused = True
+            self._replace(self._rest)
+            self._changed("paused", "paused by remote control")
+
+    def resume(self) -> None:
+        """Subscribe again after ``pause``."""
+        if self._paused and not self._stopping:
+            self._paused = False
+            if self._link.wire is not None:
+                self._replace(self._attach)
+
+    def _replace(self, how: Callable[[Wire], Coroutine[Any, Any, None]]) -> None:
+        """Do this with the consumer once what is being done with it has come to its end."""
+        before, loop = self._task, asyncio.get_running_loop()
+
+        async def after() -> None:
+            if before is not None and not before.done():
+                if self._paused:
+                    before.cancel()
+                try:
+                    await asyncio.wait({before})
+                except asyncio.CancelledError:
+                    before.cancel()
+                    raise
+            wire = self._link.wire
+            if wire is not None and not self._stopping:
+                await how(wire)
+
+        self._look_away()
+        self._task = loop.create_task(after())
+
+    async def _rest(self, wire: Wire) -> None:
+        if self._paused and self._consumer is not None and await self._cancel(wire):
+            self._let_go(quiet=True)
 
     async def stop(self) -> None:
         """Take nothing more; what was delivered can still be acked or given back."""

@@ -41,6 +41,7 @@ def _attempt(definition: Definition, envelope: Envelope, limited: Limited, note:
     except Exception as error:  # converting arguments runs user code
         return None, failure_of(error, "arguments")
     context = Context(envelope, _nowhere if definition.ignore_result else note)
+    context.ask(limited.cancelled)
     enter(context)
     if arguments.injected:
         args, kwargs = arguments.inject(args, kwargs, lambda _: context)

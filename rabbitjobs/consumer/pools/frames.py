@@ -152,11 +152,12 @@ class Frames:
 
 
 class Mark:
-    """Two numbers in memory that a worker and one child share.
+    """Numbers of jobs in memory that a worker and one child share.
 
     ``started`` is the job that the child has begun: after its death the worker knows which job was
     only handed over. ``limited`` is the job whose soft limit is over: a signal that comes late
-    finds another one running.
+    finds another one running. ``cancelled`` is the job that somebody cancelled, ``noticed`` the
+    one whose code has seen that.
     """
 
     __slots__ = ("_memory", "descriptor")
@@ -185,6 +186,24 @@ class Mark:
     @limited.setter
     def limited(self, number: int) -> None:
         _NUMBER.pack_into(self._memory, 8, number)
+
+    @property
+    def cancelled(self) -> int:
+        """The number of the job that was cancelled last."""
+        return int(_NUMBER.unpack_from(self._memory, 16)[0])
+
+    @cancelled.setter
+    def cancelled(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, 16, number)
+
+    @property
+    def noticed(self) -> int:
+        """The number of the job that has seen its cancellation last."""
+        return int(_NUMBER.unpack_from(self._memory, 24)[0])
+
+    @noticed.setter
+    def noticed(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, 24, number)
 
     def close(self) -> None:
         """Let go of the memory; the other side keeps its own hold."""

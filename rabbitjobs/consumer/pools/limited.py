@@ -30,6 +30,13 @@ class Limited:
         self._over = self._late = False
         self._mark.started = number
 
+    def cancelled(self) -> bool:
+        """Whether the job that runs was cancelled; the worker can see that it was asked for."""
+        found = self._mark.cancelled == self._number
+        if found:
+            self._mark.noticed = self._number
+        return found
+
     def enter(self) -> None:
         """From here on the job's code runs; raises if its limit is over already."""
         self._open = True

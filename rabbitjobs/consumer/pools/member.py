@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from rabbitjobs.consumer.context import Context
 from rabbitjobs.consumer.pools.frames import (
     READ_BYTES,
     Frames,
@@ -30,6 +31,7 @@ class Call:
 
     envelope: Envelope
     future: asyncio.Future[Ended]
+    context: Context
     soft: float | None = None
     hard: float | None = None
     handed: int = 0
@@ -96,6 +98,15 @@ class Member:
     def limit(self) -> None:
         """Say in its memory that the soft limit of what it runs is over."""
         self._mark.limited = self.jobs
+
+    def cancel(self) -> None:
+        """Say in its memory that what it runs was cancelled."""
+        self._mark.cancelled = self.jobs
+
+    @property
+    def noticed(self) -> bool:
+        """Whether the job that it was handed last has seen that it was cancelled."""
+        return self._mark.noticed == self.jobs
 
     def done(self) -> Call | None:
         """Take the call from it."""

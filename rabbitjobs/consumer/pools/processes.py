@@ -48,6 +48,7 @@ class ProcessPool:
         call = Call(
             envelope,
             self._loop.create_future(),
+            context,
             soft.total_seconds() if soft is not None else None,
             hard.total_seconds() if hard is not None else None,
         )
@@ -56,6 +57,7 @@ class ProcessPool:
         else:
             self._waiting.append(call)
             self._hand_out()
+        context.elsewhere(lambda: self._tell(call))
         try:
             return await call.future
         except asyncio.CancelledError as error:
@@ -87,6 +89,8 @@ class ProcessPool:
     def _hand(self, member: Member, call: Call) -> None:
         self._busy[call] = member
         member.hand(call)
+        if call.context.is_cancelled:
+            member.cancel()
         if call.soft is not None:
             member.timers.append(self._loop.call_later(call.soft, self._brood.interrupt, member))
         if call.hard is not None:
@@ -97,6 +101,11 @@ class ProcessPool:
     def _hard(self, member: Member) -> None:
         member.limit_over = True
         self._brood.kill(member)
+
+    def _tell(self, call: Call) -> None:
+        """The job was cancelled: a child that runs it can see it now, or when it begins."""
+        if call in self._busy:
+            self._busy[call].cancel()
 
     def _take_back(self, call: Call) -> None:
         """The call was cancelled: it waits for a child, or it is ended by force."""
@@ -145,6 +154,7 @@ class ProcessPool:
     def _end(self, member: Member, ended: Ended) -> None:
         call = member.done()
         if call is not None:
+            call.context.noticed = member.noticed
             del self._busy[call]
             if not call.future.done():  # it is cancelled, or abandoned by stop
                 call.future.set_result(ended)

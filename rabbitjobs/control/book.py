@@ -1,0 +1,146 @@
+"""What a worker knows of cancellations: the store's, read again and again, and never per message.
+
+The store is the only truth. A worker reads all of it before its first job, what is new every
+``READ_SECONDS``, and at once when a control message says that there is something new. A job starts
+on what was read less than ``FRESH_SECONDS`` ago; where that is longer ago, it waits for a read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from rabbitjobs.errors import RabbitJobsError
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.store.cancellations import Cancellation
+from rabbitjobs.store.text import storable
+
+READ_SECONDS = 2.0
+FRESH_SECONDS = 5.0
+# So often everything is read anew, and what has expired is forgotten.
+ANEW_SECONDS = 600.0
+
+Read = Callable[[int], Sequence[Cancellation]]
+
+
+class Book:
+    """The cancellations that hold now; for use from one event loop.
+
+    ``read`` gives those that came after a number, all for 0; it blocks, and is called on a thread. ``close`` lets go of what it reads from.
+    Listeners hear of each one that is new, on the loop.
+    """
+
+    def __init__(self, read: Read, *, close: Callable[[], None] = lambda: None) -> None:
+        self._read = read
+        self._close = close
+        self._ids: dict[str, Cancellation] = {}
+        self._tags: dict[str, Cancellation] = {}
+        self._last = 0
+        self._read_at = self._anew_at = self._tried_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[Cancellation], None]] = []
+        self.trouble = ""
+
+    def __len__(self) -> int:
+        return len(self._ids) + len(self._tags)
+
+    @property
+    def age(self) -> float:
+        """How many seconds ago the store was read last; infinite if never."""
+        return time.monotonic() - self._read_at
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to ask: what is known is fresh, and nothing is cancelled."""
+        known = self._ids or self._tags
+        return not known and time.monotonic() - self._read_at < FRESH_SECONDS
+
+    def listen(self, listener: Callable[[Cancellation], None]) -> None:
+        """Call ``listener`` with each order that is new from now on."""
+        self._listeners.append(listener)
+
+    def of(self, envelope: Envelope) -> Cancellation | None:
+        """The order that ends this job, if there is one."""
+        if self._ids:
+            found = self._ids.get(storable(envelope.id))
+            if found is not None:
+                return found
+        if not self._tags or envelope.tag is None:
+            return None
+        found = self._tags.get(storable(envelope.tag))
+        return found if found is not None and found.means(envelope) else None
+
+    async def look(self, envelope: Envelope, *, wait: bool = True) -> Cancellation | None:
+        """``of``, on what is fresh.
+
+        Raises ``StoreUnavailable`` and ``StoreOutdated`` when that cannot be read; without
+        ``wait`` what is known is taken then, and a store that hangs is waited for once.
+        """
+        if self.age >= FRESH_SECONDS:
+            if wait:
+                await self.renew(since=time.monotonic() - FRESH_SECONDS)
+            elif time.monotonic() - self._tried_at >= FRESH_SECONDS:
+                with suppress(TimeoutError, RabbitJobsError):
+                    async with asyncio.timeout(FRESH_SECONDS):
+                        await self.renew(since=time.monotonic() - FRESH_SECONDS)
+        return self.of(envelope)
+
+    async def renew(self, *, since: float | None = None) -> None:
+        """Read what is new; raises what the store raises.
+
+        A read that began before ``since`` (of the monotonic clock; else: before this call) does not
+        do: another follows it.
+        """
+        wanted = time.monotonic() if since is None else since
+        while self._read_at < wanted:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.get_running_loop().create_task(self._renew())
+            # Whoever is cancelled here leaves the read to the others.
+            await asyncio.shield(self._reading)
+
+    async def _renew(self) -> None:
+        began = self._tried_at = time.monotonic()
+        anew = began - self._anew_at >= ANEW_SECONDS
+        found = await asyncio.to_thread(self._read, 0 if anew else self._last)
+        if anew:
+            self._ids, self._tags, self._anew_at = {}, {}, began
+        known_until = self._last
+        for one in found:
+            self._keep(one)
+        self._read_at = began
+        for one in found:
+            if one.number > known_until or not anew:
+                self._tell(one)
+
+    def _keep(self, one: Cancellation) -> None:
+        (self._ids if one.kind == "id" else self._tags)[one.value] = one
+        self._last = max(self._last, one.number)
+
+    def _tell(self, one: Cancellation) -> None:
+        for listener in self._listeners:
+            listener(one)
+
+    def start(self) -> None:
+        """Keep reading from now on."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_reading())
+
+    async def _keep_reading(self) -> None:
+        while True:
+            try:
+                await self.renew()
+                self.trouble = ""
+            except RabbitJobsError as error:  # whoever needs to know it waits for it and says so
+                self.trouble = str(error)
+            await asyncio.sleep(READ_SECONDS)
+
+    def stop(self) -> None:
+        """Read no more."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._reading is not None and not self._reading.done():
+            self._reading.add_done_callback(lambda _: self._close())  # its thread is in there
+        else:
+            self._close()
