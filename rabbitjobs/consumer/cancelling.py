@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Literal
 
 import msgspec
@@ -68,9 +69,7 @@ class Cancelled:
         task = self._task
         if task is None or not task.cancelling():
             return
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # ours, a moment too late
             await asyncio.sleep(0)
-        except asyncio.CancelledError:  # ours, a moment too late
-            pass
         while task.uncancel():
             pass

@@ -23,7 +23,6 @@ _logged_job, _logged_id, _logged_attempt = (_tokens[n].var for n in ("job", "job
 structlog.contextvars.reset_contextvars(**_tokens)
 
 
-
 def _never() -> bool:
     return False
 

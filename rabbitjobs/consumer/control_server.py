@@ -161,9 +161,7 @@ class ControlServer:
                 events.ControlHeard(at=now(), worker=self._worker, command=name, who=request.who)
             )
         if isinstance(request.command, protocol.Shutdown):
-            self._bus.emit(
-                events.WorkerToldToStop(at=now(), worker=self._worker, who=request.who)
-            )
+            self._bus.emit(events.WorkerToldToStop(at=now(), worker=self._worker, who=request.who))
 
     async def _change(self, request: Request) -> Any:
         match request.command:

@@ -73,6 +73,7 @@ def _queue(one: Controlled) -> dict[str, Any]:
         "settled": settled,
         "given_back": returned,
         "cancellations": len(book) if book is not None else 0,
+        "trouble": book.trouble if book is not None else "",
     }
 
 

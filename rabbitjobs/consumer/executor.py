@@ -14,8 +14,8 @@ from rabbitjobs.consumer.pools.choice import Pools
 from rabbitjobs.consumer.pools.local import LocalPool
 from rabbitjobs.consumer.pools.protocol import Pool
 from rabbitjobs.consumer.pools.solo import SoloPool
-from rabbitjobs.job.definition import Definition
 from rabbitjobs.ending.settlement import Outcome
+from rabbitjobs.job.definition import Definition
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.policy.decision import Failure

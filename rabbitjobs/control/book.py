@@ -28,7 +28,8 @@ Read = Callable[[int], Sequence[Cancellation]]
 class Book:
     """The cancellations that hold now; for use from one event loop.
 
-    ``read`` gives those that came after a number, all for 0; it blocks, and is called on a thread. ``close`` lets go of what it reads from.
+    ``read`` gives those that came after a number, all for 0; it blocks, and is called on a thread.
+    ``close`` lets go of what it reads from.
     Listeners hear of each one that is new, on the loop.
     """
 
@@ -98,6 +99,7 @@ class Book:
         while self._read_at < wanted:
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.get_running_loop().create_task(self._renew())
+                self._reading.add_done_callback(_seen)
             # Whoever is cancelled here leaves the read to the others.
             await asyncio.shield(self._reading)
 
@@ -132,7 +134,7 @@ class Book:
             try:
                 await self.renew()
                 self.trouble = ""
-            except RabbitJobsError as error:  # whoever needs to know it waits for it and says so
+            except Exception as error:  # a worker that read no more in silence would cancel nothing
                 self.trouble = str(error)
             await asyncio.sleep(READ_SECONDS)
 
@@ -144,3 +146,9 @@ class Book:
             self._reading.add_done_callback(lambda _: self._close())  # its thread is in there
         else:
             self._close()
+
+
+def _seen(reading: asyncio.Task[None]) -> None:
+    """Its error is that of those who wait; there may be none any more."""
+    if not reading.cancelled():
+        reading.exception()

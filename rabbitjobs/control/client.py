@@ -5,7 +5,6 @@ Named exceptions from "mandatory and confirmed": a request is for those who are 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -87,9 +86,7 @@ class ControlClient:
         known = frozenset(to) if to else None if present is None else frozenset(present)
         self._answers, self._refused, self._wanted = {}, "", known
         self._enough.clear()
-        request = Request(
-            at=now(), who=self._who, reply=self._token, to=tuple(to), command=command
-        )
+        request = Request(at=now(), who=self._who, reply=self._token, to=tuple(to), command=command)
         self._session.publish(_outgoing(self._namespace, request), timeout, self._sent)
         self._enough.wait(timeout)
         if self._refused:

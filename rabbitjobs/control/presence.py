@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from rabbitjobs.broker.management import Management
-from rabbitjobs.errors import ManagementError
+from rabbitjobs.errors import BrokerError
 from rabbitjobs.topology import names
 
 
@@ -22,7 +22,7 @@ def present(
     try:
         with closing(management()) as api:
             queues = api.queues(vhost)
-    except ManagementError:
+    except BrokerError:  # away, refused, or nowhere where it may be asked
         return None
     found = (names.worker_of(namespace, str(queue["name"])) for queue in queues)
     return tuple(sorted({worker for worker in found if worker is not None}))

@@ -47,9 +47,14 @@ def start(
     _check_store(app)
     grace = app.settings.grace if grace is None else grace
     roles = make_roles()
-    roles = [*roles, ControlRole(app, roles)]
     Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
-    return Worker(app, roles, grace=grace.total_seconds(), supervisor=supervisor).run()
+    return Worker(
+        app,
+        roles,
+        grace=grace.total_seconds(),
+        supervisor=supervisor,
+        control=ControlRole(app, roles),
+    ).run()
 
 
 def _until_reached(verify: Callable[[], None]) -> None:
@@ -98,11 +103,13 @@ class Worker:
         *,
         grace: float,
         supervisor: int | None = None,
+        control: Role | None = None,
     ) -> None:
         self._app = app
         self._roles = roles
         self._grace = grace
         self._supervisor = supervisor
+        self._control = control
 
     def run(self) -> int:
         """Work until told to stop; the exit code: 0 when everything was finished or handed back."""
@@ -132,6 +139,8 @@ class Worker:
         name = worker_name()
         for role in self._roles:
             await role.start()
+        if self._control is not None:
+            await self._control.start()
         self._app.bus.emit(
             events.WorkerStarted(
                 at=now(), worker=name, roles=", ".join(role.name for role in self._roles)
@@ -142,6 +151,8 @@ class Worker:
         drained = total(
             await asyncio.gather(*(role.drain(self._grace, hurry) for role in self._roles))
         )
+        if self._control is not None:  # last: somebody may ask what the others still do
+            await self._control.drain(self._grace, hurry)
         self._app.bus.emit(
             events.WorkerStopped(
                 at=now(),

@@ -109,9 +109,7 @@ def only(client: ControlClient, command: protocol.AnyCommand, worker: Worker) ->
     return answer.value
 
 
-def test_each_worker_answers_and_a_stopped_one_is_named(
-    shop: Crew, client: ControlClient
-) -> None:
+def test_each_worker_answers_and_a_stopped_one_is_named(shop: Crew, client: ControlClient) -> None:
     """Who is there the broker says; the one that stands still is told of as silent."""
     first, second = ready(shop, "work", "one")
     names = sorted([name_of(first), name_of(second)])
@@ -138,7 +136,12 @@ def test_what_a_worker_tells_of_itself(shop: Crew, client: ControlClient) -> Non
     assert set(active) == {one.id for one in running}
     assert active[running[1].id]["tag"] == "t"
     (queue,) = only(client, protocol.Stats(), worker)["queues"]
-    assert (queue["busy"], queue["waiting"], queue["slots"], queue["state"]) == (2, 1, 2, "consuming")
+    assert (queue["busy"], queue["waiting"], queue["slots"], queue["state"]) == (
+        2,
+        1,
+        2,
+        "consuming",
+    )
     jobs = {one["job"] for one in only(client, protocol.Registered(), worker)}
     assert jobs == {"note", "hold", "waits", "blocks"}
     stacks = {one["job"]: one["stack"] for one in only(client, protocol.Stacks(), worker)}
