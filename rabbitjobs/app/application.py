@@ -272,10 +272,10 @@ class RabbitJobs:
 
         Returns once that is stored, and is done by workers. From ``control.book.FRESH_SECONDS`` (5)
         later no worker that reaches the store starts one of them, whenever it comes: after a
-        restart, or off a delay a year from now. A running one is told (``Context.cancelled``) within
-        that time, and ended by force after ``grace`` (10 s) where its pool can. Each ends in state
-        ``cancelled``, with ``who`` (you on this machine) and ``why``; one that succeeds all the same
-        has succeeded, and one that has ended stays as it is.
+        restart, or off a delay a year from now. A running one is told (``Context.cancelled``)
+        within that time, and ended by force after ``grace`` (10 s) where its pool can. Each ends
+        in state ``cancelled``, with ``who`` (you on this machine) and ``why``; one that succeeds
+        all the same has succeeded, and one that has ended stays as it is.
 
         Raises ``CancelRefused`` for ids and tag at once, ``StoreError`` without a store, and
         ``StoreUnavailable``: then nothing is cancelled. Inside an event loop use ``acancel``.

@@ -84,7 +84,7 @@ def ask(
 
 
 def exit_code(asked: Asked) -> int:
-    """0: all that are known have done it; 1: one refused; 3: one did not answer, or none is known."""
+    """0: all that are known have done it; 1: one refused; 3: one did not answer, or none is."""
     if any(answer.error is not None for answer in asked.answers):
         return 1
     return SILENT if asked.silent or not asked.answers else 0

@@ -11,6 +11,7 @@ import pika
 import pytest
 
 from rabbitjobs.backend.protocol import Status
+from rabbitjobs.clock import now
 from rabbitjobs.control import protocol
 from rabbitjobs.control.client import ControlClient
 from rabbitjobs.control.presence import present
@@ -76,8 +77,11 @@ def client(shop: Crew) -> Iterator[ControlClient]:
     """Asks the workers of the shop."""
     app = shop.app
     found = ControlClient(
-        app.parts.session(), "shop", who="ann", present=lambda: present(app.parts.management, "shop", shop.vhost)
-    )  # fmt: skip
+        app.parts.session(),
+        "shop",
+        who="ann",
+        present=lambda: present(app.parts.management, "shop", shop.vhost),
+    )
     yield found
     found.close()
 
@@ -136,12 +140,8 @@ def test_what_a_worker_tells_of_itself(shop: Crew, client: ControlClient) -> Non
     assert set(active) == {one.id for one in running}
     assert active[running[1].id]["tag"] == "t"
     (queue,) = only(client, protocol.Stats(), worker)["queues"]
-    assert (queue["busy"], queue["waiting"], queue["slots"], queue["state"]) == (
-        2,
-        1,
-        2,
-        "consuming",
-    )
+    assert (queue["busy"], queue["waiting"], queue["slots"]) == (2, 1, 2)
+    assert queue["state"] == "consuming"
     jobs = {one["job"] for one in only(client, protocol.Registered(), worker)}
     assert jobs == {"note", "hold", "waits", "blocks"}
     stacks = {one["job"]: one["stack"] for one in only(client, protocol.Stacks(), worker)}
@@ -228,9 +228,6 @@ def test_what_cannot_be_read_changes_nothing(shop: Crew, client: ControlClient) 
     (worker,) = ready(shop, "work")
     hearing(client, worker)
     good = '{"at": %f, "command": {"command": "set-slots", "queue": "work", "slots": 9}%s}'
-    at = protocol.Request(at=0, command=protocol.Ping()).at
-    from rabbitjobs.clock import now
-
     bad = [
         b"\xff\xfe",
         b"[" * 100_000,
@@ -242,7 +239,6 @@ def test_what_cannot_be_read_changes_nothing(shop: Crew, client: ControlClient) 
         (good % (now(), "")).replace("9}", "0}").encode(),
         (good % (now(), "")).replace("set-slots", "exec").encode(),
     ]
-    assert at == 0
     connection = pika.BlockingConnection(pika.URLParameters(shop.url))
     channel = connection.channel()
     for body in bad:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rabbitjobs.app.control_role import ControlRole
-from rabbitjobs.app.roles import ConsumeRole, worker_name
+from rabbitjobs.app.roles import ConsumeRole, Role, worker_name
 from rabbitjobs.broker.node import Node
 from rabbitjobs.control import protocol
 from rabbitjobs.control.client import ControlClient
@@ -36,7 +36,7 @@ async def test_the_operator_asks_and_nobody_else_does(node: Node, tmp_path: Path
             return value
 
         consuming = ConsumeRole(app, "emails")
-        roles = [consuming, ControlRole(app, [consuming])]
+        roles: list[Role] = [consuming, ControlRole(app, [consuming])]
         for role in roles:
             await role.start()
         operator = client_of(shop, "operator")
