@@ -265,8 +265,8 @@ def draw(
     "users",
     multiple=True,
     metavar="ROLE=NAME",
-    help="Who gets a role with --apply; else <namespace>-<role>, for all but operator. An account that is "
-    "named for several roles gets the rights of all.",
+    help="Who gets a role with --apply; else <namespace>-<role>, for all but operator. An account "
+    "that is named for several roles gets the rights of all.",
 )
 @click.option(
     "--replace",

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
+from rabbitjobs.wire.adjustable import AdjustableSubscription
 from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.session import Session
-from rabbitjobs.wire.subscription import Handed, State, Subscription
+from rabbitjobs.wire.subscription import Handed, State
 
 # So often the I/O thread looks itself for what was settled on a loop that a job then blocked.
 BLOCKED_SECONDS = 0.5
@@ -47,7 +48,7 @@ class Attachment:
         self._bus = bus
         self._takes_turns = takes_turns
         self._lost = lost
-        self._subscription: Subscription | None = None
+        self._subscription: AdjustableSubscription | None = None
         self._settled: deque[Handed] = deque()
         self._looking: asyncio.TimerHandle | None = None
 
@@ -58,7 +59,7 @@ class Attachment:
         link = self._session.consume()
 
         def subscribe() -> None:
-            self._subscription = Subscription(
+            self._subscription = AdjustableSubscription(
                 link,
                 self._queue,
                 prefetch=self._prefetch,
@@ -103,13 +104,13 @@ class Attachment:
 
     def pause(self) -> None:
         """Take nothing more until ``resume``; what is out can be settled as ever."""
-        self._tell(Subscription.pause)
+        self._tell(AdjustableSubscription.pause)
 
     def resume(self) -> None:
         """Subscribe again after ``pause``."""
-        self._tell(Subscription.resume)
+        self._tell(AdjustableSubscription.resume)
 
-    def _tell(self, what: Callable[[Subscription], object]) -> None:
+    def _tell(self, what: Callable[[AdjustableSubscription], object]) -> None:
         def tell() -> None:
             assert self._subscription is not None
             what(self._subscription)

@@ -107,23 +107,19 @@ class Book:
         began = self._tried_at = time.monotonic()
         anew = began - self._anew_at >= ANEW_SECONDS
         found = await asyncio.to_thread(self._read, 0 if anew else self._last)
+        new = [one for one in found if self._those_of(one).get(one.value) != one]
         if anew:
             self._ids, self._tags, self._anew_at = {}, {}, began
-        known_until = self._last
         for one in found:
-            self._keep(one)
+            self._those_of(one)[one.value] = one
+            self._last = max(self._last, one.number)
         self._read_at = began
-        for one in found:
-            if one.number > known_until or not anew:
-                self._tell(one)
+        for one in new:
+            for listener in self._listeners:
+                listener(one)
 
-    def _keep(self, one: Cancellation) -> None:
-        (self._ids if one.kind == "id" else self._tags)[one.value] = one
-        self._last = max(self._last, one.number)
-
-    def _tell(self, one: Cancellation) -> None:
-        for listener in self._listeners:
-            listener(one)
+    def _those_of(self, one: Cancellation) -> dict[str, Cancellation]:
+        return self._ids if one.kind == "id" else self._tags
 
     def start(self) -> None:
         """Keep reading from now on."""

@@ -6,8 +6,7 @@ It attaches passively: a queue that is gone is reported and waited for, never re
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +14,7 @@ import tenacity
 
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.wire.acks import AckWindow
-from rabbitjobs.wire.browsing import browsing
+from rabbitjobs.wire.apart import until_it_answers
 from rabbitjobs.wire.leaving import STOP_SECONDS, Leaver, close
 from rabbitjobs.wire.link import Link
 from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
@@ -39,7 +38,6 @@ CONSUME_SECONDS = 5.0
 # A queue that did not answer so often in a row is asked on a connection of its own first, again
 # and again, each time after a longer pause: only that connection is lost.
 SILENT_UNTIL_APART = 2
-LONGEST_PAUSE_SECONDS = 60.0
 
 State = Literal["waiting", "consuming", "paused", "failed", "stopped"]
 
@@ -142,28 +140,17 @@ class Subscription:
         )
         try:
             if self._silent >= SILENT_UNTIL_APART:
-                await self._until_it_answers()
+                self._fail("the queue does not answer; it is asked on another connection")
+                await until_it_answers(self._link, self._queue, first_pause=CONSUME_SECONDS)
             async for attempt in retrying:
                 with attempt:
                     await self._subscribe(wire)
         except ConnectionLost:
             return  # the link brings the next connection
 
-    async def _until_it_answers(self) -> None:
-        self._fail("the queue does not answer; it is asked on another connection")
-        retrying = tenacity.AsyncRetrying(
-            wait=tenacity.wait_exponential(CONSUME_SECONDS, max=LONGEST_PAUSE_SECONDS),
-            retry=tenacity.retry_if_exception_type(ConnectionLost),
-        )
-        async for attempt in retrying:
-            with attempt, contextlib.suppress(ChannelClosed):  # a refusal is an answer too
-                async with (
-                    self._link.another() as wire,
-                    browsing(wire, self._queue, prefetch=1, idle=0.0),
-                ):
-                    pass
-
     async def _subscribe(self, wire: Wire) -> None:
+        if self._paused:
+            return
         epoch = self._epoch = self._epoch + 1
         self._window = AckWindow()
         try:
@@ -379,52 +366,6 @@ class Subscription:
         if self._consumer is not None:
             for tag in self._window.rest():
                 self._consumer.ack(tag)
-
-    # --- while it runs --------------------------------------------------------------------------
-
-    def set_prefetch(self, prefetch: int) -> None:
-        """At most so many unacked messages: the consumer is replaced, what it handed over stays."""
-        if prefetch != self._prefetch:
-            self._prefetch = prefetch
-            self._replace(self._subscribe_again)
-
-    def pause(self) -> None:
-        """Take nothing more until ``resume``; what was delivered can be settled as ever."""
-        if not self._paused and not self._stopping:
-            self._paused = True
-            self._replace(self._rest)
-            self._changed("paused", "paused by remote control")
-
-    def resume(self) -> None:
-        """Subscribe again after ``pause``."""
-        if self._paused and not self._stopping:
-            self._paused = False
-            if self._link.wire is not None:
-                self._replace(self._attach)
-
-    def _replace(self, how: Callable[[Wire], Coroutine[Any, Any, None]]) -> None:
-        """Do this with the consumer once what is being done with it has come to its end."""
-        before, loop = self._task, asyncio.get_running_loop()
-
-        async def after() -> None:
-            if before is not None and not before.done():
-                if self._paused:
-                    before.cancel()
-                try:
-                    await asyncio.wait({before})
-                except asyncio.CancelledError:
-                    before.cancel()
-                    raise
-            wire = self._link.wire
-            if wire is not None and not self._stopping:
-                await how(wire)
-
-        self._look_away()
-        self._task = loop.create_task(after())
-
-    async def _rest(self, wire: Wire) -> None:
-        if self._paused and self._consumer is not None and await self._cancel(wire):
-            self._let_go(quiet=True)
 
     async def stop(self) -> None:
         """Take nothing more; what was delivered can still be acked or given back."""
