@@ -62,7 +62,10 @@ class AdjustableSubscription(Subscription):
                 self._changed("paused", PAUSED)
 
     async def _go_on(self, wire: Wire) -> None:
-        # Resumed before it had paused, or a new connection came first: it consumes already.
-        if self._paused or self._consumer is not None:
+        if self._paused:
             return
-        await self._attach(wire)
+        if self._consumer is None:
+            await self._attach(wire)
+        else:  # resumed before it had paused
+            self._changed("consuming", "")
+            self._watching = asyncio.get_running_loop().create_task(self._watch(wire))
