@@ -58,7 +58,10 @@ class JobPassedOn(JobEvent, frozen=True, kw_only=True):
 
 
 class JobEnded(JobEvent, frozen=True, kw_only=True):
-    """A job ended without success: ``status`` is ignored, in-review, quarantined or expired."""
+    """A job ended without success.
+
+    ``status`` is ignored, in-review, quarantined, expired or cancelled.
+    """
 
     seconds: float
     status: str

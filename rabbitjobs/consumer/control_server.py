@@ -28,6 +28,8 @@ from rabbitjobs.wire.session import Session
 from rabbitjobs.wire.subscription import Handed, State, Subscription
 
 PREFETCH: Final = 100
+# A little more than a pool takes to hear from its children.
+STACKS_SECONDS: Final = 1.5
 SetRate = Callable[[protocol.SetRate], None]
 
 
@@ -55,6 +57,7 @@ class ControlServer:
         self._queue = names.control_queue(namespace, worker, os.urandom(4).hex())
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: asyncio.Task[None] | None = None
         self.since = now()
 
     def start(self) -> None:
@@ -117,10 +120,24 @@ class ControlServer:
             case protocol.Registered():
                 self._answer(request, state.registered(self._registry))
             case protocol.Stacks():
-                self._answer(request, state.stacks(self._queues))
+                self._telling = self._session.portal.loop.create_task(self._tell_stacks(request))
             case _:
                 with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is here
                     self._loop.call_soon_threadsafe(self._begin, request)
+
+    async def _tell_stacks(self, request: Request) -> None:
+        """Those of other processes come by way of the worker's loop, which may be blocked."""
+        elsewhere: dict[tuple[str, int], str | None] = {}
+        asking = state.stacks_elsewhere(self._queues)
+        try:
+            asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        except RuntimeError:  # the loop has ended: nothing runs here any more
+            asking.close()
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STACKS_SECONDS):
+                elsewhere = await asyncio.wrap_future(asked)
+        self._answer(request, state.stacks(self._queues, elsewhere))
 
     def _answer(self, request: Request, value: Any = None, error: str | None = None) -> None:
         if request.reply is None:

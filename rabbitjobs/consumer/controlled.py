@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import QueueConsumer
 from rabbitjobs.consumer.executor import Executor
+from rabbitjobs.consumer.pools.protocol import TellsStacks
 from rabbitjobs.consumer.stacks import coroutine_stack, thread_stacks
 from rabbitjobs.control.book import Book
 from rabbitjobs.errors import ControlRefused
@@ -121,15 +123,28 @@ def registered(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def stacks(queues: Iterable[Controlled]) -> list[dict[str, Any]]:
-    """Where each running job is in its code; ``None`` where that cannot be seen from here."""
+async def stacks_elsewhere(queues: Iterable[Controlled]) -> dict[tuple[str, int], str | None]:
+    """What pools of other processes tell of their jobs; on the worker's loop."""
+    asked = {
+        (context.job_id, context.attempt): pool.stack(context.job_id, context.attempt)
+        for one in queues
+        for _definition, context, pool, _since in one.executor.running()
+        if isinstance(pool, TellsStacks)
+    }
+    return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+
+
+def stacks(
+    queues: Iterable[Controlled], elsewhere: Mapping[tuple[str, int], str | None]
+) -> list[dict[str, Any]]:
+    """Where each running job is in its code; ``None`` where that cannot be seen."""
     threads = thread_stacks()
     found: list[dict[str, Any]] = []
     for one in queues:
         tasks = one.consumer.tasks()
         for definition, context, _pool, _since in one.executor.running():
             key = (context.job_id, context.attempt)
-            stack = threads.get(key)
+            stack = threads.get(key) or elsewhere.get(key)
             if stack is None and definition.is_async and (task := tasks.get(key)) is not None:
                 stack = coroutine_stack(task)
             found.append(

@@ -22,8 +22,13 @@ def thread_stacks() -> dict[tuple[str, int], str]:
     for frame in sys._current_frames().values():
         key = _job_of(frame)
         if key is not None:
-            found[key] = _text(traceback.extract_stack(frame))
+            found[key] = frame_stack(frame)
     return found
+
+
+def frame_stack(frame: FrameType | None) -> str:
+    """The stack of a frame, without the frames of ours."""
+    return _text(traceback.extract_stack(frame))
 
 
 def coroutine_stack(task: asyncio.Task[Any]) -> str | None:

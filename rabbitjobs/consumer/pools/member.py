@@ -27,7 +27,10 @@ _decode = msgspec.msgpack.Decoder(FromChild).decode
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One attempt that a pool was asked for; limits are in seconds, ``handed`` counts children."""
+    """One attempt that a pool was asked for; limits are in seconds, ``handed`` counts children.
+
+    ``stack`` is there while somebody waits to see where the job is.
+    """
 
     envelope: Envelope
     future: asyncio.Future[Ended]
@@ -35,6 +38,7 @@ class Call:
     soft: float | None = None
     hard: float | None = None
     handed: int = 0
+    stack: asyncio.Future[str | None] | None = None
 
 
 class Member:
@@ -107,6 +111,10 @@ class Member:
     def noticed(self) -> bool:
         """Whether the job that it was handed last has seen that it was cancelled."""
         return self._mark.noticed == self.jobs
+
+    def ask(self) -> None:
+        """Say in its memory that somebody wants to see where the job is."""
+        self._mark.asked = self.jobs
 
     def done(self) -> Call | None:
         """Take the call from it."""
