@@ -258,7 +258,7 @@ class RabbitJobs:
 
     def handle(self, job_id: str) -> JobHandle[Any]:
         """The handle of a job that was sent anywhere; its status may be ``UNKNOWN``."""
-        return JobHandle(job_id, self.parts.backend, canceller=self.parts.canceller)
+        return JobHandle(job_id, self.parts.backend, canceller=lambda: self.parts.canceller)
 
     def cancel(
         self,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.message.envelope import Envelope
@@ -29,17 +28,25 @@ class Book:
     """The cancellations that hold now; for use from one event loop.
 
     ``read`` gives those that came after a number, all for 0; it blocks, and is called on a thread.
-    ``close`` lets go of what it reads from.
+    ``close`` lets go of what it reads from, ``clock`` is monotonic.
     Listeners hear of each one that is new, on the loop.
     """
 
-    def __init__(self, read: Read, *, close: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        read: Read,
+        *,
+        close: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._read = read
+        self._clock = clock
         self._close = close
         self._ids: dict[str, Cancellation] = {}
         self._tags: dict[str, Cancellation] = {}
         self._last = 0
-        self._read_at = self._anew_at = self._tried_at = float("-inf")
+        self._read_at = self._anew_at = float("-inf")
+        self._waited_until: float | None = None
         self._reading: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[Cancellation], None]] = []
@@ -51,13 +58,13 @@ class Book:
     @property
     def age(self) -> float:
         """How many seconds ago the store was read last; infinite if never."""
-        return time.monotonic() - self._read_at
+        return self._clock() - self._read_at
 
     @property
     def settled(self) -> bool:
         """Whether there is nothing to ask: what is known is fresh, and nothing is cancelled."""
         known = self._ids or self._tags
-        return not known and time.monotonic() - self._read_at < FRESH_SECONDS
+        return not known and self._clock() - self._read_at < FRESH_SECONDS
 
     def listen(self, listener: Callable[[Cancellation], None]) -> None:
         """Call ``listener`` with each order that is new from now on."""
@@ -78,24 +85,37 @@ class Book:
         """``of``, on what is fresh.
 
         Raises ``StoreUnavailable`` and ``StoreOutdated`` when that cannot be read; without
-        ``wait`` what is known is taken then, and a store that hangs is waited for once.
+        ``wait`` what is known is taken then, and all together wait for a store that hangs no longer
+        than ``FRESH_SECONDS``, until it has answered again.
         """
         if self.age >= FRESH_SECONDS:
             if wait:
-                await self.renew(since=time.monotonic() - FRESH_SECONDS)
-            elif time.monotonic() - self._tried_at >= FRESH_SECONDS:
-                with suppress(TimeoutError, RabbitJobsError):
-                    async with asyncio.timeout(FRESH_SECONDS):
-                        await self.renew(since=time.monotonic() - FRESH_SECONDS)
+                await self.renew(since=self._clock() - FRESH_SECONDS)
+            else:
+                await self._try_to_renew()
         return self.of(envelope)
+
+    async def _try_to_renew(self) -> None:
+        if self._waited_until is None:
+            self._waited_until = self._clock() + FRESH_SECONDS
+        left = self._waited_until - self._clock()
+        if left <= 0:
+            return
+        try:
+            async with asyncio.timeout(left):
+                await self.renew(since=self._clock() - FRESH_SECONDS)
+        except TimeoutError:
+            return
+        except RabbitJobsError:
+            self._waited_until = self._clock()
 
     async def renew(self, *, since: float | None = None) -> None:
         """Read what is new; raises what the store raises.
 
-        A read that began before ``since`` (of the monotonic clock; else: before this call) does not
+        A read that began before ``since`` (of the clock; without it: before this call) does not
         do: another follows it.
         """
-        wanted = time.monotonic() if since is None else since
+        wanted = self._clock() if since is None else since
         while self._read_at < wanted:
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.get_running_loop().create_task(self._renew())
@@ -104,7 +124,7 @@ class Book:
             await asyncio.shield(self._reading)
 
     async def _renew(self) -> None:
-        began = self._tried_at = time.monotonic()
+        began = self._clock()
         anew = began - self._anew_at >= ANEW_SECONDS
         found = await asyncio.to_thread(self._read, 0 if anew else self._last)
         new = [one for one in found if self._those_of(one).get(one.value) != one]
@@ -113,7 +133,7 @@ class Book:
         for one in found:
             self._those_of(one)[one.value] = one
             self._last = max(self._last, one.number)
-        self._read_at = began
+        self._read_at, self._waited_until = began, None
         for one in new:
             for listener in self._listeners:
                 listener(one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
@@ -38,7 +38,7 @@ class JobHandle(Generic[R]):
         job: str | None = None,
         queue: str | None = None,
         ignored: bool = False,
-        canceller: Cancels | None = None,
+        canceller: Callable[[], Cancels | None] = lambda: None,
     ) -> None:
         self.id = job_id
         self.job = job
@@ -118,13 +118,14 @@ class JobHandle(Generic[R]):
         await asyncio.to_thread(lambda: canceller.cancel((self.id,), who=who, why=why))
 
     def _cancels(self) -> Cancels:
-        if self._canceller is None:
+        canceller = self._canceller()
+        if canceller is None:
             raise CancelRefused(
                 "expected the handle of a sent job, got one whose send was refused",
                 job=self.job,
                 job_id=self.id,
             )
-        return self._canceller
+        return canceller
 
     def info(self) -> Stored | None:
         """All that is recorded of the job: times, attempt, error, progress; ``None`` if nothing."""

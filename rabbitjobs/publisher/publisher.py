@@ -269,7 +269,7 @@ class Publisher:
             job=envelope.job,
             queue=envelope.queue,
             ignored=call.definition.ignore_result,
-            canceller=self._canceller(),
+            canceller=self._canceller,
         )
 
 

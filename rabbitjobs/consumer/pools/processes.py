@@ -104,9 +104,12 @@ class ProcessPool:
         self._brood.kill(member)
 
     def _tell(self, call: Call) -> None:
-        """The job was cancelled: a child that runs it can see it now, or when it begins."""
+        """The job was cancelled: the child that runs it can see that. Without one it never runs."""
         if call in self._busy:
             self._busy[call].cancel()
+        elif call in self._waiting:
+            self._waiting.remove(call)
+            call.future.cancel()
 
     def _take_back(self, call: Call) -> None:
         """The call was cancelled: it waits for a child, or it is ended by force."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from rabbitjobs import Context, Status, events
+from rabbitjobs.consumer.failure import plain_failure
 from rabbitjobs.consumer.pools.protocol import Ended
 from rabbitjobs.control.book import Book
 from rabbitjobs.errors import StoreUnavailable
@@ -110,7 +111,8 @@ async def test_a_coroutine_that_goes_on_is_cancelled_once_more_after_the_grace(
     bench: Bench, orders: Orders
 ) -> None:
     """And what it returns is put aside: it was told."""
-    begun, cancels = asyncio.Event(), []
+    begun = asyncio.Event()
+    cancels: list[int] = []
 
     async def job() -> int:
         begun.set()
@@ -137,7 +139,8 @@ async def test_a_thread_sees_it_and_is_never_ended_by_force(
     bench: Bench, orders: Orders, looks: bool
 ) -> None:
     """One that takes no notice and succeeds has succeeded: what it did is done."""
-    begun, go = asyncio.Event(), []
+    begun = asyncio.Event()
+    go: list[int] = []
 
     def job(ctx: Context) -> int:
         bench.consumer._loop.call_soon_threadsafe(begun.set)
@@ -228,8 +231,6 @@ class Elsewhere:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            from rabbitjobs.consumer.failure import plain_failure
-
             return None, plain_failure("error", "killed")
         raise AssertionError
 
@@ -285,7 +286,8 @@ async def test_slots_are_set_while_it_consumes(bench: Bench) -> None:
 
 async def test_a_paused_queue_keeps_its_messages_until_it_is_resumed(bench: Bench) -> None:
     """What runs is finished and acked; nothing else begins."""
-    gate, begun, ran = asyncio.Event(), asyncio.Event(), []
+    gate, begun = asyncio.Event(), asyncio.Event()
+    ran: list[int] = []
 
     async def job() -> None:
         ran.append(1)

@@ -53,11 +53,9 @@ def job(job_id: str = "i", *, tag: str | None = None, enqueued: float = 50.0) ->
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The book's monotonic clock, to be moved by hand."""
-    found = [1000.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: found[0])
-    return found
+def clock() -> list[float]:
+    """The book's clock, to be moved by hand."""
+    return [1000.0]
 
 
 async def test_a_job_is_meant_by_its_id_or_by_its_tag_if_it_was_sent_before() -> None:
@@ -77,7 +75,7 @@ async def test_a_job_is_meant_by_its_id_or_by_its_tag_if_it_was_sent_before() ->
 async def test_what_is_fresh_is_not_read_again(clock: list[float]) -> None:
     """Without cancellations there is nothing to ask; with them a look into memory does."""
     log = Log()
-    book = Book(log.read)
+    book = Book(log.read, clock=lambda: clock[0])
     assert not book.settled
     assert await book.look(job()) is None
     assert book.settled
@@ -99,7 +97,7 @@ async def test_a_job_waits_for_a_store_that_is_down_unless_it_needs_none(
     """One that keeps nothing starts on what is known, and waits for the store once in a while."""
     log = Log()
     log.down = True
-    book = Book(log.read)
+    book = Book(log.read, clock=lambda: clock[0])
     with pytest.raises(StoreUnavailable):
         await book.look(job())
     clock[0] += module.FRESH_SECONDS + 1
@@ -107,6 +105,26 @@ async def test_a_job_waits_for_a_store_that_is_down_unless_it_needs_none(
     for _ in range(50):
         assert await book.look(job(), wait=False) is None
     assert len(log.asked) == before + 1
+
+
+async def test_jobs_that_need_no_store_wait_together_for_one_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the start, say, when nothing has been read yet; and no longer once that was too long."""
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0.05)
+    log = Log()
+    log.add("i")
+    log.open.clear()
+    book = Book(log.read)
+    first = [asyncio.create_task(book.look(job(), wait=False)) for _ in range(3)]
+    assert await asyncio.gather(*first) == [None] * 3
+    begun = asyncio.get_running_loop().time()
+    assert await book.look(job(), wait=False) is None
+    assert asyncio.get_running_loop().time() - begun < 0.04
+    log.open.set()
+    await book.renew()
+    assert await book.look(job(), wait=False) is not None
+    assert log.asked == [0, 1]
 
 
 async def test_a_read_that_began_before_somebody_asked_does_not_do() -> None:
@@ -128,7 +146,7 @@ async def test_listeners_hear_each_new_one_once_more_or_less(clock: list[float])
     """And what has expired in the store is forgotten with the next whole reading."""
     log = Log()
     heard: list[str] = []
-    book = Book(log.read)
+    book = Book(log.read, clock=lambda: clock[0])
     book.listen(lambda one: heard.append(one.value))
     log.add("a")
     await book.renew()

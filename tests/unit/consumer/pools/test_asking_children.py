@@ -59,19 +59,21 @@ async def test_a_cancellation_is_for_the_job_that_runs_and_not_for_the_next(
     assert await second is True
 
 
-async def test_a_job_that_was_cancelled_before_a_child_was_free_knows(
+async def test_a_job_that_was_cancelled_before_a_child_was_free_never_runs(
     bench: Bench, tmp_path: Path
 ) -> None:
-    """It sees it with its first look."""
+    """It need not wait for one."""
     bench.pool(size=1)
     first = asyncio.create_task(bench.value("meet", str(tmp_path), "here", "go"))
     await there(tmp_path / "here")
-    second = asyncio.create_task(bench.value("look", str(tmp_path / "two")))
+    second = asyncio.create_task(bench.failure("look", str(tmp_path / "two")))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     bench.contexts[1].cancel()
+    assert (await second).error_type == "asyncio.exceptions.CancelledError"
     (tmp_path / "go").touch()
-    assert await asyncio.gather(first, second) == ["here", True]
+    assert await first == "here"
+    assert not (tmp_path / "two").exists()
 
 
 def test_what_is_being_sent_is_finished_before_the_stack_is_told() -> None:
