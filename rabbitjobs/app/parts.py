@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rabbitjobs.broker.url import parse_urls
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from rabbitjobs.message.signing import Signing, SigningOptions
     from rabbitjobs.publisher.unique import UniqueKeys
     from rabbitjobs.review.desk import Desk
-    from rabbitjobs.store.cancellations import Cancellation
     from rabbitjobs.store.engine import Store
     from rabbitjobs.topology.plan import Plan
     from rabbitjobs.wire.session import Session
@@ -220,24 +218,9 @@ class Parts:
         url = self.store_url
         if url is None:
             return None
-        from rabbitjobs.control.book import Book
-        from rabbitjobs.store.cancellations import Glance
-        from rabbitjobs.store.sqlite_file import plain_path
+        from rabbitjobs.app.cancelling import book_of
 
-        path, namespace = plain_path(url), self._app.namespace
-        glance = Glance(path, namespace) if path is not None else None
-
-        def read(number: int) -> Sequence[Cancellation]:
-            if glance is not None:
-                with contextlib.suppress(sqlite3.Error):  # the store says what is wrong with it
-                    return glance.since(number, now())
-            from rabbitjobs.store import cancellations
-
-            store = self.store
-            assert store is not None
-            return store.read(lambda one: cancellations.since(one, namespace, number, now()))
-
-        return Book(read, close=glance.close if glance is not None else lambda: None)
+        return book_of(url, self._app.namespace, self._needed_store)
 
     @property
     def canceller(self) -> Canceller:
