@@ -134,6 +134,34 @@ async def test_a_coroutine_that_goes_on_is_cancelled_once_more_after_the_grace(
     assert bench.memory.records[("i", 1)].result is None
 
 
+async def test_the_ending_of_a_cancelled_job_is_not_torn_by_the_grace(
+    bench: Bench, orders: Orders
+) -> None:
+    """The store is slow: the grace is over while the ending waits for it."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def job() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    bench.register(job)
+    bench.put("i")
+    await bench.consumer.start()
+    await begun.wait()
+    bench.memory.down = True
+    await orders.add(order("i", grace=0.02))
+    await ended.wait()
+    await bench.until(lambda: bench.heard(events.EndingDelayed))
+    await asyncio.sleep(0.05)
+    bench.memory.down = False
+    await bench.settled()
+    assert record(bench, "i")[0] == "cancelled"
+    assert bench.consumer.counts == (1, 0)
+
+
 @pytest.mark.parametrize("looks", [True, False])
 async def test_a_thread_sees_it_and_is_never_ended_by_force(
     bench: Bench, orders: Orders, looks: bool

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import tenacity
 
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
@@ -127,6 +128,24 @@ async def test_paused_before_it_ever_consumed_it_does_not_begin() -> None:
     reader.world.answering.set()
     await until(lambda: reader.wire.consumers and reader.consumer.cancelled_by_us)
     assert reader.states[-1][0] == "paused"
+    await reader.stop()
+
+
+async def test_paused_while_its_queue_is_missing_it_tries_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When the queue is there again nothing is taken from it."""
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01)
+    reader = Changing(prefetch=3)
+    reader.world.refused_consumes = 1000
+    reader.link.start()
+    await until(lambda: reader.world.consumes >= 2)
+    reader.subscription.pause()
+    reader.world.refused_consumes = 0
+    await asyncio.sleep(0.05)
+    assert reader.wire.consumers == []
+    reader.subscription.resume()
+    await reader.consuming()
     await reader.stop()
 
 
