@@ -23,7 +23,8 @@ class Attachment:
     ``take`` gets each message on the loop that ``start`` was called on; it must end in exactly one
     ``ack`` or ``nack``. At most ``prefetch`` messages are out at a time. ``takes_turns``: the queue
     has a single active consumer. ``lost`` hears, on that loop too, that what is out is not ours any
-    more: the broker gives it to others. Nothing here blocks.
+    more: the broker gives it to others; ``rested``, that nothing more comes until ``resume``.
+    Nothing here blocks.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Attachment:
         bus: events.Bus,
         takes_turns: bool = False,
         lost: Callable[[], None] = lambda: None,
+        rested: Callable[[], None] = lambda: None,
     ) -> None:
         self.state: State = "waiting"
         self.reason = "not connected yet"
@@ -48,6 +50,7 @@ class Attachment:
         self._bus = bus
         self._takes_turns = takes_turns
         self._lost = lost
+        self._rested = rested
         self._subscription: AdjustableSubscription | None = None
         self._settled: deque[Handed] = deque()
         self._looking: asyncio.TimerHandle | None = None
@@ -74,6 +77,8 @@ class Attachment:
     def _changed(self, state: State, reason: str) -> None:
         if state in ("waiting", "failed"):
             self._lost()
+        elif state == "paused":
+            self._rested()
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             self._bus.emit(

@@ -68,6 +68,7 @@ class QueueConsumer:
             bus=bus,
             takes_turns=ordered,
             lost=self._forget_waiting,
+            rested=self._return_waiting,
         )
         self._handler = handler
         self._slots = slots
@@ -102,7 +103,7 @@ class QueueConsumer:
     # --- one message ----------------------------------------------------------------------------
 
     def _take(self, handed: Handed) -> None:
-        if self._stopping or self._paused:
+        if self._stopping:
             self._hand_back(self._read(handed)[0], handed)
             return
         if self._waiting and self._waiting[0][2].epoch != handed.epoch:
@@ -112,14 +113,16 @@ class QueueConsumer:
         envelope, why = self._read(handed)
         if envelope is not None and self._adopt(envelope, handed):
             return
-        if len(self._running) < self._slots:
+        if len(self._running) < self._slots and not self._paused:
             self._start(envelope, why, handed)
         else:  # a prefetch beyond the slots, or after a reconnect: old attempts still run
             self._waiting.append((envelope, why, handed))
 
     def _return_waiting(self) -> None:
+        """Not before the consumer is cancelled: they would come straight back, and be counted."""
         while self._waiting:
-            self._attachment.nack(self._waiting.popleft()[2])
+            envelope, _, handed = self._waiting.popleft()
+            self._hand_back(envelope, handed)
 
     def _forget_waiting(self) -> None:
         """What has not started is delivered again, here or to others: it must not run twice."""
@@ -213,7 +216,7 @@ class QueueConsumer:
 
     def _start_waiting(self) -> None:
         for _ in range(len(self._waiting)):
-            if self._stopping or len(self._running) >= self._slots:
+            if self._stopping or self._paused or len(self._running) >= self._slots:
                 break
             envelope, why, handed = self._waiting.popleft()
             if envelope is None or not self._adopt(envelope, handed):
@@ -273,23 +276,23 @@ class QueueConsumer:
     def set_slots(self, slots: int) -> None:
         """Run at most so many attempts at a time; what runs goes on. Holds until the process ends.
 
-        Messages beyond them are given back, and the broker hands over so many at a time.
+        The broker hands over so many at a time from then on; what it handed over before is run.
         """
         self._slots = slots
-        self._return_waiting()
         self._attachment.set_prefetch(max(slots, self._ahead))
         self._handler.resize(slots)
+        self._start_waiting()
 
     def pause(self) -> None:
         """Take nothing more, until ``resume``; what runs goes on, what waits is given back."""
         self._paused = True
-        self._return_waiting()
         self._attachment.pause()
 
     def resume(self) -> None:
         """Consume again after ``pause``."""
         self._paused = False
         self._attachment.resume()
+        self._start_waiting()
 
     # --- the end --------------------------------------------------------------------------------
 

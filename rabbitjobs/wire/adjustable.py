@@ -7,9 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from rabbitjobs.wire.protocol import Wire
-from rabbitjobs.wire.subscription import Subscription
-
-PAUSED = "paused by remote control"
+from rabbitjobs.wire.subscription import PAUSED, Subscription
 
 
 class AdjustableSubscription(Subscription):
@@ -25,10 +23,12 @@ class AdjustableSubscription(Subscription):
             self._then(self._subscribe_again)
 
     def pause(self) -> None:
-        """Take nothing more until ``resume``; what was delivered can be settled as ever."""
+        """Take nothing more until ``resume``; what was delivered can be settled as ever.
+
+        ``changed`` hears "paused" after the last message has been handed over.
+        """
         if not self._paused and not self._stopping:
             self._paused = True
-            self._changed("paused", PAUSED)
             self._then(self._rest)
 
     def resume(self) -> None:
@@ -51,6 +51,8 @@ class AdjustableSubscription(Subscription):
             wire = self._link.wire
             if wire is not None and not self._stopping:
                 await how(wire)
+            elif self._paused and not self._stopping:
+                self._changed("paused", PAUSED)
 
         self._look_away()
         self._task = asyncio.get_running_loop().create_task(after())
@@ -58,8 +60,8 @@ class AdjustableSubscription(Subscription):
     async def _rest(self, wire: Wire) -> None:
         if self._paused and self._consumer is not None and await self._cancel(wire):
             self._let_go(quiet=True)
-            if self._paused:
-                self._changed("paused", PAUSED)
+        if self._paused:
+            self._changed("paused", PAUSED)
 
     async def _go_on(self, wire: Wire) -> None:
         if self._paused:

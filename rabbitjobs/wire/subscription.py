@@ -39,6 +39,7 @@ CONSUME_SECONDS = 5.0
 # and again, each time after a longer pause: only that connection is lost.
 SILENT_UNTIL_APART = 2
 
+PAUSED = "paused by remote control"
 State = Literal["waiting", "consuming", "paused", "failed", "stopped"]
 
 
@@ -114,8 +115,8 @@ class Subscription:
         self._leaving.clear()
         if self._task is not None:
             self._task.cancel()
-        if not self._stopping and not self._paused:
-            self._changed("waiting", reason)
+        if not self._stopping:
+            self._changed(*(("paused", PAUSED) if self._paused else ("waiting", reason)))
 
     def link_blocked(self, blocked: bool) -> None:
         """Alarms do not concern consuming."""

@@ -336,3 +336,68 @@ async def test_a_paused_queue_keeps_its_messages_until_it_is_resumed(bench: Benc
     bench.consumer.resume()
     await bench.settled()
     assert len(ran) == 3
+
+
+async def test_what_is_held_when_a_queue_is_paused_goes_back_once(bench: Bench) -> None:
+    """After the consumer was cancelled: it does not come straight back, to be counted as failed."""
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    async def job() -> None:
+        begun.set()
+        await gate.wait()
+
+    bench.register(job)
+    consumer = bench.consumer = bench.new_consumer(prefetch=5)
+    bench.put(*(f"i{number}" for number in range(6)))
+    await consumer.start()
+    await bench.until(lambda: len(consumer.reserved()) == 3)
+    consumer.pause()
+    await bench.until(lambda: consumer.state == "paused")
+    assert consumer.reserved() == ()
+    assert len(bench.heard(events.JobHandedBack)) == 3
+    assert consumer.counts == (0, 3)
+    await bench.until(lambda: bench.broker.depth("shop.q.q") == (4, 2))
+    gate.set()
+    await bench.until(lambda: bench.broker.depth("shop.q.q") == (4, 0))
+    consumer.resume()
+    await bench.settled()
+    assert len(bench.memory.records) == 6
+    assert consumer.counts == (6, 3)
+
+
+async def test_resumed_at_once_it_runs_what_it_holds(bench: Bench) -> None:
+    """Nothing is stuck between the two."""
+    bench.register(lambda: 1)
+    bench.put(*(f"i{number}" for number in range(20)))
+    await bench.consumer.start()
+    for _ in range(5):
+        bench.consumer.pause()
+        await asyncio.sleep(0)
+        bench.consumer.resume()
+        await asyncio.sleep(0.002)
+    await bench.settled()
+    assert len(bench.memory.records) == 20
+
+
+async def test_fewer_slots_than_messages_at_hand_lose_none(bench: Bench) -> None:
+    """Those that the first subscription handed over, and those that the next one does."""
+    most = running = 0
+
+    async def job() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+
+    bench.register(job)
+    consumer = bench.consumer = bench.new_consumer(prefetch=5)
+    bench.put(*(f"i{number}" for number in range(40)))
+    await consumer.start()
+    for slots in (1, 4, 2, 1):
+        consumer.set_slots(slots)
+        await asyncio.sleep(0.01)
+    await bench.settled()
+    assert len(bench.memory.records) == 40
+    assert not bench.heard(events.DuplicateDropped)
+    assert most <= 4
