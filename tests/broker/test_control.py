@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -248,3 +249,26 @@ def test_what_cannot_be_read_changes_nothing(shop: Crew, client: ControlClient) 
     (queue,) = only(client, protocol.Stats(), worker)["queues"]
     assert queue["slots"] == 2
     assert worker.process.poll() is None
+
+
+def test_the_commands_of_the_shell_find_who_is_there(shop: Crew) -> None:
+    """By the management API; the exit code says that one stands still."""
+    first, second = ready(shop, "work", "one")
+
+    def run(*command: str) -> tuple[int, Any]:
+        ran = shop.start(*command, "--json", "--timeout", "3s")
+        code = ran.ends()
+        return code, json.loads(ran.log)
+
+    names = {name_of(first), name_of(second)}
+    until(lambda: set(run("inspect", "ping")[1]["answers"]) == names)
+    code, told = run("control", "slots", "work", "3")
+    assert (code, told["no_answer"]) == (0, [])
+    assert told["answers"][name_of(first)] == [{"queue": "work", "slots": 3, "before": 2}]
+    assert told["answers"][name_of(second)] == []
+    second.signal(signal.SIGSTOP)
+    code, told = run("inspect", "ping")
+    second.signal(signal.SIGCONT)
+    assert (code, told["no_answer"]) == (3, [name_of(second)])
+    code, told = run("control", "cancel", "--tag", "t", "--why", "moved")
+    assert code == 0 and name_of(first) in told["answers"]
