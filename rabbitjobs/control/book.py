@@ -63,8 +63,9 @@ class Book:
     @property
     def settled(self) -> bool:
         """Whether there is nothing to ask: what is known is fresh, and nothing is cancelled."""
-        known = self._ids or self._tags
-        return not known and self._clock() - self._read_at < FRESH_SECONDS
+        if self._ids or self._tags:
+            return False
+        return self._clock() - self._read_at < FRESH_SECONDS
 
     def listen(self, listener: Callable[[Cancellation], None]) -> None:
         """Call ``listener`` with each order that is new from now on."""
