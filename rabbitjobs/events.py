@@ -114,7 +114,7 @@ class ConsumerChanged(Event, frozen=True, kw_only=True):
     """A subscription's state: waiting (for a connection), consuming, failed, stopped.
 
     ``delayed``: it consumes, but its work stands still. ``queue`` is ``store`` or ``outbox`` for
-    the upkeep that the intake does.
+    the upkeep that the intake does, ``control`` for a worker that hears no remote control.
     """
 
     queue: str

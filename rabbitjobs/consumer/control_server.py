@@ -27,6 +27,7 @@ from rabbitjobs.wire.protocol import Outgoing, Wire
 from rabbitjobs.wire.session import Session
 from rabbitjobs.wire.subscription import Handed, State, Subscription
 
+CONTROL: Final = "control"
 PREFETCH: Final = 100
 # A little more than a pool takes to hear from its children.
 STACKS_SECONDS: Final = 1.5
@@ -58,6 +59,7 @@ class ControlServer:
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: asyncio.Task[None] | None = None
+        self._failed = False
         self.since = now()
 
     def start(self) -> None:
@@ -90,8 +92,10 @@ class ControlServer:
         await wire.temporary_queue(self._queue, exchange=exchange, keys=(ALL,))
 
     def _changed(self, state: State, reason: str) -> None:
-        if state == "failed":
-            self._emit(events.ControlDropped(at=now(), worker=self._worker, reason=reason))
+        """Of what is as it should be there is nothing to say: the queues of work say it."""
+        if state == "failed" or (self._failed and state == "consuming"):
+            self._failed = state == "failed"
+            self._emit(events.ConsumerChanged(at=now(), queue=CONTROL, state=state, reason=reason))
 
     def _deliver(self, arrived: list[Handed]) -> None:
         assert self._subscription is not None

@@ -115,8 +115,10 @@ class Subscription:
         self._leaving.clear()
         if self._task is not None:
             self._task.cancel()
-        if not self._stopping:
-            self._changed(*(("paused", PAUSED) if self._paused else ("waiting", reason)))
+        if self._paused and not self._stopping:
+            self._changed("paused", PAUSED)
+        elif not self._stopping:
+            self._changed("waiting", reason)
 
     def link_blocked(self, blocked: bool) -> None:
         """Alarms do not concern consuming."""

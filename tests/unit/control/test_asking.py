@@ -175,3 +175,28 @@ async def test_an_answer_of_a_stranger_is_no_answer(shop: Shop) -> None:
     asked = await asyncio.to_thread(client.ask, protocol.Ping(), timeout=0.1)
     assert asked.answers == ()
     await asyncio.to_thread(client.close)
+
+
+async def test_a_worker_that_hears_nothing_says_so(shop: Shop) -> None:
+    """Once, and again when it hears; its jobs run meanwhile."""
+    control = shop.broker._router._exchanges.pop("shop.control")
+    consuming = ConsumeRole(shop.app, "work")
+    hearing = ControlRole(shop.app, [consuming])
+    await hearing.start()
+    async with asyncio.timeout(20):
+        while not said(shop):
+            await asyncio.sleep(0.001)
+        assert said(shop)[0] == "failed"
+        shop.broker._router._exchanges["shop.control"] = control
+        while said(shop)[-1] != "consuming":
+            await asyncio.sleep(0.001)
+    await drained([hearing])
+
+
+def said(shop: Shop) -> list[str]:
+    """What was told of remote control."""
+    return [
+        one.state
+        for one in shop.heard
+        if isinstance(one, events.ConsumerChanged) and one.queue == "control"
+    ]
