@@ -23,7 +23,7 @@ from rabbitjobs.errors import ControlRefused, RabbitJobsError, Undecodable
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.topology import names
-from rabbitjobs.wire.protocol import Outgoing, Wire
+from rabbitjobs.wire.protocol import Delivery, Outgoing, Wire
 from rabbitjobs.wire.session import Session
 from rabbitjobs.wire.subscription import Handed, State, Subscription
 
@@ -102,9 +102,7 @@ class ControlServer:
         for handed in arrived:
             self._subscription.ack(handed)
             try:
-                request = protocol.read_request(handed.delivery.body)
-                if abs(now() - request.at) > protocol.STALE_SECONDS:
-                    raise Undecodable("expected a request of these minutes, got another")
+                request = _request_of(handed.delivery)
             except Undecodable as error:
                 self._emit(events.ControlDropped(at=now(), worker=self._worker, reason=error.text))
                 continue
@@ -209,3 +207,13 @@ class ControlServer:
     def _of(self, queue: str) -> list[Controlled]:
         """What is here of a queue; a worker of other queues has nothing to do, and says so."""
         return [one for one in self._queues if one.queue == queue]
+
+
+def _request_of(delivery: Delivery) -> Request:
+    """What came, if it came whole and in time; raises ``Undecodable``: nothing is to be done."""
+    if delivery.damage is not None:
+        raise Undecodable(delivery.damage)
+    request = protocol.read_request(delivery.body)
+    if abs(now() - request.at) > protocol.STALE_SECONDS:
+        raise Undecodable("expected a request of these minutes, got another")
+    return request
