@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.message.envelope import Envelope
@@ -42,6 +43,8 @@ class Book:
         self._read = read
         self._clock = clock
         self._close = close
+        # Of its own: jobs may keep the loop's usual threads busy for as long as they like.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rabbitjobs-cancellations")
         self._ids: dict[str, Cancellation] = {}
         self._tags: dict[str, Cancellation] = {}
         self._last = 0
@@ -50,6 +53,7 @@ class Book:
         self._reading: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[Cancellation], None]] = []
+        self._stopped = False
         self.trouble = ""
 
     def __len__(self) -> int:
@@ -117,7 +121,7 @@ class Book:
         do: another follows it.
         """
         wanted = self._clock() if since is None else since
-        while self._read_at < wanted:
+        while self._read_at < wanted and not self._stopped:
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.get_running_loop().create_task(self._renew())
                 self._reading.add_done_callback(_seen)
@@ -127,7 +131,8 @@ class Book:
     async def _renew(self) -> None:
         began = self._clock()
         anew = began - self._anew_at >= ANEW_SECONDS
-        found = await asyncio.to_thread(self._read, 0 if anew else self._last)
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._thread, self._read, 0 if anew else self._last)
         new = [one for one in found if self._those_of(one).get(one.value) != one]
         if anew:
             self._ids, self._tags, self._anew_at = {}, {}, began
@@ -156,13 +161,14 @@ class Book:
             await asyncio.sleep(READ_SECONDS)
 
     def stop(self) -> None:
-        """Read no more."""
+        """Read no more; what is asked of it from now on is answered by what it knows."""
+        if self._stopped:
+            return
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
-        if self._reading is not None and not self._reading.done():
-            self._reading.add_done_callback(lambda _: self._close())  # its thread is in there
-        else:
-            self._close()
+        self._thread.submit(self._close)  # after a read that is under way
+        self._thread.shutdown(wait=False)
 
 
 def _seen(reading: asyncio.Task[None]) -> None:

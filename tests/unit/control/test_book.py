@@ -176,4 +176,9 @@ async def test_it_goes_on_reading_after_an_error(monkeypatch: pytest.MonkeyPatch
     while book.trouble:
         await asyncio.sleep(0.001)
     assert book.age < 5
-    book.stop()
+    asked = len(log.asked)
+    for _ in range(2):
+        book.stop()
+    assert await book.look(job()) is None
+    await book.renew()
+    assert len(log.asked) <= asked + 1
