@@ -262,6 +262,21 @@ class JobFailed(ResultError):
         super().__init__(text, queue=queue, job=job, job_id=job_id)
 
 
+# --- remote control ------------------------------------------------------------------------
+
+
+class ControlError(RabbitJobsError):
+    """Workers could not be asked, or a job could not be cancelled."""
+
+
+class CancelRefused(ControlError):
+    """This cannot be cancelled; nothing was written."""
+
+
+class ControlRefused(ControlError):
+    """A worker does not do what it was asked, or the broker lets this account ask nobody."""
+
+
 # --- store and desk ------------------------------------------------------------------------
 
 

@@ -69,7 +69,10 @@ class JobPassedOn(JobEvent, frozen=True, kw_only=True):
 
 
 class JobEnded(JobEvent, frozen=True, kw_only=True):
-    """A job ended without success: ``status`` is ignored, in-review, quarantined or expired."""
+    """A job ended without success.
+
+    ``status`` is ignored, in-review, quarantined, expired or cancelled.
+    """
 
     seconds: float
     status: str
@@ -122,7 +125,7 @@ class ConsumerChanged(Event, frozen=True, kw_only=True):
     """A subscription's state: waiting (for a connection), consuming, failed, stopped.
 
     ``delayed``: it consumes, but its work stands still. ``queue`` is ``store`` or ``outbox`` for
-    the upkeep that the intake does.
+    the upkeep that the intake does, ``control`` for a worker that hears no remote control.
     """
 
     queue: str
@@ -183,6 +186,27 @@ class ProcessNotRenewed(Event, frozen=True, kw_only=True):
     """A rolling restart: the new process did not get to work, so the old one goes on."""
 
     process: str
+
+
+class WorkerToldToStop(Event, frozen=True, kw_only=True):
+    """Remote control asked this process to end: it stops in order, as by SIGTERM."""
+
+    worker: str
+    who: str
+
+
+class ControlHeard(Event, frozen=True, kw_only=True):
+    """A worker did what remote control asked for; ``who`` is what the sender says of itself."""
+
+    worker: str
+    command: str
+    who: str
+
+
+class ControlDropped(Event, frozen=True, kw_only=True):
+    """What came over the control exchange could not be read, or came late: nothing was changed."""
+
+    worker: str
     reason: str
 
 
@@ -224,6 +248,9 @@ AnyEvent = (
     | ProcessEnded
     | ProcessRenewed
     | ProcessNotRenewed
+    | WorkerToldToStop
+    | ControlHeard
+    | ControlDropped
     | CaseTaken
     | NoticeHandled
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import dataclasses
@@ -19,6 +20,7 @@ from rabbitjobs.app.hooks import Hook, register
 from rabbitjobs.app.parts import Parts
 from rabbitjobs.broker.url import plain_urls
 from rabbitjobs.events import Bus, Event
+from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call, Options
 from rabbitjobs.job.decorator import I, P, R, Registers
 from rabbitjobs.job.definition import AsyncJob, Definition, Job, check_name, define
@@ -84,6 +86,7 @@ class RabbitJobs:
             check_on_done=self.parts.check_on_done,
             note_sent=self.parts.note_sent,
             signing=lambda: self.parts.signing,
+            canceller=lambda: self.parts.canceller,
         )
         _apps.add(self)
 
@@ -288,7 +291,44 @@ class RabbitJobs:
 
     def handle(self, job_id: str) -> JobHandle[Any]:
         """The handle of a job that was sent anywhere; its status may be ``UNKNOWN``."""
-        return JobHandle(job_id, self.parts.backend)
+        return JobHandle(job_id, self.parts.backend, canceller=lambda: self.parts.canceller)
+
+    def cancel(
+        self,
+        *job_ids: str,
+        tag: str | None = None,
+        who: str | None = None,
+        why: str = "",
+        grace: timedelta | None = None,
+    ) -> None:
+        """Have jobs end: these, or all that were sent with ``tag`` until now.
+
+        Returns once that is stored, and is done by workers. From ``control.book.FRESH_SECONDS`` (5)
+        later no worker that reaches the store starts one of them, whenever it comes: after a
+        restart, or off a delay a year from now. A running one is told (``Context.cancelled``)
+        within that time, and ended by force after ``grace`` (10 s) where its pool can. Each ends
+        in state ``cancelled``, with ``who`` (you on this machine) and ``why``; one that succeeds
+        all the same has succeeded, and one that has ended stays as it is.
+
+        Raises ``CancelRefused`` for ids and tag at once, ``StoreError`` without a store, and
+        ``StoreUnavailable``: then nothing is cancelled. Inside an event loop use ``acancel``.
+        """
+        refuse_in_loop("cancel", "acancel")
+        self.parts.canceller.cancel(job_ids, tag=tag, who=who, why=why, grace=grace)
+
+    async def acancel(
+        self,
+        *job_ids: str,
+        tag: str | None = None,
+        who: str | None = None,
+        why: str = "",
+        grace: timedelta | None = None,
+    ) -> None:
+        """The a-twin of ``cancel``."""
+        canceller = self.parts.canceller
+        await asyncio.to_thread(
+            lambda: canceller.cancel(job_ids, tag=tag, who=who, why=why, grace=grace)
+        )
 
     def send_many(self, calls: Iterable[Call]) -> list[Sent]:
         """Send many calls, pipelined: one outcome for each, in order; nothing is raised for one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -12,13 +13,15 @@ from rabbitjobs.clock import now
 from rabbitjobs.errors import BrokerError, RabbitJobsError, StoreError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.settings import AIO_PIKA
-from rabbitjobs.wire.protocol import Wire
+from rabbitjobs.wire.protocol import Outcome, Rejected, Wire
 
 if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
     from rabbitjobs.backend.late import LateRecorder
     from rabbitjobs.backend.sql import SqlBackend
     from rabbitjobs.broker.management import Management
+    from rabbitjobs.control.book import Book
+    from rabbitjobs.control.cancelling import Canceller
     from rabbitjobs.message.signing import Signing, SigningOptions
     from rabbitjobs.publisher.unique import UniqueKeys
     from rabbitjobs.review.desk import Desk
@@ -49,6 +52,8 @@ class Parts:
         self._app = app
         self._make_wire = make_wire
         self._orphans: tuple[object, ...] = ()
+        self._canceller: Canceller | None = None
+        self._may_tell = True
         self._session: Session | None = None
         self._store: Store | None = None
         self._signing: tuple[SigningOptions, Signing] | None = None
@@ -207,6 +212,45 @@ class Parts:
             return backend
 
         return LateRecorder(make)
+
+    def book(self) -> Book | None:
+        """What a consumer knows of cancellations; ``None`` without a store."""
+        url = self.store_url
+        if url is None:
+            return None
+        from rabbitjobs.app.cancelling import book_of
+
+        return book_of(url, self._app.namespace, self._needed_store)
+
+    @property
+    def canceller(self) -> Canceller:
+        """What cancels jobs; it asks for the store at its use."""
+        found = self._canceller
+        if found is None:
+            from rabbitjobs.control.cancelling import Canceller
+
+            found = self._canceller = Canceller(self._needed_store, self._tell_cancelled)
+        return found
+
+    def _needed_store(self) -> Store:
+        store = self.store
+        if store is None:
+            raise StoreError("expected a store for cancel, got none; set store.url")
+        return store
+
+    def _tell_cancelled(self) -> None:
+        """Have workers look at once; where we may not tell them, they look by themselves soon."""
+        if not self._may_tell:
+            return
+        from rabbitjobs.control.client import nudge
+
+        def told(outcome: Outcome) -> None:
+            # Each try would close the channel that jobs are sent by.
+            if isinstance(outcome, Rejected) and outcome.reason == "refused":
+                self._may_tell = False
+
+        with contextlib.suppress(RabbitJobsError):
+            nudge(self.session(), self._app.namespace, told)
 
     def results(self) -> SqlBackend | None:
         """Where handles read; a call, because the store may be none."""

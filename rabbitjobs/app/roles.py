@@ -66,7 +66,8 @@ class ConsumeRole:
         self.name = f"consume {queue}"
         one = known_queue.ordered or known_queue.pool == SOLO
         slots = 1 if one else slots or known_queue.concurrency
-        self._queue, self._bus = queue, app.bus
+        self.queue, self._bus = queue, app.bus
+        self.ordered, self.solo = known_queue.ordered, known_queue.pool == SOLO
         self._recorder = recorder = app.parts.recorder()
         self._keeps = any(not job.ignore_result for job in app.registry if job.queue == queue)
         self._progress = Progressing(app.registry, recorder, app.bus, self._running)
@@ -82,25 +83,27 @@ class ConsumeRole:
                 worn_out=self._worn_out,
             )
 
-        self._executor = Executor(
+        self.executor = Executor(
             app.registry,
             Pools(options_for, usual=known_queue.pool),
             note_progress=self._progress.note,
             tell_progress=self._progress.tell,
         )
+        self.book = app.parts.book()
         handler = Handler(
             queue=queue,
             spec=spec,
             registry=app.registry,
-            executor=self._executor,
+            executor=self.executor,
             recorder=recorder,
             publish=app.publisher.confirmed,
             bus=app.bus,
             keep=app.settings.keep.total_seconds(),
             worker=worker_name(),
             signing=app.parts.signing,
+            book=self.book,
         )
-        self._consumer = QueueConsumer(
+        self.consumer = QueueConsumer(
             queue=queue,
             namespace=spec.namespace,
             session=app.parts.session(),
@@ -114,30 +117,37 @@ class ConsumeRole:
     async def start(self) -> None:
         """See ``Role``."""
         self._progress.start()
-        self._executor.start(self._queue)
+        self.executor.start(self.queue)
         if self._recorder is not None and self._keeps:
             self._bus.listen(partial(self._open_store, self._recorder), each=False)
-        await self._consumer.start()
+        if self.book is not None:
+            self.book.listen(self.consumer.cancel)
+            self.book.start()
+        await self.consumer.start()
 
     def _open_store(self, recorder: LateRecorder, event: events.Event) -> None:
         """Beside the first jobs: opened before, they would wait for it."""
-        if not isinstance(event, events.ConsumerChanged) or event.queue != self._queue:
+        if not isinstance(event, events.ConsumerChanged) or event.queue != self.queue:
             return
         if event.state == "consuming":
             recorder.begin()
 
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
-        return await self._consumer.drain(grace, hurry)
+        try:
+            return await self.consumer.drain(grace, hurry)
+        finally:
+            if self.book is not None:
+                self.book.stop()
 
     def _running(self, job_id: str) -> Envelope | None:
-        return self._consumer.running(job_id)
+        return self.consumer.running(job_id)
 
     def _report(self, reason: str) -> None:
         """A pool cannot run jobs for now, or can again: the queue's work stands still meanwhile."""
-        state = "delayed" if reason else self._consumer.state
+        state = "delayed" if reason else self.consumer.state
         self._bus.emit(
-            events.ConsumerChanged(at=now(), queue=self._queue, state=state, reason=reason)
+            events.ConsumerChanged(at=now(), queue=self.queue, state=state, reason=reason)
         )
 
     def _worn_out(self, reason: str) -> None:

@@ -8,9 +8,13 @@ import msgspec
 from sqlalchemy import Connection
 
 from rabbitjobs.backend import case_rows, result_rows, unique_rows
-from rabbitjobs.backend.protocol import Record
-from rabbitjobs.store import inbox
+from rabbitjobs.backend.protocol import Record, Status
+from rabbitjobs.store import cancellations, inbox
 from rabbitjobs.store.text import storable, storable_or_none
+
+# What a cancellation is kept for after it was carried out: a copy of the message may still come,
+# and the inbox knows the attempt for as long.
+DROPPED_SECONDS = 7 * 86400.0
 
 
 def entry_of(record: Record) -> inbox.Entry:
@@ -25,6 +29,17 @@ def write(connection: Connection, namespace: str, records: Sequence[Record]) -> 
     result_rows.put_outcomes(connection, namespace, records)
     unique_rows.free_ended(connection, namespace, records)
     case_rows.follow(connection, namespace, records)
+    _settle_cancellations(connection, namespace, records)
+
+
+def _settle_cancellations(
+    connection: Connection, namespace: str, records: Sequence[Record]
+) -> None:
+    dropped = [record for record in records if record.status is Status.CANCELLED]
+    if dropped:
+        until = max(record.ended for record in dropped) + DROPPED_SECONDS
+        job_ids = {record.job_id for record in dropped}
+        cancellations.ended(connection, namespace, job_ids, until)
 
 
 def with_storable_ids(record: Record) -> Record:

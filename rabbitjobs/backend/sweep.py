@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Delete, Table, delete, exists, or_, select, tuple_
 
 from rabbitjobs.store.engine import Store
-from rabbitjobs.store.schema import LIVE_STATES, cases, inbox, jobs, told, unique_keys
+from rabbitjobs.store.schema import LIVE_STATES, cancelled, cases, inbox, jobs, told, unique_keys
 
 INBOX_KEPT_SECONDS = 7 * 86400.0
 # It matters between a mail and the ack of its note, or until a notifier that died is back.
@@ -21,6 +21,7 @@ class Swept(NamedTuple):
     inbox: int
     unique: int
     told: int
+    cancelled: int
 
 
 def sweep(store: Store, now: float, batch: int) -> Swept:
@@ -30,6 +31,7 @@ def sweep(store: Store, now: float, batch: int) -> Swept:
         inbox=_drain(store, _first(inbox, batch, *_past_use(now)), batch),
         unique=_drain(store, _first(unique_keys, batch, unique_keys.c.until <= now), batch),
         told=_drain(store, _first(told, batch, told.c.at <= now - TOLD_KEPT_SECONDS), batch),
+        cancelled=_drain(store, _first(cancelled, batch, cancelled.c.until <= now), batch),
     )
 
 

@@ -24,7 +24,7 @@ from rabbitjobs.monitor.logs import escape_json
     "--role",
     "roles",
     multiple=True,
-    type=click.Choice(["topology", "publisher", "worker", "reviewer"]),
+    type=click.Choice(["topology", "publisher", "worker", "reviewer", "operator"]),
     help="What this user is for (may be given several times); else what it comes nearest to.",
 )
 @click.pass_obj

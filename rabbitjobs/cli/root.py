@@ -14,9 +14,11 @@ from rabbitjobs.cli.options import URL_VARIABLE, CliContext
 _COMMANDS = {
     "broker": ("broker:broker", "Run a private RabbitMQ node on this machine."),
     "consume": ("consume:consume", "Consume one queue in this process."),
+    "control": ("control:control", "Cancel jobs; set slots, pause queues, stop workers."),
     "dev": ("dev:dev", "Develop: private broker, topology, every role, reload on change."),
     "doctor": ("doctor:doctor", "Check broker, store and config; say what to do."),
     "events": ("events:events", "Watch live what the workers do."),
+    "inspect": ("inspect:inspect", "Ask workers what they are doing."),
     "intake": ("intake:intake", "Take review items into the store."),
     "notify": ("notify:notify", "Tell people about failures."),
     "queue": ("queue:queue", "Look into queues: list, peek, purge, put-back."),

@@ -265,8 +265,8 @@ def draw(
     "users",
     multiple=True,
     metavar="ROLE=NAME",
-    help="Who gets a role with --apply; else <namespace>-<role>, for all four. An account that is "
-    "named for several roles gets the rights of all.",
+    help="Who gets a role with --apply; else <namespace>-<role>, for all but operator. An account "
+    "that is named for several roles gets the rights of all.",
 )
 @click.option(
     "--replace",
@@ -303,7 +303,11 @@ def _grant(call: _Call, spec: TopologySpec, users: tuple[str, ...], *, replace: 
     from rabbitjobs.topology.granting import grant
     from rabbitjobs.topology.permissions import roles
 
-    usual = tuple(f"{role.name}={spec.namespace}-{role.name}" for role in roles(spec))
+    usual = tuple(
+        f"{role.name}={spec.namespace}-{role.name}"
+        for role in roles(spec)
+        if role.name != "operator"
+    )
     who: dict[str, list[str]] = {}
     for user in dict.fromkeys(users or usual):
         role, _, name = user.partition("=")

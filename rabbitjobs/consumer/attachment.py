@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
+from rabbitjobs.wire.adjustable import AdjustableSubscription
 from rabbitjobs.wire.mailbox import Mailbox
 from rabbitjobs.wire.session import Session
-from rabbitjobs.wire.subscription import Handed, State, Subscription
+from rabbitjobs.wire.subscription import Handed, State
 
 # So often the I/O thread looks itself for what was settled on a loop that a job then blocked.
 BLOCKED_SECONDS = 0.5
@@ -22,7 +23,8 @@ class Attachment:
     ``take`` gets each message on the loop that ``start`` was called on; it must end in exactly one
     ``ack`` or ``nack``. At most ``prefetch`` messages are out at a time. ``takes_turns``: the queue
     has a single active consumer. ``lost`` hears, on that loop too, that what is out is not ours any
-    more: the broker gives it to others. Nothing here blocks.
+    more: the broker gives it to others; ``rested``, that nothing more comes until ``resume``.
+    Nothing here blocks.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Attachment:
         bus: events.Bus,
         takes_turns: bool = False,
         lost: Callable[[], None] = lambda: None,
+        rested: Callable[[], None] = lambda: None,
     ) -> None:
         self.state: State = "waiting"
         self.reason = "not connected yet"
@@ -47,7 +50,8 @@ class Attachment:
         self._bus = bus
         self._takes_turns = takes_turns
         self._lost = lost
-        self._subscription: Subscription | None = None
+        self._rested = rested
+        self._subscription: AdjustableSubscription | None = None
         self._settled: deque[Handed] = deque()
         self._looking: asyncio.TimerHandle | None = None
 
@@ -58,7 +62,7 @@ class Attachment:
         link = self._session.consume()
 
         def subscribe() -> None:
-            self._subscription = Subscription(
+            self._subscription = AdjustableSubscription(
                 link,
                 self._queue,
                 prefetch=self._prefetch,
@@ -73,6 +77,8 @@ class Attachment:
     def _changed(self, state: State, reason: str) -> None:
         if state in ("waiting", "failed"):
             self._lost()
+        elif state == "paused":
+            self._rested()
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             self._bus.emit(
@@ -95,6 +101,26 @@ class Attachment:
         """Give the message back to the queue."""
         assert self._subscription is not None
         self._session.portal.post(self._subscription.nack, handed)
+
+    def set_prefetch(self, prefetch: int) -> None:
+        """Have at most so many messages out; what is out already stays."""
+        self._prefetch = prefetch
+        self._tell(lambda subscription: subscription.set_prefetch(prefetch))
+
+    def pause(self) -> None:
+        """Take nothing more until ``resume``; what is out can be settled as ever."""
+        self._tell(AdjustableSubscription.pause)
+
+    def resume(self) -> None:
+        """Subscribe again after ``pause``."""
+        self._tell(AdjustableSubscription.resume)
+
+    def _tell(self, what: Callable[[AdjustableSubscription], object]) -> None:
+        def tell() -> None:
+            assert self._subscription is not None
+            what(self._subscription)
+
+        self._session.portal.post(tell)
 
     async def stop(self) -> bool:
         """Take nothing more; ``False`` if it never subscribed, and there is nothing to finish."""

@@ -14,6 +14,7 @@ from rabbitjobs.consumer.handle import Handler, about
 from rabbitjobs.errors import SignatureRefused, Undecodable
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.store.cancellations import Cancellation
 from rabbitjobs.topology import names
 from rabbitjobs.wire.session import Session
 from rabbitjobs.wire.subscription import Handed, State
@@ -67,15 +68,18 @@ class QueueConsumer:
             bus=bus,
             takes_turns=ordered,
             lost=self._forget_waiting,
+            rested=self._return_waiting,
         )
         self._handler = handler
         self._slots = slots
+        self._ahead = prefetch or 0
         self._bus = bus
         self._waiting: deque[tuple[Envelope | None, str, Handed]] = deque()
         self._running: set[_Running] = set()
         self._by_key: dict[tuple[str, int], _Running] = {}
         self._faults: dict[tuple[str, int], int] = {}
         self._stopping = False
+        self._paused = False
         self._cancelling = False
         self._settled = 0
         self._returned = 0
@@ -108,14 +112,22 @@ class QueueConsumer:
             self._hand_back(self._read(handed)[0], handed)
             return
         if self._waiting and self._waiting[0][2].epoch != handed.epoch:
-            self._waiting.clear()  # they came on an earlier connection, and come again
+            # They came by an earlier subscription, and come again: by themselves where its channel
+            # is gone, and given back where it only leaves.
+            self._return_waiting()
         envelope, why = self._read(handed)
         if envelope is not None and self._adopt(envelope, handed):
             return
-        if len(self._running) < self._slots:
+        if len(self._running) < self._slots and not self._paused:
             self._start(envelope, why, handed)
         else:  # a prefetch beyond the slots, or after a reconnect: old attempts still run
             self._waiting.append((envelope, why, handed))
+
+    def _return_waiting(self) -> None:
+        """Not before the consumer is cancelled: they would come straight back, and be counted."""
+        while self._waiting:
+            envelope, _, handed = self._waiting.popleft()
+            self._hand_back(envelope, handed)
 
     def _forget_waiting(self) -> None:
         """What has not started is delivered again, here or to others: it must not run twice."""
@@ -209,7 +221,7 @@ class QueueConsumer:
 
     def _start_waiting(self) -> None:
         for _ in range(len(self._waiting)):
-            if self._stopping or len(self._running) >= self._slots:
+            if self._stopping or self._paused or len(self._running) >= self._slots:
                 break
             envelope, why, handed = self._waiting.popleft()
             if envelope is None or not self._adopt(envelope, handed):
@@ -234,6 +246,58 @@ class QueueConsumer:
             )
         if running.task is not None:
             running.task.cancel()
+
+    # --- what others ask for --------------------------------------------------------------------
+
+    @property
+    def slots(self) -> int:
+        """How many attempts run at a time."""
+        return self._slots
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many messages were settled, and how many given back, since the start."""
+        return self._settled, self._returned
+
+    def reserved(self) -> tuple[Envelope, ...]:
+        """What is held here and has not started; from any thread."""
+        return tuple(envelope for envelope, _, _ in self._waiting.copy() if envelope is not None)
+
+    def tasks(self) -> dict[tuple[str, int], asyncio.Task[None]]:
+        """The tasks of what runs, by (job id, attempt); from any thread."""
+        return {
+            running.key: running.task
+            for running in self._running.copy()
+            if running.key is not None and running.task is not None
+        }
+
+    def cancel(self, order: Cancellation) -> None:
+        """End what runs here and is meant by this order; what has not started ends at its turn."""
+        for running in tuple(self._running):
+            envelope = running.envelope
+            if envelope is not None and running.key is not None and order.means(envelope):
+                self._handler.cancel(running.key, order, running.task)
+
+    def set_slots(self, slots: int) -> None:
+        """Run at most so many attempts at a time; what runs goes on. Holds until the process ends.
+
+        The broker hands over so many at a time from then on; what it handed over before is run.
+        """
+        self._slots = slots
+        self._attachment.set_prefetch(max(slots, self._ahead))
+        self._handler.resize(slots)
+        self._start_waiting()
+
+    def pause(self) -> None:
+        """Take nothing more, until ``resume``; what runs goes on, what waits is given back."""
+        self._paused = True
+        self._attachment.pause()
+
+    def resume(self) -> None:
+        """Consume again after ``pause``."""
+        self._paused = False
+        self._attachment.resume()
+        self._start_waiting()
 
     # --- the end --------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context as ContextVariables
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -33,6 +34,18 @@ _logged_job, _logged_id, _logged_attempt = (_tokens[n].var for n in ("job", "job
 structlog.contextvars.reset_contextvars(**_tokens)
 
 
+def _never() -> bool:
+    return False
+
+
+def _always() -> bool:
+    return True
+
+
+def _nothing() -> None:
+    return
+
+
 class Context(Injected):
     """One attempt of one job; a parameter annotated with it is filled in by the worker.
 
@@ -42,6 +55,10 @@ class Context(Injected):
 
     # Of the class, so that a job without limits does not pay for it.
     _limit: float | None = None
+    # Of the class, because most jobs are never cancelled: setting them for each would cost.
+    noticed: bool = False
+    _cancelled: Callable[[], bool] = staticmethod(_never)
+    _told: Callable[[], None] = staticmethod(_nothing)
 
     def __init__(self, envelope: Envelope, note_progress: Callable[[str, bytes], None]) -> None:
         self.job_id = envelope.id
@@ -50,7 +67,42 @@ class Context(Injected):
         self.attempt = envelope.attempt
         self.enqueued = envelope.enqueued
         self.expires = envelope.expires
+        self.tag = envelope.tag
         self._note_progress = note_progress
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has cancelled this job: look now and then, clean up, and return.
+
+        Cheap, and true for good once it is. What the job returns after it has seen this is put
+        aside, and it ends as cancelled. One that takes no notice is ended by force after the grace
+        of the cancellation, where its pool can do that; see the guide to cancelling.
+        """
+        found = self._cancelled()
+        if found and not self.noticed:
+            self.noticed = True
+        return found
+
+    @property
+    def is_cancelled(self) -> bool:
+        """As ``cancelled``, for those who only look: the job has not seen it by that."""
+        return self._cancelled()
+
+    def cancel(self) -> None:
+        """Let the job know that it was cancelled: for pools, and for tests of jobs."""
+        self._cancelled = _always
+        self._told()
+
+    def elsewhere(self, told: Callable[[], None]) -> None:
+        """The job runs in another process: ``told`` is called there and then when it is cancelled.
+
+        For pools, in the worker; ``ask`` is the other side.
+        """
+        self._told = told
+
+    def ask(self, cancelled: Callable[[], bool]) -> None:
+        """Have ``cancelled`` say whether the job was cancelled: for pools, in the other process."""
+        self._cancelled = cancelled
 
     @classmethod
     def detached(cls) -> Context:
@@ -156,6 +208,11 @@ def current() -> Context:
     if context is None:
         raise WorkerError("expected to be inside a running job, got none")
     return context
+
+
+def context_in(variables: ContextVariables) -> Context | None:
+    """The job that runs with these context variables, if one does."""
+    return variables.get(_current)
 
 
 def enter(context: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypedDict
@@ -12,8 +13,9 @@ from rabbitjobs import events
 from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
-from rabbitjobs.consumer.failure import failure_of
+from rabbitjobs.consumer.failure import failure_of, plain_failure
 from rabbitjobs.consumer.rulebook import rule_book
+from rabbitjobs.control.book import Book
 from rabbitjobs.ending.quarantine import quarantined, refused
 from rabbitjobs.ending.settle import Publish, settle, until_done
 from rabbitjobs.ending.settlement import (
@@ -34,6 +36,7 @@ from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.signing import Signing
 from rabbitjobs.policy.decide import RuleBook, decide
 from rabbitjobs.policy.decision import Decision
+from rabbitjobs.store.cancellations import Cancellation
 from rabbitjobs.topology.model import TopologySpec
 from rabbitjobs.wire.protocol import Delivery
 
@@ -55,6 +58,7 @@ class Handler:
         worker: str,
         chance: Callable[[], float] = random.random,
         signing: Signing | None = None,
+        book: Book | None = None,
     ) -> None:
         self._queue = queue
         self._spec = spec
@@ -67,6 +71,7 @@ class Handler:
         self._worker = worker
         self._chance = chance
         self._signing = signing
+        self._book = book
         self._books: dict[str, RuleBook] = {}
         self._known: dict[str, Terms] = {}
 
@@ -82,6 +87,11 @@ class Handler:
             recorded = await self._recorded(envelope)
             if recorded is not None:
                 await self._repeat(envelope, recorded, terms)
+                return
+        if self._book is not None and not self._book.settled:
+            order = await self._cancellation(self._book, envelope, terms)
+            if order is not None:
+                await self._drop(envelope, order, terms)
                 return
         self._begin(envelope, redelivered, terms)
         outcome = await self._executor.execute(envelope)
@@ -124,6 +134,16 @@ class Handler:
             failure = failure_of(again, "unstorable")
             outcome = msgspec.structs.replace(outcome, failure=failure)
             await self._end(*unstorable(outcome, failure.error, terms), terms)
+
+    def cancel(
+        self, key: tuple[str, int], order: Cancellation, task: asyncio.Task[None] | None
+    ) -> None:
+        """See ``Executor.cancel``."""
+        self._executor.cancel(key, order, task)
+
+    def resize(self, slots: int) -> None:
+        """See ``Executor.resize``."""
+        self._executor.resize(slots)
 
     def stop(self) -> None:
         """From now on a cancelled attempt has not ended, and is left to the broker."""
@@ -181,6 +201,22 @@ class Handler:
         await self._settle(repeated(envelope, recorded, terms), envelope)
         if self._bus:
             self._bus.emit(events.DuplicateDropped(at=now(), **about(envelope)))
+
+    async def _cancellation(
+        self, book: Book, envelope: Envelope, terms: Terms
+    ) -> Cancellation | None:
+        # What needs no store must not stand still without one.
+        if terms.ignore_result:
+            return await book.look(envelope, wait=False)
+        return await until_done(lambda: book.look(envelope), self._delayed(envelope))
+
+    async def _drop(self, envelope: Envelope, order: Cancellation, terms: Terms) -> None:
+        """The job was cancelled before this attempt began: the attempt ends so, and no code ran."""
+        at = now()
+        failure = plain_failure("cancelled", order.said)
+        outcome = Outcome(envelope=envelope, started=at, ended=at, failure=failure)
+        decision = self._decide(outcome)
+        await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
 
     def _begin(self, envelope: Envelope, redelivered: bool, terms: Terms) -> None:
         if self._recorder is not None and terms.known and not terms.ignore_result:

@@ -62,6 +62,10 @@ class Threads:
         for _ in self._threads:
             self._calls.put(None)
 
+    def resize(self, size: int) -> None:
+        """At most so many threads from now on; none that is there ends."""
+        self._size = max(size, len(self._threads))
+
     def give_up(self) -> None:
         """A call holds its thread for good: another thread takes its place."""
         self._size += 1

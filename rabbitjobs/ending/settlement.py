@@ -31,6 +31,7 @@ _STATUS = {
     "review": Status.IN_REVIEW,
     "quarantine": Status.QUARANTINED,
     "expire": Status.EXPIRED,
+    "cancel": Status.CANCELLED,
     "discard": Status.FAILED,
 }
 

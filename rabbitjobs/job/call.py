@@ -19,7 +19,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ``delay`` and ``at`` say when it is due at the earliest (a moment that has passed: now),
     ``expires`` after how long (or at which moment) it is no longer worth running; no duration
     may be negative. ``unique`` is a key: while a job with this key
-    has not ended, another send returns the handle of that one. ``timeout`` is the deadline of
+    has not ended, another send returns the handle of that one. ``tag`` is a word that many jobs
+    share: ``app.cancel(tag=...)`` ends them all. ``timeout`` is the deadline of
     the publish in seconds. ``tx`` is an open SQLAlchemy connection or session: the job is sent
     if and only if that transaction commits. ``on_done`` is a URL that gets a webhook.
     """
@@ -31,6 +32,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None = None
     expires: timedelta | datetime | None = None
     unique: str | None = None
+    tag: str | None = None
     timeout: float | None = None
     tx: Any = None
     on_done: str | None = None
@@ -44,6 +46,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "at": (datetime,),
     "expires": (timedelta, datetime),
     "unique": (str,),
+    "tag": (str,),
     "timeout": (int, float),
     "on_done": (str,),
 }

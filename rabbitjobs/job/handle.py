@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
 from rabbitjobs.backend.protocol import Progress, Results, Status, Stored
-from rabbitjobs.errors import JobFailed, NoResult, ResultIgnored, ResultTimeout
+from rabbitjobs.errors import CancelRefused, JobFailed, NoResult, ResultIgnored, ResultTimeout
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.message.arguments import decode_result
 
 R = TypeVar("R")
+
+
+class Cancels(Protocol):
+    """What a handle needs to cancel its job; the app injects it."""
+
+    def cancel(self, job_ids: Sequence[str], *, who: str | None = None, why: str = "") -> None:
+        """Have these jobs end; blocks until that is stored."""
+        ...
 
 
 class JobHandle(Generic[R]):
@@ -30,6 +38,7 @@ class JobHandle(Generic[R]):
         job: str | None = None,
         queue: str | None = None,
         ignored: bool = False,
+        canceller: Callable[[], Cancels | None] = lambda: None,
     ) -> None:
         self.id = job_id
         self.job = job
@@ -38,6 +47,7 @@ class JobHandle(Generic[R]):
         self._returns = returns
         self._sent = sent
         self._ignored = ignored
+        self._canceller = canceller
 
     def not_sent(self) -> None:
         """Say no longer that it is queued: the transaction that promised the job rolled back."""
@@ -92,6 +102,30 @@ class JobHandle(Generic[R]):
                 break
             await asyncio.sleep(left)
         raise self._too_late(timeout, stored)
+
+    def cancel(self, why: str = "", *, who: str | None = None) -> None:
+        """Have the job end, wherever it is; see ``RabbitJobs.cancel`` for what is promised.
+
+        Returns once that is stored. Raises ``StoreError`` where there is no store, and its own
+        errors: then nothing is cancelled.
+        """
+        refuse_in_loop("cancel", "acancel")
+        self._cancels().cancel((self.id,), who=who, why=why)
+
+    async def acancel(self, why: str = "", *, who: str | None = None) -> None:
+        """The a-twin of ``cancel``."""
+        canceller = self._cancels()
+        await asyncio.to_thread(lambda: canceller.cancel((self.id,), who=who, why=why))
+
+    def _cancels(self) -> Cancels:
+        canceller = self._canceller()
+        if canceller is None:
+            raise CancelRefused(
+                "expected the handle of a sent job, got one whose send was refused",
+                job=self.job,
+                job_id=self.id,
+            )
+        return canceller
 
     def info(self) -> Stored | None:
         """All that is recorded of the job: times, attempt, error, progress; ``None`` if nothing."""

@@ -23,7 +23,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``id`` is the job id: it stays through every retry and release. ``attempt`` counts the tries
     and starts at 1; (id, attempt) is the one key of deduplication. ``queue`` is the queue's name
-    in the config. ``body`` holds the encoded arguments and is forwarded untouched. All times are
+    in the config. ``tag`` is a word by which many jobs are cancelled. ``body`` holds the encoded
+    arguments and is forwarded untouched. All times are
     unix seconds. ``again``: its id was chosen by the sender, who may have sent it before.
     ``unknown`` counts how often workers that do not know the job have passed this attempt on.
     ``release`` names the desk's release that sent it, ``case`` the case it is from. ``signature``
@@ -47,6 +48,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     trace: str | None = None
     on_done: str | None = None
     unique: str | None = None
+    tag: str | None = None
     again: bool = False
     unknown: int = 0
     release: str | None = None

@@ -18,6 +18,7 @@ TRACE: Final = "x-rj-trace"
 ON_DONE: Final = "x-rj-on-done"
 UNIQUE: Final = "x-rj-unique"
 AGAIN: Final = "x-rj-again"  # a message of this id and attempt may have been sent before
+TAG: Final = "x-rj-tag"
 UNKNOWN: Final = "x-rj-unknown"  # how often this attempt was passed on by workers without its job
 RELEASE: Final = "x-rj-release"
 CASE: Final = "x-rj-case"

@@ -110,6 +110,9 @@ def canonical(envelope: Envelope, *, namespace: str, key_id: str) -> bytes:
         envelope.unique or "",
         envelope.release or "",
         envelope.case or "",
+        # Only where there is one: the number of netstrings says so, and what was signed before
+        # there were tags still holds.
+        *((envelope.tag,) if envelope.tag is not None else ()),
     )
     parts = [*(text.encode("utf-8", "surrogatepass") for text in texts), envelope.body]
     return b"".join(b"%d:%b," % (len(part), part) for part in parts)

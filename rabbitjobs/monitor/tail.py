@@ -22,6 +22,8 @@ from rabbitjobs.wire.protocol import Outcome, Outgoing, Rejected, Wire
 from rabbitjobs.wire.session import Session
 from rabbitjobs.wire.subscription import Handed, State, Subscription
 
+# Answers to remote control travel over the same exchange, by other keys.
+KEY = "events"
 BATCH_SECONDS = 0.1
 BATCH = 500
 BUFFER = 5000
@@ -88,7 +90,7 @@ class Broadcaster:
                 message_id=os.urandom(8).hex(), content_type="application/json", delivery_mode=1
             )
             self._session.outbound.fire(
-                Outgoing(self._exchange, "events", properties, body, mandatory=True), self._sent
+                Outgoing(self._exchange, KEY, properties, body, mandatory=True), self._sent
             )
 
     def _sent(self, outcome: Outcome) -> None:
@@ -181,7 +183,7 @@ class Watcher:
         session.portal.post(subscribe)
 
     async def _declare(self, wire: Wire) -> None:
-        await wire.temporary_queue(self._queue, exchange=self._exchange, keys=("#",))
+        await wire.temporary_queue(self._queue, exchange=self._exchange, keys=(KEY,))
 
     def _changed(self, state: State, reason: str) -> None:
         """Events of a gap are not seen."""

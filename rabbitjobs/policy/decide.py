@@ -50,6 +50,8 @@ def decide(
             return _unknown_job(unknown)
         case "expired":
             return Decision(do="expire", rule="it came after its expiry")
+        case "cancelled":
+            return Decision(do="cancel", rule=failure.error)
         case "arguments":
             return Decision(do="review", rule="the arguments do not fit the job")
         case "crash":

@@ -16,6 +16,7 @@ FailureKind = Literal[
     "undecodable",  # the message cannot be read
     "unstorable",  # it ran, and the store refuses what came of it
     "expired",  # it came after its expiry
+    "cancelled",  # somebody asked that it ends
 ]
 Do = Literal[
     "retry",
@@ -23,6 +24,7 @@ Do = Literal[
     "review",
     "quarantine",
     "expire",
+    "cancel",
     "discard",  # a person's decision on the desk, never a rule's
 ]
 

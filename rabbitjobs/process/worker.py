@@ -15,6 +15,7 @@ import tenacity
 
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
+from rabbitjobs.app.control_role import ControlRole
 from rabbitjobs.app.roles import Role, check_queue, worker_name
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.drained import total
@@ -61,8 +62,14 @@ def start(
         roles = make_roles()
     grace = app.settings.grace if grace is None else grace
     Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
-    seconds = grace.total_seconds()
-    return Worker(app, roles, grace=seconds, supervisor=supervisor, health=telling).run()
+    return Worker(
+        app,
+        roles,
+        grace=grace.total_seconds(),
+        supervisor=supervisor,
+        control=ControlRole(app, roles),
+        health=telling,
+    ).run()
 
 
 def _health(app: RabbitJobs, address: Address | None, file: Path | None) -> Health | None:
@@ -123,12 +130,14 @@ class Worker:
         grace: float,
         supervisor: int | None = None,
         health: Health | None = None,
+        control: Role | None = None,
     ) -> None:
         self._app = app
         self._roles = roles
         self._grace = grace
         self._supervisor = supervisor
         self._health = health
+        self._control = control
 
     def run(self) -> int:
         """Work until told to stop; the exit code: 0 when everything was finished or handed back."""
@@ -164,6 +173,8 @@ class Worker:
         name = worker_name()
         for role in self._roles:
             await role.start()
+        if self._control is not None:
+            await self._control.start()
         self._app.bus.emit(
             events.WorkerStarted(
                 at=now(), worker=name, roles=", ".join(role.name for role in self._roles)
@@ -174,6 +185,8 @@ class Worker:
         drained = total(
             await asyncio.gather(*(role.drain(self._grace, hurry) for role in self._roles))
         )
+        if self._control is not None:  # last: somebody may ask what the others still do
+            await self._control.drain(self._grace, hurry)
         self._app.bus.emit(
             events.WorkerStopped(
                 at=now(),
@@ -192,6 +205,9 @@ class Worker:
             leave(0)
 
     def _worn_out(self, event: events.Event, signals: Signals) -> None:
+        if isinstance(event, events.WorkerToldToStop):
+            log.warning("remote control asked this process to stop", who=event.who)
+            signals.stop()
         if isinstance(event, events.WorkerWornOut):
             log.error("the process is renewed: it stops in order", reason=event.reason)
             signals.stop()

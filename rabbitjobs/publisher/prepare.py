@@ -47,6 +47,7 @@ def envelope_of(
         on_done=options.on_done,
         # Keys of different jobs are different keys.
         unique=f"{definition.name}:{options.unique}" if options.unique is not None else None,
+        tag=options.tag,
     )
 
 

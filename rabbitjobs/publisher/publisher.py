@@ -17,7 +17,7 @@ from rabbitjobs.clock import uuid7
 from rabbitjobs.errors import RabbitJobsError, SendError, SendRejected, StoreError, StoreUnavailable
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call
-from rabbitjobs.job.handle import JobHandle
+from rabbitjobs.job.handle import Cancels, JobHandle
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.publisher.flight import Flight
 from rabbitjobs.publisher.outcomes import error_of
@@ -66,6 +66,7 @@ class Publisher:
         check_on_done: Callable[[str], None] = lambda _url: None,
         note_sent: Callable[[Envelope], None] = lambda _envelope: None,
         signing: Callable[[], Signing | None] = lambda: None,
+        canceller: Callable[[], Cancels | None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._session = session
@@ -77,6 +78,7 @@ class Publisher:
         self._check_on_done = check_on_done
         self._note_sent = note_sent
         self._signing = signing
+        self._canceller = canceller
         self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
             weakref.WeakKeyDictionary()
         )
@@ -267,6 +269,7 @@ class Publisher:
             job=envelope.job,
             queue=envelope.queue,
             ignored=call.definition.ignore_result,
+            canceller=self._canceller,
         )
 
 

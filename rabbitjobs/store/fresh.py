@@ -10,7 +10,7 @@ from typing import Final
 
 VERSION_TABLE: Final = "rj_version"
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 """Every revision of the schema, oldest first; a test keeps it equal to the migrations."""
 
 _TABLES: Final = """
@@ -75,6 +75,14 @@ CREATE TABLE rj_told (
     PRIMARY KEY (namespace, "key")
 ) WITHOUT ROWID;
 CREATE INDEX rj_told_at ON rj_told (at);
+CREATE TABLE rj_cancelled (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL,
+    kind TEXT NOT NULL, value TEXT NOT NULL, at DOUBLE NOT NULL, until DOUBLE NOT NULL,
+    grace DOUBLE NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL
+);
+CREATE INDEX rj_cancelled_log ON rj_cancelled (namespace, id);
+CREATE INDEX rj_cancelled_value ON rj_cancelled (namespace, kind, value);
+CREATE INDEX rj_cancelled_until ON rj_cancelled (until);
 """
 
 STATEMENTS: Final = (

@@ -187,5 +187,24 @@ told = Table(
 )
 """What the notifier has told, by channel and failure: a crash before an ack tells nothing twice."""
 
+cancelled = Table(
+    "rj_cancelled",
+    metadata,
+    Column("id", _AUTO, primary_key=True, autoincrement=True),
+    Column("namespace", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("grace", Double, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Index("rj_cancelled_log", "namespace", "id"),
+    Index("rj_cancelled_value", "namespace", "kind", "value"),
+    Index("rj_cancelled_until", "until"),
+    sqlite_autoincrement=True,
+)
+"""Jobs and tags that somebody asked to end: a log, read by the numbers of its rows."""
+
 LIVE_STATES = ("open", "releasing", "released")
 """States of a case in which something may still happen to its job."""

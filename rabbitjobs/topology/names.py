@@ -20,6 +20,8 @@ LONGEST: Final = timedelta(seconds=2**LEVELS - 1)
 MAX_WORDS: Final = LEVELS
 """More dotted words than this in a queue's name could be taken for a key of the ladder."""
 FAIL_KINDS: Final = ("review", "notify", "ignored", "quarantine")
+WORKER_BYTES: Final = 150
+"""So much of a worker's name stands in that of its queue."""
 _LADDER_BYTES: Final = 2 * LEVELS
 _LONGEST_DELAY: Final = "3106d23h59m59s999ms"
 
@@ -104,6 +106,32 @@ def events_exchange(namespace: str) -> str:
 def control_exchange(namespace: str) -> str:
     """Remote control of consumers: the named exception from "mandatory and confirmed"."""
     return _name(namespace, "control")
+
+
+def control_queue(namespace: str, worker: str, token: str) -> str:
+    """The queue by which one worker process hears of remote control; exclusive to it.
+
+    The names of those that stand are the list of the workers that are there.
+    """
+    return f"{control_prefix(namespace)}{worker[:WORKER_BYTES]}.{token}"
+
+
+def control_prefix(namespace: str) -> str:
+    """What the names of all workers' control queues begin with."""
+    return _name(namespace, "control", "worker") + "."
+
+
+def worker_of(namespace: str, queue: str) -> str | None:
+    """The worker whose control queue this is; ``None`` for another queue."""
+    prefix = control_prefix(namespace)
+    if not queue.startswith(prefix):
+        return None
+    return queue.removeprefix(prefix).rpartition(".")[0] or None
+
+
+def reply_queue(namespace: str, token: str) -> str:
+    """The queue in which one command waits for answers; exclusive to it."""
+    return _name(namespace, "reply", token)
 
 
 def retry_key(queue: str, delay: timedelta) -> str:

@@ -76,12 +76,17 @@ def needs(spec: TopologySpec) -> dict[str, tuple[Need, ...]]:
             Need("bind", control, names.events_exchange(ns)),
         ),
         "reviewer": (jobs, delay, fail, events, *(Need("read", one) for one in failures)),
+        "operator": (
+            Need("write", control),
+            Need("configure", reply),
+            Need("bind", reply, names.events_exchange(ns)),
+        ),
         "topology": (Need("configure", ns), Need("bind", ns, names.jobs_exchange(ns))),
     }
 
 
 def roles(spec: TopologySpec) -> tuple[Role, ...]:
-    """The four roles: topology, publisher, worker, reviewer.
+    """The five roles: topology, publisher, worker, reviewer, operator.
 
     None but topology reaches another namespace, the default exchange, or a policy. Read also
     allows purging: RabbitMQ does not tell the two apart.
@@ -120,6 +125,15 @@ def roles(spec: TopologySpec) -> tuple[Role, ...]:
             # Releases may be delayed; what the notifier cannot read goes to quarantine.
             write=rf"^{ns}\.(jobs|delay|fail|events)$",
             read=rf"^{ns}\.(review(\..*)?|notify|quarantine|undeliverable)$",
+        ),
+        Role(
+            name="operator",
+            purpose="rabbitjobs inspect and control: asks workers, and lists those that are there",
+            configure=rf"^{ns}\.reply\.",
+            # Nobody else writes to the control exchange: workers answer over that of the events.
+            write=rf"^{ns}\.(control$|reply\.)",
+            read=rf"^{ns}\.(events$|reply\.)",
+            tags=("management",),
         ),
     )
 

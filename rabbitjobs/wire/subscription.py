@@ -6,7 +6,6 @@ It attaches passively: a queue that is gone is reported and waited for, never re
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import tenacity
 
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.wire.acks import AckWindow
-from rabbitjobs.wire.browsing import browsing
+from rabbitjobs.wire.apart import until_it_answers
 from rabbitjobs.wire.leaving import STOP_SECONDS, Leaver, close
 from rabbitjobs.wire.link import Link
 from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
@@ -39,9 +38,9 @@ CONSUME_SECONDS = 5.0
 # A queue that did not answer so often in a row is asked on a connection of its own first, again
 # and again, each time after a longer pause: only that connection is lost.
 SILENT_UNTIL_APART = 2
-LONGEST_PAUSE_SECONDS = 60.0
 
-State = Literal["waiting", "consuming", "failed", "stopped"]
+PAUSED = "paused by remote control"
+State = Literal["waiting", "consuming", "paused", "failed", "stopped"]
 
 
 class Handed(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +97,7 @@ class Subscription:
         self._leaving: dict[int, Leaver] = {}
         self._silent = 0
         self._stopping = False
+        self._paused = False
         self._flush_soon = False
         self._flush_later: asyncio.TimerHandle | None = None
         self.stale = 0
@@ -105,7 +105,7 @@ class Subscription:
 
     def link_up(self, wire: Wire, generation: int) -> None:
         """Subscribe anew, at full prefetch."""
-        if not self._stopping:
+        if not self._stopping and not self._paused:
             self._forget()
             self._attach_again(wire)
 
@@ -115,7 +115,9 @@ class Subscription:
         self._leaving.clear()
         if self._task is not None:
             self._task.cancel()
-        if not self._stopping:
+        if self._paused and not self._stopping:
+            self._changed("paused", PAUSED)
+        elif not self._stopping:
             self._changed("waiting", reason)
 
     def link_blocked(self, blocked: bool) -> None:
@@ -141,28 +143,17 @@ class Subscription:
         )
         try:
             if self._silent >= SILENT_UNTIL_APART:
-                await self._until_it_answers()
+                self._fail("the queue does not answer; it is asked on another connection")
+                await until_it_answers(self._link, self._queue, first_pause=CONSUME_SECONDS)
             async for attempt in retrying:
                 with attempt:
                     await self._subscribe(wire)
         except ConnectionLost:
             return  # the link brings the next connection
 
-    async def _until_it_answers(self) -> None:
-        self._fail("the queue does not answer; it is asked on another connection")
-        retrying = tenacity.AsyncRetrying(
-            wait=tenacity.wait_exponential(CONSUME_SECONDS, max=LONGEST_PAUSE_SECONDS),
-            retry=tenacity.retry_if_exception_type(ConnectionLost),
-        )
-        async for attempt in retrying:
-            with attempt, contextlib.suppress(ChannelClosed):  # a refusal is an answer too
-                async with (
-                    self._link.another() as wire,
-                    browsing(wire, self._queue, prefetch=1, idle=0.0),
-                ):
-                    pass
-
     async def _subscribe(self, wire: Wire) -> None:
+        if self._paused:
+            return
         epoch = self._epoch = self._epoch + 1
         self._window = AckWindow()
         try:
@@ -269,6 +260,12 @@ class Subscription:
 
     async def _subscribe_again(self, wire: Wire) -> None:
         """Cancel first: whatever a closing channel holds counts as a failed delivery."""
+        if self._consumer is None or await self._cancel(wire):
+            self._let_go(quiet=True)
+            await self._attach(wire)
+
+    async def _cancel(self, wire: Wire) -> bool:
+        """Have the broker send no more; whether what was subscribed is still ours to let go."""
         consumer, epoch = self._consumer, self._epoch
         assert consumer is not None
         try:
@@ -276,12 +273,10 @@ class Subscription:
                 await consumer.cancel()
         except TimeoutError:
             self._unanswered(wire, "basic.cancel")
-            return
+            return False
         except (ConnectionLost, ChannelClosed):
             pass  # a channel that is gone has given back what it held
-        if epoch == self._epoch:
-            self._let_go(quiet=True)
-            await self._attach(wire)
+        return epoch == self._epoch
 
     def _attach_again(self, wire: Wire) -> None:
         self._task = asyncio.get_running_loop().create_task(self._attach(wire))

@@ -7,7 +7,7 @@ import pytest
 
 from rabbitjobs.broker.cluster import Cluster
 from rabbitjobs.broker.url import parse_urls
-from rabbitjobs.wire import browsing, subscription
+from rabbitjobs.wire import apart, browsing, subscription
 from rabbitjobs.wire.link import Link
 from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.subscription import Subscription
@@ -59,7 +59,7 @@ async def test_one_dead_queue_costs_the_others_their_connection_twice_and_no_mor
 ) -> None:
     """No node answers for it, and each ends a connection that waits for that for a minute."""
     monkeypatch.setattr(subscription, "CONSUME_SECONDS", 1.0)
-    monkeypatch.setattr(subscription, "LONGEST_PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr(apart, "LONGEST_PAUSE_SECONDS", 1.0)
     monkeypatch.setattr(browsing, "ENTER_SECONDS", 1.0)
     made: list[PikaWire] = []
 

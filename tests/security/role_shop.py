@@ -1,4 +1,4 @@
-"""A shop whose four roles are four users, each with what `topology permissions` grants."""
+"""A shop whose five roles are five users, each with what `topology permissions` grants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rabbitjobs.cli.root import cli
 from rabbitjobs.clock import uuid7
 from rabbitjobs.secret import Secret
 
-ROLES = ("topology", "publisher", "worker", "reviewer")
+ROLES = ("topology", "publisher", "worker", "reviewer", "operator")
 TOPOLOGY = """
 version: 1
 namespace: shop

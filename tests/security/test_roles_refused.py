@@ -45,6 +45,7 @@ ALLOWED = {
         read=frozenset(WORK),
         own=frozenset({"shop.control.x", "shop.reply.x"}),
     ),
+    "operator": Rights(write=frozenset({"shop.control"}), own=frozenset({"shop.reply.x"})),
     "reviewer": Rights(write=frozenset(ENDINGS), read=frozenset({*FAILED, "shop.undeliverable"})),
 }
 

@@ -37,6 +37,7 @@ def _attempt(definition: Definition, envelope: Envelope, limited: Limited, note:
     except Exception as error:  # converting arguments runs user code
         return None, failure_of(error, "arguments")
     context = Context(envelope, note)
+    context.ask(limited.cancelled)
     enter(context)
     if definition.soft_limit is not None or definition.hard_limit is not None:
         context.begins(definition.soft_limit, definition.hard_limit)

@@ -107,6 +107,12 @@ class Brood:
         if self._link is not None:
             self._link.interrupt(member.key)
 
+    def ask(self, member: Member) -> None:
+        """Have a child say where its job is in its code."""
+        member.ask()
+        if self._link is not None:
+            self._link.interrupt(member.key)
+
     def renew(self, member: Member) -> None:
         """Have another child take the place of this one; one place at a time."""
         if not member.due:

@@ -19,6 +19,7 @@ from rabbitjobs.consumer.pools.frames import (
     Mark,
     Progress,
     Ready,
+    Stack,
     framed,
 )
 from rabbitjobs.consumer.pools.limited import Limited
@@ -36,7 +37,7 @@ class Child:
     ) -> None:
         self._pipe = pipe
         self._registry = registry
-        self._limited = Limited(mark)
+        self._limited = Limited(mark, self._tell_stack)
         self._frames = Frames()
         self._decode = msgspec.msgpack.Decoder(Job).decode
         self._sending = threading.Lock()
@@ -69,7 +70,11 @@ class Child:
         if os.getpid() == self._pid:
             self._send(Progress(job_id, progress))
 
-    def _send(self, frame: Ready | Done | Progress) -> None:
+    def _tell_stack(self, number: int, stack: str) -> None:
+        if os.getpid() == self._pid:
+            self._send(Stack(number, stack))
+
+    def _send(self, frame: Ready | Done | Progress | Stack) -> None:
         data = framed(frame)
         shielded = self._limited.shield()
         try:

@@ -59,6 +59,12 @@ class Pools:
         name = definition.pool or self._usual
         return self._pools.get(name) or self._make(name)
 
+    def resize(self, slots: int) -> None:
+        """Have threads for so many jobs; pools of processes keep the children that they have."""
+        for pool in set(self._pools.values()):
+            if isinstance(pool, LocalPool):
+                pool.resize(slots)
+
     def stop(self) -> None:
         """Stop every pool."""
         for pool in self._pools.values():

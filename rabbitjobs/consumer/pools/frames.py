@@ -63,6 +63,13 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag=2):
     progress: bytes
 
 
+class Stack(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Where a running job is in its code, as the worker has asked."""
+
+    number: int
+    text: str
+
+
 # --- worker and process server -------------------------------------------------------------------
 
 
@@ -108,7 +115,7 @@ class Died(msgspec.Struct, frozen=True, array_like=True, tag=2):
     code: int
 
 
-FromChild = Ready | Done | Progress
+FromChild = Ready | Done | Progress | Stack
 ToServer = Fork | Kill | Interrupt | Stop
 FromServer = Serving | Broken | Died
 encode = msgspec.msgpack.Encoder().encode
@@ -152,11 +159,12 @@ class Frames:
 
 
 class Mark:
-    """Two numbers in memory that a worker and one child share.
+    """Numbers of jobs in memory that a worker and one child share.
 
     ``started`` is the job that the child has begun: after its death the worker knows which job was
     only handed over. ``limited`` is the job whose soft limit is over: a signal that comes late
-    finds another one running.
+    finds another one running. ``cancelled`` is the job that somebody cancelled, ``noticed`` the
+    one whose code has seen that. ``asked`` is the job whose stack somebody wants to see.
     """
 
     __slots__ = ("_memory", "descriptor")
@@ -185,6 +193,33 @@ class Mark:
     @limited.setter
     def limited(self, number: int) -> None:
         _NUMBER.pack_into(self._memory, 8, number)
+
+    @property
+    def cancelled(self) -> int:
+        """The number of the job that was cancelled last."""
+        return int(_NUMBER.unpack_from(self._memory, 16)[0])
+
+    @cancelled.setter
+    def cancelled(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, 16, number)
+
+    @property
+    def noticed(self) -> int:
+        """The number of the job that has seen its cancellation last."""
+        return int(_NUMBER.unpack_from(self._memory, 24)[0])
+
+    @noticed.setter
+    def noticed(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, 24, number)
+
+    @property
+    def asked(self) -> int:
+        """The number of the job that somebody wants to see the stack of; 0 when it was told."""
+        return int(_NUMBER.unpack_from(self._memory, 32)[0])
+
+    @asked.setter
+    def asked(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, 32, number)
 
     def close(self) -> None:
         """Let go of the memory; the other side keeps its own hold."""

@@ -1,22 +1,35 @@
-"""The soft limit inside a child: a signal becomes ``SoftTimeLimit`` in the job that it is for."""
+"""What the worker says to a job in a child: its soft limit, its cancellation, where it is.
+
+A signal becomes ``SoftTimeLimit`` in the job that it is for, or has its stack told.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
 from rabbitjobs.consumer.pools.frames import Mark
+from rabbitjobs.consumer.stacks import coroutine_stack, frame_stack
 from rabbitjobs.errors import SoftTimeLimit
 
 
-class Limited:
-    """Which job may be interrupted now; ``on_signal`` is the handler, in the main thread."""
+def _nobody(_number: int, _stack: str) -> None:
+    return
 
-    def __init__(self, mark: Mark) -> None:
+
+class Limited:
+    """Which job may be interrupted now; ``on_signal`` is the handler, in the main thread.
+
+    ``tell`` gets the number of a job and its stack, when the worker asks for it.
+    """
+
+    def __init__(self, mark: Mark, tell: Callable[[int, str], None] = _nobody) -> None:
         self._mark = mark
+        self._tell = tell
         self._number = 0
         self._open = False
         self._shielded = 0
@@ -29,6 +42,13 @@ class Limited:
         self._number = number
         self._over = self._late = False
         self._mark.started = number
+
+    def cancelled(self) -> bool:
+        """Whether the job that runs was cancelled; the worker can see that it was asked for."""
+        found = self._mark.cancelled == self._number
+        if found:
+            self._mark.noticed = self._number
+        return found
 
     def enter(self) -> None:
         """From here on the job's code runs; raises if its limit is over already."""
@@ -50,14 +70,25 @@ class Limited:
     def unshield(self) -> None:
         """The end of ``shield``; raises what was held back."""
         self._shielded -= 1
-        if self._late and not self._shielded:
+        if self._shielded:
+            return
+        self._answer(sys._getframe(1))
+        if self._late:
             self._late = False
             self._strike()
 
-    def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        """The worker says that a soft limit is over."""
+    def on_signal(self, _signal: int, frame: FrameType | None) -> None:
+        """The worker says that a soft limit is over, or asks where the job is."""
+        if not self._shielded:
+            self._answer(frame)
         if self._mark.limited == self._number:
             self._strike()
+
+    def _answer(self, frame: FrameType | None) -> None:
+        if self._mark.asked == self._number and self._number:
+            self._mark.asked = 0
+            waits = coroutine_stack(self._task) if self._task is not None else None
+            self._tell(self._number, waits or frame_stack(frame))
 
     def _strike(self) -> None:
         if not self._open or self._over:

@@ -38,6 +38,10 @@ class LocalPool:
     def start(self) -> None:
         """See ``Pool``: there is nothing to prepare."""
 
+    def resize(self, size: int) -> None:
+        """Run up to ``size`` functions at a time from now on; threads that are there stay."""
+        self._threads.resize(size)
+
     def stop(self) -> None:
         """See ``Pool``."""
         self._stopping = True

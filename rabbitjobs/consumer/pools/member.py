@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from rabbitjobs.consumer.context import Context
 from rabbitjobs.consumer.pools.frames import (
     READ_BYTES,
     Frames,
@@ -26,13 +27,18 @@ _decode = msgspec.msgpack.Decoder(FromChild).decode
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One attempt that a pool was asked for; limits are in seconds, ``handed`` counts children."""
+    """One attempt that a pool was asked for; limits are in seconds, ``handed`` counts children.
+
+    ``stack`` is there while somebody waits to see where the job is.
+    """
 
     envelope: Envelope
     future: asyncio.Future[Ended]
+    context: Context
     soft: float | None = None
     hard: float | None = None
     handed: int = 0
+    stack: asyncio.Future[str | None] | None = None
 
 
 class Member:
@@ -96,6 +102,19 @@ class Member:
     def limit(self) -> None:
         """Say in its memory that the soft limit of what it runs is over."""
         self._mark.limited = self.jobs
+
+    def cancel(self) -> None:
+        """Say in its memory that what it runs was cancelled."""
+        self._mark.cancelled = self.jobs
+
+    @property
+    def noticed(self) -> bool:
+        """Whether the job that it was handed last has seen that it was cancelled."""
+        return self._mark.noticed == self.jobs
+
+    def ask(self) -> None:
+        """Say in its memory that somebody wants to see where the job is."""
+        self._mark.asked = self.jobs
 
     def done(self) -> Call | None:
         """Take the call from it."""

@@ -8,7 +8,7 @@ from collections import deque
 from rabbitjobs.consumer.context import Context
 from rabbitjobs.consumer.failure import failure_of
 from rabbitjobs.consumer.pools.brood import Brood, ending
-from rabbitjobs.consumer.pools.frames import Done, FromChild, Progress
+from rabbitjobs.consumer.pools.frames import Done, FromChild, Progress, Stack
 from rabbitjobs.consumer.pools.member import Call, Member
 from rabbitjobs.consumer.pools.protocol import Ended, PoolOptions
 from rabbitjobs.errors import ChildDied, HardTimeLimit
@@ -18,6 +18,7 @@ from rabbitjobs.policy.decision import Failure
 
 # A job that was handed to this many children that died before they began it is what they die of.
 MOST_HANDED = 3
+STACK_SECONDS = 1.0
 _OUT_OF_MEMORY = "; the kernel does so when memory runs out"
 
 
@@ -48,6 +49,7 @@ class ProcessPool:
         call = Call(
             envelope,
             self._loop.create_future(),
+            context,
             soft.total_seconds() if soft is not None else None,
             hard.total_seconds() if hard is not None else None,
         )
@@ -56,6 +58,7 @@ class ProcessPool:
         else:
             self._waiting.append(call)
             self._hand_out()
+        context.elsewhere(lambda: self._tell(call))
         try:
             return await call.future
         except asyncio.CancelledError as error:
@@ -87,6 +90,8 @@ class ProcessPool:
     def _hand(self, member: Member, call: Call) -> None:
         self._busy[call] = member
         member.hand(call)
+        if call.context.is_cancelled:
+            member.cancel()
         if call.soft is not None:
             member.timers.append(self._loop.call_later(call.soft, self._brood.interrupt, member))
         if call.hard is not None:
@@ -98,12 +103,34 @@ class ProcessPool:
         member.limit_over = True
         self._brood.kill(member)
 
+    def _tell(self, call: Call) -> None:
+        """The job was cancelled: the child that runs it can see that. Without one it never runs."""
+        if call in self._busy:
+            self._busy[call].cancel()
+        elif call in self._waiting:
+            self._waiting.remove(call)
+            call.future.cancel()
+
     def _take_back(self, call: Call) -> None:
         """The call was cancelled: it waits for a child, or it is ended by force."""
         if call in self._busy:
             self._brood.kill(self._busy[call])
         elif call in self._waiting:
             self._waiting.remove(call)
+
+    async def stack(self, job_id: str, attempt: int) -> str | None:
+        """Where a running job is in its code; ``None`` if its child does not say so in time.
+
+        A child that is in code of C does not, nor one whose job takes all signals.
+        """
+        for call, member in self._busy.items():
+            if (call.envelope.id, call.envelope.attempt) == (job_id, attempt):
+                if call.stack is None or call.stack.done():
+                    call.stack = self._loop.create_future()
+                self._brood.ask(member)
+                await asyncio.wait({call.stack}, timeout=STACK_SECONDS)
+                return call.stack.result() if call.stack.done() else None
+        return None
 
     # --- what the children do -------------------------------------------------------------------
 
@@ -115,6 +142,9 @@ class ProcessPool:
                 self._free(member, frame.memory)
         elif isinstance(frame, Progress):
             self._options.note_progress(frame.job_id, frame.progress)
+        elif isinstance(frame, Stack):
+            if member.call is not None and frame.number == member.jobs:
+                _resolve(member.call, frame.text)
         else:
             self._brood.ready(member)
 
@@ -145,6 +175,8 @@ class ProcessPool:
     def _end(self, member: Member, ended: Ended) -> None:
         call = member.done()
         if call is not None:
+            call.context.noticed = member.noticed
+            _resolve(call, None)
             del self._busy[call]
             if not call.future.done():  # it is cancelled, or abandoned by stop
                 call.future.set_result(ended)
@@ -159,6 +191,11 @@ class ProcessPool:
         spent = member.jobs == self._options.max_jobs_per_child
         if not spent and not member.doomed:
             self.joined(member)
+
+
+def _resolve(call: Call, stack: str | None) -> None:
+    if call.stack is not None and not call.stack.done():
+        call.stack.set_result(stack)
 
 
 def _death(member: Member, call: Call, code: int | None) -> Failure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -69,4 +69,13 @@ class Pool(Protocol):
 
     async def ended(self) -> None:
         """Return when nothing is left of the pool but what cannot be ended (a thread)."""
+        ...
+
+
+@runtime_checkable
+class TellsStacks(Protocol):
+    """What a pool can be besides, whose jobs run elsewhere: it knows where they are."""
+
+    async def stack(self, job_id: str, attempt: int) -> str | None:
+        """Where a running job is in its code; ``None`` if that cannot be told in a second or so."""
         ...

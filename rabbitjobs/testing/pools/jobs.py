@@ -199,6 +199,16 @@ def note(path: str, text: str) -> None:
         file.write(f"{text}\n")
 
 
+@_job()
+def look(ctx: Context, path: str) -> bool:
+    """Return when it was cancelled."""
+    Path(path).touch()
+    until = time.monotonic() + MOST_SECONDS
+    while not ctx.cancelled and time.monotonic() < until:
+        time.sleep(0.005)
+    return ctx.cancelled
+
+
 # --- limits ---------------------------------------------------------------------------------------
 
 

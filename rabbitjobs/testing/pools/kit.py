@@ -33,6 +33,7 @@ class Bench:
         self._pools: list[Pool] = []
         self.progress: list[tuple[str, Any]] = []
         self.reports: list[str] = []
+        self.contexts: list[Context] = []
         self.news = asyncio.Event()
 
     def pool(self, *, size: int = 2, **options: Any) -> Pool:
@@ -58,6 +59,7 @@ class Bench:
         envelope = Envelope(id=f"id-{number}", job=job, queue="q", body=body)
         envelope = msgspec.structs.replace(envelope, **more)
         context = Context(envelope, self._note)
+        self.contexts.append(context)
         pool = self._pools[-1]
         async with asyncio.timeout(PATIENCE):  # a task for each attempt, as in the consumer
             return await asyncio.create_task(pool.run(definition, envelope, context))

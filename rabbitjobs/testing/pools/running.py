@@ -34,6 +34,15 @@ class ContextConformance(PoolFixtures):
                 "queue": "q",
             }
 
+    async def test_a_job_sees_that_it_was_cancelled(self, bench: Bench, tmp_path: Path) -> None:
+        """Wherever it runs; and that it has seen it is known here."""
+        bench.pool()
+        running = asyncio.create_task(bench.value("look", str(tmp_path / "begun")))
+        await there(tmp_path / "begun")
+        bench.contexts[0].cancel()
+        assert await running is True
+        assert bench.contexts[0].noticed
+
     async def test_progress_is_seen_before_the_result(self, bench: Bench) -> None:
         """All of it, in order."""
         bench.pool()

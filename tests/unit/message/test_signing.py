@@ -20,7 +20,10 @@ OLD, NEW = "o" * 32, "n" * 32
 JOB = Envelope(
     id="i", job="j", queue="q", body=b'{"args":[1]}', expires=1_700_000_000.25, enqueued=5.0
 )
-SIGNED_TEXTS = ("correlation_id", "reply_to", "app_id", "on_done", "unique", "release", "case")
+SIGNED_TEXTS = (
+    *("correlation_id", "reply_to", "app_id", "on_done"),
+    *("unique", "release", "case", "tag"),
+)
 SIGNED_FIELDS = ("id", "job", "queue", "body", "content_type", "attempt", "expires", *SIGNED_TEXTS)
 
 

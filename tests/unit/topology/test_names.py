@@ -87,3 +87,15 @@ def test_namespaces_that_would_collide_are_refused(namespace: str) -> None:
     """A dot would let one namespace reach into another."""
     with pytest.raises(ConfigError):
         names.check_namespace(namespace)
+
+
+@pytest.mark.parametrize("worker", ["host:1", "web-1.shop.example:4711", "w" * 140 + ":1"])
+def test_the_queues_of_control_say_whose_they_are(worker: str) -> None:
+    """Those of other rooms and namespaces are nobody's."""
+    assert names.worker_of("shop", names.control_queue("shop", worker, "0a1b")) == worker
+    for other in (
+        "shop.control.tail.0a1b",
+        "shop.q.control.worker.x.y",
+        "other.control.worker.x.y",
+    ):
+        assert names.worker_of("shop", other) is None

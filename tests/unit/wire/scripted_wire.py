@@ -80,6 +80,7 @@ class ScriptedWire:
         self.world = world
         self.flying: list[tuple[Outgoing, Callable[[Outcome], None]]] = []
         self.consumers: list[ScriptedConsumer] = []
+        self.prefetches: list[int] = []
         self.refused_consumes = 0
         self.was_closed = False
         self.looks = 0
@@ -117,6 +118,7 @@ class ScriptedWire:
         await self.world.answering.wait()
         consumer = ScriptedConsumer(deliver, cancelled)
         self.consumers.append(consumer)
+        self.prefetches.append(prefetch)
         return consumer
 
     async def inspect_queue(self, queue: str) -> tuple[int, int]:

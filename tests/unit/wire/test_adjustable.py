@@ -1,0 +1,160 @@
+"""A subscription that is changed while it runs: nothing that it handed over is lost by that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import tenacity
+
+from rabbitjobs.wire import link as link_module
+from rabbitjobs.wire import subscription as module
+from rabbitjobs.wire.adjustable import AdjustableSubscription
+from tests.unit.wire.reader import Reader
+from tests.unit.wire.scripted_wire import until
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "SHORT_LIFE_SECONDS", 0.01)
+
+
+class Changing(Reader):
+    """Who begins at once."""
+
+    subscription: AdjustableSubscription
+
+    def subscribe(self, **options: Any) -> AdjustableSubscription:
+        """See ``Reader``."""
+        return AdjustableSubscription(
+            self.link,
+            "shop.q.emails",
+            deliver=self.handed.extend,
+            changed=lambda state, reason: self.states.append((state, reason)),
+            **options,
+        )
+
+
+@pytest.fixture
+async def reader() -> AsyncIterator[Changing]:
+    found = Changing(prefetch=3)
+    found.link.start()
+    await found.consuming()
+    yield found
+    await found.stop()
+
+
+async def test_another_prefetch_takes_another_consumer(reader: Changing) -> None:
+    """What the first one handed over is acked there, and then its channel is closed."""
+    first = reader.consumer
+    first.deliver(1)
+    await until(lambda: reader.handed)
+    reader.subscription.set_prefetch(9)
+    await reader.consuming(2)
+    assert reader.wire.prefetches == [3, 9]
+    assert first.cancelled_by_us and not first.closed
+    reader.subscription.ack(reader.handed[0])
+    await until(lambda: first.closed)
+    assert ("ack", 1) in first.told
+    reader.consumer.deliver(1)
+    await until(lambda: len(reader.handed) == 2)
+    reader.subscription.ack(reader.handed[1])
+    await until(lambda: ("upto", 1) in reader.consumer.told)
+
+
+async def test_the_same_prefetch_changes_nothing(reader: Changing) -> None:
+    reader.subscription.set_prefetch(3)
+    await asyncio.sleep(0.01)
+    assert len(reader.wire.consumers) == 1
+
+
+async def test_paused_it_holds_what_it_has_and_takes_nothing(reader: Changing) -> None:
+    """It can still be settled; another prefetch waits for the end of the pause."""
+    first = reader.consumer
+    first.deliver(1)
+    await until(lambda: reader.handed)
+    reader.subscription.pause()
+    await until(lambda: first.cancelled_by_us)
+    assert reader.states[-1][0] == "paused"
+    reader.subscription.set_prefetch(5)
+    reader.subscription.nack(reader.handed[0])
+    await until(lambda: first.closed)
+    assert len(reader.wire.consumers) == 1
+    reader.subscription.resume()
+    await reader.consuming(2)
+    assert reader.wire.prefetches == [3, 5]
+
+
+async def test_it_stays_paused_on_a_new_connection(reader: Changing) -> None:
+    """And consumes there when it is resumed."""
+    reader.subscription.pause()
+    await until(lambda: reader.consumer.cancelled_by_us)
+    reader.wire.closed("gone")
+    await until(lambda: len(reader.world.wires) == 2)
+    await asyncio.sleep(0.02)
+    assert reader.wire.consumers == []
+    reader.subscription.resume()
+    await reader.consuming(2)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_resumed_at_any_moment_it_consumes_once(reader: Changing, turns: int) -> None:
+    """Also before the pause was over; there is one consumer in the end."""
+    reader.subscription.pause()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    reader.subscription.resume()
+
+    def alive() -> int:
+        return sum(not one.cancelled_by_us for one in reader.wire.consumers)
+
+    await asyncio.sleep(0.03)
+    assert alive() == 1
+    assert reader.subscription._consumer is reader.consumer
+    assert reader.states[-1][0] == "consuming"
+    assert reader.subscription._watching is not None
+    assert not reader.subscription._watching.done()
+
+
+async def test_paused_before_it_ever_consumed_it_does_not_begin() -> None:
+    """The broker answers late: what it gives then is let go."""
+    reader = Changing(prefetch=3)
+    reader.world.answering.clear()
+    reader.link.start()
+    await until(lambda: reader.world.consumes == 1)
+    reader.subscription.pause()
+    reader.world.answering.set()
+    await until(lambda: reader.wire.consumers and reader.consumer.cancelled_by_us)
+    assert reader.states[-1][0] == "paused"
+    await reader.stop()
+
+
+async def test_paused_while_its_queue_is_missing_it_tries_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When the queue is there again nothing is taken from it."""
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01)
+    reader = Changing(prefetch=3)
+    reader.world.refused_consumes = 1000
+    reader.link.start()
+    await until(lambda: reader.world.consumes >= 2)
+    reader.subscription.pause()
+    reader.world.refused_consumes = 0
+    await asyncio.sleep(0.05)
+    assert reader.wire.consumers == []
+    reader.subscription.resume()
+    await reader.consuming()
+    await reader.stop()
+
+
+async def test_it_can_be_stopped_while_it_changes(
+    reader: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it goes on."""
+    monkeypatch.setattr(module, "CONSUME_SECONDS", 0.05)
+    reader.subscription.set_prefetch(9)
+    await reader.subscription.stop()
+    await asyncio.sleep(0.02)
+    assert len(reader.wire.consumers) == 1
