@@ -186,6 +186,7 @@ class ProcessNotRenewed(Event, frozen=True, kw_only=True):
     """A rolling restart: the new process did not get to work, so the old one goes on."""
 
     process: str
+    reason: str
 
 
 class WorkerToldToStop(Event, frozen=True, kw_only=True):

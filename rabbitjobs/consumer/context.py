@@ -146,7 +146,7 @@ class Context(Injected):
         a crash) sends it again, and where a store is set it has one outcome; one with
         ``ignore_result=True`` may run twice.
         """
-        sent, one = self._follow_up(job, args, kwargs)
+        sent, one = self._follow_up(job, *args, **kwargs)
         try:
             return sent.send(*args, **kwargs)
         except SendError:
@@ -155,7 +155,7 @@ class Context(Injected):
 
     async def asend(self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The a-twin of ``send``."""
-        sent, one = self._follow_up(job, args, kwargs)
+        sent, one = self._follow_up(job, *args, **kwargs)
         try:
             return await sent.asend(*args, **kwargs)
         except (SendError, asyncio.CancelledError):  # a timeout of the job's own, say
@@ -169,7 +169,7 @@ class Context(Injected):
         and whether it is the first, second ... of these. An id given by ``job.options(id=...)``
         stays. A retry is another attempt: it sends follow-ups of its own.
         """
-        return self._follow_up(job, args, kwargs)[0].call(*args, **kwargs)
+        return self._follow_up(job, *args, **kwargs)[0].call(*args, **kwargs)
 
     def id_for(self, role: str) -> str:
         """The id of a follow-up that you name yourself: the same in every run of this attempt.
@@ -179,7 +179,7 @@ class Context(Injected):
         return derived_id(self.job_id, self.attempt, f"role:{role}")
 
     def _follow_up(
-        self, job: Job[P, R], args: Any, kwargs: Any
+        self, job: Job[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> tuple[Job[P, R], FollowUp | None]:
         call = job.call(*args, **kwargs)
         if call.options.id is not None:

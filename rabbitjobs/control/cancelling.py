@@ -6,7 +6,7 @@ import getpass
 import socket
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from rabbitjobs.clock import now
 from rabbitjobs.errors import CancelRefused
@@ -48,14 +48,15 @@ class Canceller:
         grace = GRACE if grace is None else grace
         _check(job_ids, tag, grace)
         at, by = now(), who or whoami()
+        asked: list[tuple[Literal["id", "tag"], str]] = [
+            *(("id", job_id) for job_id in sorted(set(job_ids))),
+            *((("tag", tag),) if tag is not None else ()),
+        ]
         orders = [
             Cancellation(
                 kind=kind, value=value, at=at, grace=grace.total_seconds(), who=by, why=why[:_WHY]
             )
-            for kind, value in (
-                *(("id", job_id) for job_id in sorted(set(job_ids))),
-                *((("tag", tag),) if tag is not None else ()),
-            )
+            for kind, value in asked
         ]
         store = self._store()
         from rabbitjobs.store import cancellations

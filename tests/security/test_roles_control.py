@@ -45,11 +45,11 @@ async def test_the_operator_asks_and_nobody_else_does(node: Node, tmp_path: Path
         await shop.until(
             lambda: operator.ask(protocol.Ping(), timeout=1, to=(worker_name(),)).answers
         )
-        for role in ("publisher", "reviewer", "worker"):
-            stranger = client_of(shop, role)
+        for other in ("publisher", "reviewer", "worker"):
+            stranger = client_of(shop, other)
             with pytest.raises(RabbitJobsError) as refused:
                 await asyncio.to_thread(stranger.ask, command, timeout=5)
-            assert isinstance(refused.value, ControlRefused) or role != "worker"
+            assert isinstance(refused.value, ControlRefused) or other != "worker"
         assert consuming.consumer.slots == before
         asked = await asyncio.to_thread(operator.ask, command, timeout=20)
         assert [one.worker for one in asked.answers] == [worker_name()]
