@@ -96,6 +96,11 @@ class Attachment:
         assert self._subscription is not None
         self._session.portal.post(self._subscription.nack, handed)
 
+    def resize(self, prefetch: int) -> None:
+        """Let at most ``prefetch`` messages be out from now on; what is out already stays out."""
+        self._prefetch = prefetch
+        self._session.portal.post(self._resize)
+
     async def stop(self) -> bool:
         """Take nothing more; ``False`` if it never subscribed, and there is nothing to finish."""
         if self._subscription is None:
@@ -113,6 +118,10 @@ class Attachment:
         assert self._subscription is not None
         while self._settled:
             self._subscription.ack(self._settled.popleft())
+
+    def _resize(self) -> None:
+        if self._subscription is not None:
+            self._subscription.resize(self._prefetch)
 
     def _look_for_settled(self) -> None:
         self._ack_settled()

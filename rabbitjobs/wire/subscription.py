@@ -40,6 +40,8 @@ CONSUME_SECONDS = 5.0
 # and again, each time after a longer pause: only that connection is lost.
 SILENT_UNTIL_APART = 2
 LONGEST_PAUSE_SECONDS = 60.0
+# So long a consumer that is to be replaced gets no acks through, until it holds all that it may.
+FILL_SECONDS = 0.3
 
 State = Literal["waiting", "consuming", "failed", "stopped"]
 
@@ -79,7 +81,7 @@ class Subscription:
     ) -> None:
         self._link = link
         self._queue = queue
-        self._prefetch = prefetch
+        self._prefetch = self._asked = prefetch
         self._deliver = deliver
         self._changed = changed
         self._arguments = arguments
@@ -100,6 +102,7 @@ class Subscription:
         self._stopping = False
         self._flush_soon = False
         self._flush_later: asyncio.TimerHandle | None = None
+        self._filling: asyncio.Event | None = None
         self.stale = 0
         link.listen(self)
 
@@ -186,12 +189,14 @@ class Subscription:
             self._changed("consuming", "")
             self._watching = loop.create_task(self._watch(wire))
             self._flush()  # what was settled before the broker's answer came
+            self._fit()  # it was resized meanwhile
 
     async def _consume(self, wire: Wire, epoch: int) -> Consumer:
+        self._asked = self._prefetch
         asked = asyncio.get_running_loop().create_task(
             wire.consume(
                 self._queue,
-                prefetch=self._prefetch,
+                prefetch=self._asked,
                 deliver=lambda delivery: self._on_delivery(delivery, epoch),
                 cancelled=lambda reason: self._on_cancelled(wire, epoch, reason),
                 arguments=self._arguments,
@@ -218,6 +223,8 @@ class Subscription:
         if epoch == self._epoch:
             self._delivered += 1
             self._window.delivered(delivery.tag)
+            if self._filling is not None and len(self._window) >= self._asked:
+                self._filling.set()
             if not self._arrived:
                 asyncio.get_running_loop().call_soon(self._hand_over)
             self._arrived.append(Handed(delivery, epoch))
@@ -280,8 +287,40 @@ class Subscription:
         except (ConnectionLost, ChannelClosed):
             pass  # a channel that is gone has given back what it held
         if epoch == self._epoch:
+            self._filling = None
             self._let_go(quiet=True)
             await self._attach(wire)
+
+    def resize(self, prefetch: int) -> None:
+        """Hold at most ``prefetch`` unacked messages from now on.
+
+        The prefetch of a live consumer cannot be changed: a new one takes over, and what the old
+        one was handed stays out, can be settled, and counts nothing.
+        """
+        self._prefetch = prefetch
+        if self._consumer is not None and (self._task is None or self._task.done()):
+            self._fit()
+
+    def _fit(self) -> None:
+        wire = self._link.wire
+        if wire is not None and self._asked != self._prefetch and not self._stopping:
+            self._look_away()
+            self._task = asyncio.get_running_loop().create_task(self._refit(wire))
+
+    async def _refit(self, wire: Wire) -> None:
+        """Let the old consumer fill up first: what the queue hands it while it is being cancelled,
+        the broker never sends, and counts as failed when the channel closes (seen on 4.3.6).
+        """
+        self._filling = asyncio.Event()
+        try:
+            if len(self._window) < self._asked:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FILL_SECONDS):
+                        await self._filling.wait()
+            await self._subscribe_again(wire)
+        finally:
+            self._filling = None
+            self._flush()
 
     def _attach_again(self, wire: Wire) -> None:
         self._task = asyncio.get_running_loop().create_task(self._attach(wire))
@@ -356,7 +395,7 @@ class Subscription:
     def _flush(self) -> None:
         self._flush_soon = False
         window, consumer = self._window, self._consumer
-        if consumer is None:
+        if consumer is None or self._filling is not None:
             return
         last = window.prefix()
         if last is not None:
@@ -371,7 +410,7 @@ class Subscription:
         if self._flush_later is not None:
             self._flush_later.cancel()
             self._flush_later = None
-        if self._consumer is not None:
+        if self._consumer is not None and self._filling is None:
             for tag in self._window.rest():
                 self._consumer.ack(tag)
 
