@@ -57,6 +57,23 @@ class JobPassedOn(JobEvent, frozen=True, kw_only=True):
     rule: str
 
 
+class JobPutOff(JobEvent, frozen=True, kw_only=True):
+    """A rate or a key (``limit``) was taken: the same attempt comes again after ``delay`` seconds.
+
+    ``waits`` counts how often it was put off so far, this time included.
+    """
+
+    delay: float
+    waits: int
+    limit: str
+
+
+class LeaseLost(JobEvent, frozen=True, kw_only=True):
+    """A running job's hold on its concurrency key could not be renewed: others may run beside it."""
+
+    key: str
+
+
 class JobEnded(JobEvent, frozen=True, kw_only=True):
     """A job ended without success: ``status`` is ignored, in-review, quarantined or expired."""
 
@@ -119,6 +136,20 @@ class ConsumerChanged(Event, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class SlotsChanged(Event, frozen=True, kw_only=True):
+    """A queue runs ``slots`` jobs at a time in this process now, and not ``before`` as so far.
+
+    ``ready`` messages stood in the queue for ``consumers`` of them; a job took ``job_seconds``.
+    """
+
+    queue: str
+    slots: int
+    before: int
+    ready: int
+    consumers: int
+    job_seconds: float
+
+
 class WorkerStarted(Event, frozen=True, kw_only=True):
     """A process is about to work."""
 
@@ -170,6 +201,8 @@ AnyEvent = (
     | JobSucceeded
     | JobRetrying
     | JobPassedOn
+    | JobPutOff
+    | LeaseLost
     | JobEnded
     | DuplicateDropped
     | DeliveryAdopted
@@ -179,6 +212,7 @@ AnyEvent = (
     | JobHandedBack
     | JobAbandoned
     | ConsumerChanged
+    | SlotsChanged
     | WorkerStarted
     | WorkerStopping
     | WorkerStopped

@@ -11,6 +11,7 @@ from typing import Protocol
 from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.app.children import program_of
+from rabbitjobs.app.limits import gate_of
 from rabbitjobs.backend.late import LateRecorder
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import QueueConsumer
@@ -98,6 +99,7 @@ class ConsumeRole:
             prefetch=max(known_queue.prefetch or 0, slots),
             bus=app.bus,
             ordered=known_queue.ordered,
+            gate=gate_of(app, known_queue, handler.put_off, slots=slots, away=self._report),
         )
 
     async def start(self) -> None:

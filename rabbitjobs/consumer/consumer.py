@@ -11,6 +11,7 @@ from rabbitjobs.clock import now
 from rabbitjobs.consumer.attachment import Attachment
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.handle import Handler, about
+from rabbitjobs.consumer.limits.gate import Admission, Gate
 from rabbitjobs.errors import SignatureRefused, Undecodable
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
@@ -27,11 +28,22 @@ FAULTS_BEFORE_REVIEW = 3
 
 
 class _Running:
-    """One attempt that runs here; ``handed`` changes when the broker delivers it anew."""
+    """One attempt that runs here; ``handed`` changes when the broker delivers it anew.
 
-    __slots__ = ("envelope", "handed", "key", "since", "task")
+    ``life`` counts how often everything that was out has been lost.
+    """
 
-    def __init__(self, envelope: Envelope | None, handed: Handed) -> None:
+    __slots__ = ("admission", "envelope", "handed", "key", "life", "since", "task")
+
+    def __init__(
+        self,
+        envelope: Envelope | None,
+        handed: Handed,
+        life: int,
+        admission: Admission | None = None,
+    ) -> None:
+        self.admission = admission
+        self.life = life
         self.envelope = envelope
         self.key = (envelope.id, envelope.attempt) if envelope is not None else None
         self.since = now()
@@ -56,13 +68,15 @@ class QueueConsumer:
         bus: events.Bus,
         prefetch: int | None = None,
         ordered: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         self.queue = queue
+        self._gate = gate
         self._attachment = Attachment(
             name=queue,
             queue=names.work_queue(namespace, queue),
             session=session,
-            prefetch=prefetch or slots,
+            prefetch=max(prefetch or 0, slots + (gate.room if gate is not None else 0)),
             take=self._take,
             bus=bus,
             takes_turns=ordered,
@@ -73,6 +87,8 @@ class QueueConsumer:
         self._bus = bus
         self._waiting: deque[tuple[Envelope | None, str, Handed]] = deque()
         self._running: set[_Running] = set()
+        self._leaving: set[_Running] = set()
+        self._life = 0
         self._by_key: dict[tuple[str, int], _Running] = {}
         self._faults: dict[tuple[str, int], int] = {}
         self._stopping = False
@@ -94,7 +110,34 @@ class QueueConsumer:
     async def start(self) -> None:
         """Subscribe; returns at once, ``state`` says when it consumes."""
         self._loop = asyncio.get_running_loop()
+        if self._gate is not None:
+            self._gate.open(self)
         self._attachment.start()
+
+    # --- what the gate needs --------------------------------------------------------------------
+
+    def free_slots(self) -> int:
+        """See ``Doors``."""
+        return 0 if self._stopping else self._slots - len(self._running)
+
+    def admit(self, envelope: Envelope, handed: Handed, admission: Admission) -> None:
+        """See ``Doors``."""
+        if not self._adopt(envelope, handed):
+            self._start(envelope, "", handed, admission)
+        elif admission.hold is not None:
+            self._end_lease(admission)
+
+    def dismiss(self, envelope: Envelope, handed: Handed, work: Awaitable[None]) -> None:
+        """See ``Doors``."""
+        leaving = _Running(envelope, handed, self._life)
+        self._leaving.add(leaving)
+        self._by_key.setdefault((envelope.id, envelope.attempt), leaving)
+        leaving.task = self._loop.create_task(self._carry(leaving, work))
+
+    def _end_lease(self, admission: Admission) -> None:
+        assert self._gate is not None and self._gate.leases is not None
+        assert admission.hold is not None
+        self._gate.leases.ended(admission.hold, freed=admission.freed)
 
     # --- one message ----------------------------------------------------------------------------
 
@@ -102,10 +145,10 @@ class QueueConsumer:
         if self._stopping:
             self._hand_back(self._read(handed)[0], handed)
             return
-        if self._waiting and self._waiting[0][2].epoch != handed.epoch:
-            self._waiting.clear()  # they came on an earlier connection, and come again
         envelope, why = self._read(handed)
         if envelope is not None and self._adopt(envelope, handed):
+            return
+        if envelope is not None and self._gate is not None and self._gate.take(envelope, handed):
             return
         if len(self._running) < self._slots:
             self._start(envelope, why, handed)
@@ -114,7 +157,10 @@ class QueueConsumer:
 
     def _forget_waiting(self) -> None:
         """What has not started is delivered again, here or to others: it must not run twice."""
+        self._life += 1
         self._waiting.clear()
+        if self._gate is not None:
+            self._gate.empty()
 
     def _read(self, handed: Handed) -> tuple[Envelope | None, str]:
         delivery = handed.delivery
@@ -131,22 +177,30 @@ class QueueConsumer:
         running = self._by_key.get((envelope.id, envelope.attempt))
         if running is None:
             return False
-        if running.handed.epoch == handed.epoch:
+        if running.life == self._life:
             # Two messages of one attempt at the same time: the second waits for the first's end.
             self._waiting.append((envelope, "", handed))
             return True
-        running.handed = handed
+        running.handed, running.life = handed, self._life
         self._bus.emit(events.DeliveryAdopted(at=now(), **about(envelope)))
         return True
 
-    def _start(self, envelope: Envelope | None, why: str, handed: Handed) -> None:
-        running = _Running(envelope, handed)
+    def _start(
+        self,
+        envelope: Envelope | None,
+        why: str,
+        handed: Handed,
+        admission: Admission | None = None,
+    ) -> None:
+        running = _Running(envelope, handed, self._life, admission)
         self._running.add(running)
         if envelope is None:
             work = self._handler.quarantine(handed.delivery, why)
         else:
             self._by_key[(envelope.id, envelope.attempt)] = running
-            work = self._handler.handle(envelope, redelivered=handed.delivery.redelivered)
+            work = self._handler.handle(
+                envelope, redelivered=handed.delivery.redelivered, admission=admission
+            )
         running.task = self._loop.create_task(self._carry(running, work))
 
     async def _carry(self, running: _Running, work: Awaitable[None]) -> None:
@@ -159,6 +213,7 @@ class QueueConsumer:
             # ending, and no slot that is lost either.
             if isinstance(error, asyncio.CancelledError):
                 if self._cancelling:
+                    self._leave_lease(running)
                     self._free(running)
                     raise
                 _shake_off_cancel()
@@ -195,11 +250,16 @@ class QueueConsumer:
 
     def _free(self, running: _Running) -> None:
         self._running.discard(running)
-        if running.key is not None:
-            self._by_key.pop(running.key, None)
+        self._leaving.discard(running)
+        if running.key is not None and self._by_key.get(running.key) is running:
+            del self._by_key[running.key]
+        if running.admission is not None and running.admission.hold is not None:
+            self._end_lease(running.admission)
         if self._waiting:
             self._start_waiting()
-        if not self._running:
+        if self._gate is not None:
+            self._gate.look()
+        if not self._running and not self._leaving:
             self._idle.set()
 
     def _start_waiting(self) -> None:
@@ -209,6 +269,13 @@ class QueueConsumer:
             envelope, why, handed = self._waiting.popleft()
             if envelope is None or not self._adopt(envelope, handed):
                 self._start(envelope, why, handed)
+
+    def _leave_lease(self, running: _Running) -> None:
+        """What is abandoned may go on here for a while, on a thread: its key is not free yet."""
+        admission = running.admission
+        if admission is not None and admission.hold is not None and self._gate is not None:
+            assert self._gate.leases is not None
+            self._gate.leases.leave(admission.hold)
 
     def _give_back(self, handed: Handed) -> None:
         self._returned += 1
@@ -247,17 +314,21 @@ class QueueConsumer:
         for envelope, _, handed in self._waiting:
             self._hand_back(envelope, handed)
         self._waiting.clear()
+        for parked, handed in self._gate.empty() if self._gate is not None else ():
+            self._hand_back(parked, handed)
         await self._finish_running(grace, hurry)
         abandoned = len(self._running)
         self._handler.stop()
         self._cancelling = True
-        for running in tuple(self._running):
+        for running in (*self._running, *self._leaving):
             self._abandon(running)
+        if self._gate is not None:
+            await self._gate.close()
         await self._attachment.finish()
         return Drained(self._settled - settled, self._returned - returned, abandoned)
 
     async def _finish_running(self, grace: float, hurry: asyncio.Event) -> None:
-        if not self._running:
+        if not self._running and not self._leaving:
             return
         self._idle.clear()
         waits = [asyncio.ensure_future(self._idle.wait()), asyncio.ensure_future(hurry.wait())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -22,13 +23,46 @@ _logged_job, _logged_id, _logged_attempt = (_tokens[n].var for n in ("job", "job
 structlog.contextvars.reset_contextvars(**_tokens)
 
 
+class Signal:
+    """Something that can happen once while a job runs; true when it has. Safe in any thread."""
+
+    __slots__ = ("_event", "_hooks")
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._hooks: list[Callable[[], None]] = []
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """It has happened."""
+        self._event.set()
+        hooks, self._hooks = self._hooks, []
+        for hook in hooks:
+            hook()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block this thread until it has happened, or for ``timeout`` seconds; whether it has."""
+        return self._event.wait(timeout)
+
+    def then(self, hook: Callable[[], None]) -> None:
+        """Call ``hook`` when it happens, in the thread that says so."""
+        self._hooks.append(hook)
+
+
 class Context(Injected):
     """One attempt of one job; a parameter annotated with it is filled in by the worker.
 
     ``job_id``, ``job``, ``queue`` and ``attempt`` say which; ``attempt`` counts from 1.
     """
 
-    def __init__(self, envelope: Envelope, note_progress: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        envelope: Envelope,
+        note_progress: Callable[[str, bytes], None],
+        lease_lost: Signal | None = None,
+    ) -> None:
         self.job_id = envelope.id
         self.job = envelope.job
         self.queue = envelope.queue
@@ -36,6 +70,18 @@ class Context(Injected):
         self.enqueued = envelope.enqueued
         self.expires = envelope.expires
         self._note_progress = note_progress
+        self._lease_lost = lease_lost
+
+    @property
+    def lease_lost(self) -> Signal:
+        """True once the lease of the job's concurrency key could not be renewed.
+
+        Other jobs of the key may run beside it from then on: stop what must not happen twice. The
+        job's outcome is recorded all the same. Never true for a job without a key.
+        """
+        if self._lease_lost is None:
+            self._lease_lost = Signal()
+        return self._lease_lost
 
     @classmethod
     def detached(cls) -> Context:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from rabbitjobs.clock import now
-from rabbitjobs.consumer.context import Context
+from rabbitjobs.consumer.context import Context, Signal
 from rabbitjobs.consumer.failure import plain_failure
 from rabbitjobs.consumer.pools.choice import Pools
 from rabbitjobs.ending.settlement import Outcome
@@ -37,7 +37,7 @@ class Executor:
         """Get the pools ready for the jobs of a queue."""
         self._pools.start(one for one in self._registry if one.queue == queue and one.function)
 
-    async def execute(self, envelope: Envelope) -> Outcome:
+    async def execute(self, envelope: Envelope, *, lease_lost: Signal | None = None) -> Outcome:
         """Run one attempt. Raises ``CancelledError`` only after ``stop``: nothing ended."""
         started = now()
         result: bytes | None = None
@@ -52,7 +52,7 @@ class Executor:
         else:
             # Where no result is kept there is no row that progress could stand in.
             note = _nowhere if definition.ignore_result else self._note_progress
-            context = Context(envelope, note)
+            context = Context(envelope, note, lease_lost)
             result, failure = await self._pools.of(definition).run(definition, envelope, context)
         return Outcome(
             envelope=envelope, started=started, ended=now(), result=result, failure=failure

@@ -40,6 +40,7 @@ _SELDOM = frozenset(
         h.ON_DONE,
         h.UNIQUE,
         h.UNKNOWN,
+        h.WAITS,
         h.RELEASE,
         h.CASE,
         h.SIGNATURE,
@@ -72,6 +73,7 @@ def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
         (h.UNIQUE, envelope.unique),
         (h.AGAIN, envelope.again or None),
         (h.UNKNOWN, envelope.unknown or None),
+        (h.WAITS, envelope.waits or None),
         (h.RELEASE, envelope.release),
         (h.CASE, envelope.case),
         (h.SIGNATURE, envelope.signature),
@@ -141,11 +143,6 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
 
 
 def _with_seldom(envelope: Envelope, headers: Mapping[str, Any]) -> Envelope:
-    unknown = headers.get(h.UNKNOWN, 0)
-    if type(unknown) is not int or not 0 <= unknown < _LARGEST_ATTEMPT:
-        raise Undecodable(
-            f"expected a count from 0 in {h.UNKNOWN}, got {unknown!r}", queue=envelope.queue
-        )
     return msgspec.structs.replace(
         envelope,
         due=_seconds(headers, h.DUE),
@@ -153,12 +150,20 @@ def _with_seldom(envelope: Envelope, headers: Mapping[str, Any]) -> Envelope:
         trace=_text(headers, h.TRACE),
         on_done=_text(headers, h.ON_DONE),
         unique=_text(headers, h.UNIQUE),
-        unknown=unknown,
+        unknown=_count(headers, h.UNKNOWN, envelope.queue),
+        waits=_count(headers, h.WAITS, envelope.queue),
         release=_text(headers, h.RELEASE),
         case=_text(headers, h.CASE),
         signature=_text(headers, h.SIGNATURE),
         history=_history(headers, envelope.queue),
     )
+
+
+def _count(headers: Mapping[str, Any], name: str, queue: str) -> int:
+    count = headers.get(name, 0)
+    if type(count) is not int or not 0 <= count < _LARGEST_ATTEMPT:
+        raise Undecodable(f"expected a count from 0 in {name}, got {count!r}", queue=queue)
+    return count
 
 
 def _check_content(properties: Properties, queue: str) -> None:

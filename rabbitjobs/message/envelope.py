@@ -25,7 +25,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     and starts at 1; (id, attempt) is the one key of deduplication. ``queue`` is the queue's name
     in the config. ``body`` holds the encoded arguments and is forwarded untouched. All times are
     unix seconds. ``again``: its id was chosen by the sender, who may have sent it before.
-    ``unknown`` counts how often workers that do not know the job have passed this attempt on.
+    ``unknown`` counts how often workers that do not know the job have passed this attempt on,
+    ``waits`` how often it was put off because its rate or its key was taken.
     ``release`` names the desk's release that sent it, ``case`` the case it is from. ``signature``
     holds as long as none of what it covers is changed (``rabbitjobs.message.signing``).
     """
@@ -49,6 +50,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unique: str | None = None
     again: bool = False
     unknown: int = 0
+    waits: int = 0
     release: str | None = None
     case: str | None = None
     signature: str | None = None
@@ -61,6 +63,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             attempt=self.attempt + 1,
             due=due,
             unknown=0,
+            waits=0,
             history=(*self.history, record)[-HISTORY_KEPT:],
         )
 
@@ -70,3 +73,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         A crash before the ack makes two of it, so it is looked up in the store before it runs.
         """
         return msgspec.structs.replace(self, unknown=self.unknown + 1, again=True, due=due)
+
+    def put_off(self, *, due: float) -> Envelope:
+        """The same attempt once more, later; looked up before it runs, as ``passed_on`` says."""
+        return msgspec.structs.replace(self, waits=self.waits + 1, again=True, due=due)

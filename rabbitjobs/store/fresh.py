@@ -10,7 +10,7 @@ from typing import Final
 
 VERSION_TABLE: Final = "rj_version"
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0004")
 """Every revision of the schema, oldest first; a test keeps it equal to the migrations."""
 
 _TABLES: Final = """
@@ -75,6 +75,17 @@ CREATE TABLE rj_told (
     PRIMARY KEY (namespace, "key")
 ) WITHOUT ROWID;
 CREATE INDEX rj_told_at ON rj_told (at);
+CREATE TABLE rj_rates (
+    namespace TEXT NOT NULL, "key" TEXT NOT NULL, next_at DOUBLE NOT NULL,
+    tail_at DOUBLE NOT NULL, PRIMARY KEY (namespace, "key")
+) WITHOUT ROWID;
+CREATE TABLE rj_leases (
+    namespace TEXT NOT NULL, "key" TEXT NOT NULL, job_id TEXT NOT NULL,
+    attempt BIGINT NOT NULL, token TEXT NOT NULL, until DOUBLE NOT NULL,
+    PRIMARY KEY (namespace, "key", job_id)
+) WITHOUT ROWID;
+CREATE INDEX rj_leases_job ON rj_leases (job_id, namespace);
+CREATE INDEX rj_leases_until ON rj_leases (until);
 """
 
 STATEMENTS: Final = (

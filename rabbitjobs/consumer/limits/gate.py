@@ -1,0 +1,314 @@
+"""Where jobs with a rate or a concurrency key wait, before they take a slot: briefly, then not here.
+
+What waits here is unacked, and counts towards the prefetch. So a job stays for a moment only; then
+it is put off: published to the delay ladder, and acked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from bisect import insort
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Final, Protocol
+
+from rabbitjobs.clock import now
+from rabbitjobs.consumer.failure import failure_of
+from rabbitjobs.consumer.limits.keys import key_of
+from rabbitjobs.consumer.limits.leases import Hold, Leases
+from rabbitjobs.consumer.limits.limiter import Limiter
+from rabbitjobs.consumer.limits.waiting import away
+from rabbitjobs.errors import StoreError
+from rabbitjobs.job.definition import Definition
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.policy.decision import Failure
+from rabbitjobs.wire.subscription import Handed
+
+# So long a job waits here while there is a slot for it; with the publish that follows, no job that
+# is over its rate is unacked for more than five seconds.
+PATIENCE_SECONDS: Final = 2.5
+PLACE_SECONDS: Final = 1.0
+# A key that others hold is asked for again after this.
+KEY_SECONDS: Final = 0.5
+
+
+class Admission:
+    """With what a job leaves the gate for a slot: its lease, or why it has failed already.
+
+    ``freed``: the record of its ending has ended the lease.
+    """
+
+    __slots__ = ("failure", "freed", "hold")
+
+    def __init__(self, hold: Hold | None = None, failure: Failure | None = None) -> None:
+        self.hold = hold
+        self.failure = failure
+        self.freed = False
+
+
+class Parked:
+    """One job that waits; the oldest come first."""
+
+    __slots__ = ("asking", "definition", "envelope", "handed", "key", "limits", "order", "since")
+
+    def __init__(
+        self,
+        envelope: Envelope,
+        handed: Handed,
+        definition: Definition | None,
+        limits: tuple[Limiter, ...],
+        order: tuple[float, int],
+        since: float,
+    ) -> None:
+        self.envelope = envelope
+        self.handed = handed
+        self.definition = definition
+        self.limits = limits
+        self.order = order
+        self.since = since
+        self.key: str | None = None
+        self.asking: asyncio.Task[None] | None = None
+
+    def __lt__(self, other: Parked) -> bool:
+        return self.order < other.order
+
+
+class Doors(Protocol):
+    """What the gate needs of the consumer behind it."""
+
+    def free_slots(self) -> int:
+        """How many jobs could start now."""
+        ...
+
+    def admit(self, envelope: Envelope, handed: Handed, admission: Admission) -> None:
+        """Start a job; only while a slot is free."""
+        ...
+
+    def dismiss(self, envelope: Envelope, handed: Handed, work: Awaitable[None]) -> None:
+        """Carry ``work`` out, which puts a job off, without a slot; then ack its message."""
+        ...
+
+
+PutOff = Callable[[Envelope, float, str], Awaitable[None]]
+
+
+class Gate:
+    """Lets the jobs of one queue in as their rates and keys allow.
+
+    ``definition_of`` knows the jobs, ``limits_of`` the rates of one. ``put_off`` publishes a job
+    anew with a delay. At most ``room`` jobs wait while there are slots: where more do, the youngest
+    make way for others.
+    """
+
+    def __init__(
+        self,
+        *,
+        definition_of: Callable[[str], Definition | None],
+        limits_of: Callable[[Definition | None], tuple[Limiter, ...]],
+        leases: Leases | None,
+        put_off: PutOff,
+        limiters: Callable[[], Iterable[Limiter]],
+        room: int,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.room = room
+        self.leases = leases
+        self._definition_of = definition_of
+        self._limits_of = limits_of
+        self._put_off = put_off
+        self._limiters = limiters
+        self._clock = clock
+        self._chance = chance
+        self._doors: Doors | None = None
+        self._parked: list[Parked] = []
+        self._held: dict[Parked, Hold] = {}
+        self._failed: dict[Parked, Failure] = {}
+        self._rests: dict[str, float] = {}
+        self._numbers = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._soon = False
+        if leases is not None:
+            leases.freed = self._key_is_free
+
+    def open(self, doors: Doors) -> None:
+        """Begin; call it on the loop that the jobs run on."""
+        self._doors = doors
+        self._loop = asyncio.get_running_loop()
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def take(self, envelope: Envelope, handed: Handed) -> bool:
+        """Let a message wait here; ``False``: nothing limits it, or it has expired."""
+        definition = self._definition_of(envelope.job)
+        limits = self._limits_of(definition)
+        if not limits and (definition is None or definition.concurrency is None):
+            return False
+        if envelope.expires is not None and envelope.expires <= now():
+            return False
+        order = (envelope.enqueued, next(self._numbers))
+        insort(self._parked, Parked(envelope, handed, definition, limits, order, self._clock()))
+        self.look()
+        return True
+
+    def look(self) -> None:
+        """Something has changed; one look, soon, however often it is called."""
+        if not self._soon and self._parked:
+            self._soon = True
+            self._loop.call_soon(self._look)
+
+    def empty(self) -> list[tuple[Envelope, Handed]]:
+        """Take out everything that waits: it is lost, or goes back to the queue."""
+        left = [(one.envelope, one.handed) for one in self._parked]
+        for one in tuple(self._parked):
+            self._remove(one, ended=True)
+        if self._timer is not None:
+            self._timer.cancel()
+        return left
+
+    async def close(self) -> None:
+        """End what asks the store; jobs that still run keep their leases until those are over."""
+        for limiter in self._limiters():
+            limiter.close()
+        if self.leases is not None:
+            await self.leases.close()
+
+    # --- one look -------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self._soon = False
+        if self._doors is None:
+            return
+        wanting: dict[Limiter, int] = {}
+        slots = self._doors.free_slots()
+        for one in tuple(self._parked):
+            if slots <= 0:
+                break
+            if self._may_start(one, wanting):
+                slots -= 1
+        for limiter, count in wanting.items():
+            limiter.want(count)
+        if slots > 0:
+            self._dismiss_some(slots)
+        self._set_timer()
+
+    def _may_start(self, one: Parked, wanting: dict[Limiter, int]) -> bool:
+        if one not in self._failed and not self._has_key(one):
+            return False
+        for limiter in one.limits:
+            wanting[limiter] = wanting.get(limiter, 0) + 1
+        if not all(limiter.ready() for limiter in one.limits):
+            return False
+        for limiter in one.limits:
+            limiter.start()
+            wanting[limiter] -= 1
+        assert self._doors is not None
+        admission = Admission(self._held.get(one), self._failed.get(one))
+        self._remove(one, ended=False)
+        self._doors.admit(one.envelope, one.handed, admission)
+        return True
+
+    def _dismiss_some(self, slots: int) -> None:
+        """Put off who has waited too long, and the youngest that keep others from the slots."""
+        limit = self._clock() - PATIENCE_SECONDS
+        late = [one for one in self._parked if one.since <= limit]
+        many = len(self._parked) - len(late) - self.room
+        if many > 0:
+            late += [one for one in reversed(self._parked) if one not in late and _own(one)][:many]
+        for one in late:
+            self._dismiss(one)
+
+    def _dismiss(self, one: Parked) -> None:
+        limiter = next((each for each in one.limits if not each.ready()), None)
+        what = limiter.what if limiter is not None else f"key {one.key}"
+        self._remove(one, ended=True)
+        assert self._doors is not None
+        self._doors.dismiss(one.envelope, one.handed, self._go(one.envelope, limiter, what))
+
+    async def _go(self, envelope: Envelope, limiter: Limiter | None, what: str) -> None:
+        place: float | None = None
+        if limiter is not None and envelope.waits == 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PLACE_SECONDS):
+                    place = await limiter.place()
+        await self._put_off(envelope, away(envelope.waits, place, self._chance), what)
+
+    def _remove(self, one: Parked, *, ended: bool) -> None:
+        self._parked.remove(one)
+        self._failed.pop(one, None)
+        hold = self._held.pop(one, None)
+        if one.asking is not None:
+            one.asking.cancel()
+        if ended and hold is not None and self.leases is not None:
+            self.leases.ended(hold, freed=False)
+
+    # --- keys -----------------------------------------------------------------------------------
+
+    def _has_key(self, one: Parked) -> bool:
+        """Whether it holds its key, or needs none; else it is asked for, if now is the time."""
+        definition = one.definition
+        if one in self._held or definition is None or definition.concurrency is None:
+            return True
+        if one.key is None:
+            try:
+                one.key = key_of(definition, one.envelope)
+            except Exception as error:  # converting arguments, and making a key, run user code
+                self._failed[one] = failure_of(error, "arguments")
+                return True
+        assert self.leases is not None
+        asked = sum(each.asking is not None for each in self._parked if each.key == one.key)
+        busy = self.leases.count(one.key) + asked
+        if busy < definition.concurrency.limit and self._rests.get(one.key, 0) <= self._clock():
+            one.asking = self._loop.create_task(self._ask(one, one.key, definition))
+        return False
+
+    async def _ask(self, one: Parked, key: str, definition: Definition) -> None:
+        assert self.leases is not None and definition.concurrency is not None
+        hold: Hold | None = None
+        try:
+            hold = await self.leases.claim(key, definition.concurrency.limit, one.envelope)
+        except StoreError as error:
+            self.leases.away(str(error))
+        else:
+            self.leases.away("")
+        one.asking = None
+        if hold is not None:
+            self._held[one] = hold
+        else:
+            self._rests[key] = self._clock() + KEY_SECONDS
+        self.look()
+
+    def _key_is_free(self, key: str) -> None:
+        self._rests.pop(key, None)
+        self.look()
+
+    # --- when to look again ---------------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._parked:
+            self._rests.clear()
+            return
+        self._timer = self._loop.call_later(max(min(self._moments()), 0.001), self.look)
+
+    def _moments(self) -> Iterator[float]:
+        at = self._clock()
+        yield max(min(one.since for one in self._parked) + PATIENCE_SECONDS - at, 0.05)
+        for limiter in {limiter for one in self._parked for limiter in one.limits}:
+            due = limiter.next_in()
+            if due is not None:
+                yield due
+        for key in {one.key for one in self._parked if one.key is not None}:
+            if key in self._rests:
+                yield max(self._rests[key] - at, 0.0)
+
+
+def _own(one: Parked) -> bool:
+    """Whether what it waits for is not the whole queue's: others could run meanwhile."""
+    return one.key is not None or any(limiter.of_job for limiter in one.limits)
