@@ -69,7 +69,7 @@ class JobPutOff(JobEvent, frozen=True, kw_only=True):
 
 
 class LeaseLost(JobEvent, frozen=True, kw_only=True):
-    """A running job's hold on its concurrency key could not be renewed: others may run beside it."""
+    """The lease of a running job's key could not be renewed: others of it may run beside it."""
 
     key: str
 

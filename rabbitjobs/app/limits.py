@@ -45,7 +45,7 @@ def gate_of(
         put_off=put_off,
         room=max(slots, LEAST_ROOM) if here else 0,
     )
-    limiters.wake = gate.look
+    limiters.gate = gate
     return gate
 
 
@@ -59,7 +59,7 @@ class Limiters:
         self._away = away
         self._made: dict[str, Limiter] = {}
         self._of: dict[str, tuple[Limiter, ...]] = {}
-        self.wake: Callable[[], None] = lambda: None
+        self.gate: Gate | None = None
         self._queue = (
             () if queue.rate is None else (self._limiter(f"queue {queue.name}", queue.rate),)
         )
@@ -78,13 +78,17 @@ class Limiters:
         """Those that were made."""
         return tuple(self._made.values())
 
+    def _look(self) -> None:
+        if self.gate is not None:
+            self.gate.look()
+
     def _limiter(self, name: str, rate: Rate) -> Limiter:
         if name not in self._made:
             if rate.scope == "process" or self._shares is None:
                 take = own_line()
             else:
                 take = self._shares.take
-            self._made[name] = Limiter(name, rate, take, wake=lambda: self.wake(), away=self._away)
+            self._made[name] = Limiter(name, rate, take, wake=self._look, away=self._away)
         return self._made[name]
 
 

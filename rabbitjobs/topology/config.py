@@ -182,9 +182,7 @@ def _check_queue(field: Field, queue: QueueSpec, retry: Mapping[str, RetryPolicy
     if queue.ordered and queue.priorities:
         field.child("priorities").fail("no priorities on an ordered queue: they change the order")
     if queue.ordered and queue.rate is not None:
-        field.child("rate").fail(
-            "no rate on an ordered queue: jobs that wait for it lose the order"
-        )
+        field.child("rate").fail("no rate on an ordered queue (what waits loses its place)")
     limit, timeout = queue.time_limit, queue.consumer_timeout
     if limit is not None and timeout is not None and timeout <= limit:
         field.child("consumer_timeout").fail(

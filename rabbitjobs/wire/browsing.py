@@ -7,15 +7,18 @@ no coalescing. Workers consume by ``subscription`` only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
-from rabbitjobs.errors import ConnectionLost
+import tenacity
+
+from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
 
 # What the broker gets to answer when the visit begins, and when it ends.
 ENTER_SECONDS = 15.0
 LEAVE_SECONDS = 15.0
+COUNT_SECONDS = 5.0
 
 
 class Browser:
@@ -103,3 +106,35 @@ async def browsing(wire: Wire, queue: str, *, prefetch: int, idle: float) -> Asy
         yield browser
     finally:
         await browser.leave()
+
+
+async def counted(wire: Wire, queue: str) -> tuple[int, int]:
+    """How many messages are ready in a queue, for how many consumers; none without an answer.
+
+    A silent connection is found by its heartbeats, a missing queue by those who consume it.
+    """
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            return await wire.inspect_queue(queue)
+    except (ConnectionLost, ChannelClosed, TimeoutError):
+        return 0, 0
+
+
+async def until_it_answers(
+    another: Callable[[], AbstractAsyncContextManager[Wire]],
+    queue: str,
+    pauses: tuple[float, float],
+) -> None:
+    """Ask a queue again and again, each time on ``another`` connection, until a visit is answered.
+
+    The pauses between grow from the first to the second number of seconds.
+    """
+    first, longest = pauses
+    retrying = tenacity.AsyncRetrying(
+        wait=tenacity.wait_exponential(first, max=longest),
+        retry=tenacity.retry_if_exception_type(ConnectionLost),
+    )
+    async for attempt in retrying:
+        with attempt, suppress(ChannelClosed):  # a refusal is an answer too
+            async with another() as wire, browsing(wire, queue, prefetch=1, idle=0.0):
+                pass

@@ -6,7 +6,6 @@ It attaches passively: a queue that is gone is reported and waited for, never re
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
@@ -15,8 +14,8 @@ import tenacity
 
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.wire.acks import AckWindow
-from rabbitjobs.wire.browsing import browsing
-from rabbitjobs.wire.leaving import STOP_SECONDS, Leaver, close
+from rabbitjobs.wire.browsing import counted, until_it_answers
+from rabbitjobs.wire.leaving import STOP_SECONDS, Leaver, Leavers, Releases
 from rabbitjobs.wire.link import Link
 from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
 
@@ -36,8 +35,7 @@ LOOKS_UNTIL_ANEW = 4
 # without a leader no node does, and after about a minute it ends the connection that asked (541,
 # seen on 4.3.6).
 CONSUME_SECONDS = 5.0
-# A queue that did not answer so often in a row is asked on a connection of its own first, again
-# and again, each time after a longer pause: only that connection is lost.
+# A queue that did not answer so often in a row is asked on a connection of its own first.
 SILENT_UNTIL_APART = 2
 LONGEST_PAUSE_SECONDS = 60.0
 # So long a consumer that is to be replaced gets no acks through, until it holds all that it may.
@@ -96,13 +94,13 @@ class Subscription:
         self._epoch = 0
         self._since = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._releasing: set[asyncio.Task[None]] = set()
-        self._leaving: dict[int, Leaver] = {}
+        self._releases = Releases(link, self._not_released)
+        self._release = self._releases.release
+        self._leaving = Leavers()
         self._silent = 0
         self._stopping = False
         self._flush_soon = False
         self._flush_later: asyncio.TimerHandle | None = None
-        self._filling: asyncio.Event | None = None
         self.stale = 0
         link.listen(self)
 
@@ -144,26 +142,14 @@ class Subscription:
         )
         try:
             if self._silent >= SILENT_UNTIL_APART:
-                await self._until_it_answers()
+                self._fail("the queue does not answer; it is asked on another connection")
+                pauses = (CONSUME_SECONDS, LONGEST_PAUSE_SECONDS)
+                await until_it_answers(self._link.another, self._queue, pauses)
             async for attempt in retrying:
                 with attempt:
                     await self._subscribe(wire)
         except ConnectionLost:
             return  # the link brings the next connection
-
-    async def _until_it_answers(self) -> None:
-        self._fail("the queue does not answer; it is asked on another connection")
-        retrying = tenacity.AsyncRetrying(
-            wait=tenacity.wait_exponential(CONSUME_SECONDS, max=LONGEST_PAUSE_SECONDS),
-            retry=tenacity.retry_if_exception_type(ConnectionLost),
-        )
-        async for attempt in retrying:
-            with attempt, contextlib.suppress(ChannelClosed):  # a refusal is an answer too
-                async with (
-                    self._link.another() as wire,
-                    browsing(wire, self._queue, prefetch=1, idle=0.0),
-                ):
-                    pass
 
     async def _subscribe(self, wire: Wire) -> None:
         epoch = self._epoch = self._epoch + 1
@@ -223,8 +209,6 @@ class Subscription:
         if epoch == self._epoch:
             self._delivered += 1
             self._window.delivered(delivery.tag)
-            if self._filling is not None and len(self._window) >= self._asked:
-                self._filling.set()
             if not self._arrived:
                 asyncio.get_running_loop().call_soon(self._hand_over)
             self._arrived.append(Handed(delivery, epoch))
@@ -287,7 +271,7 @@ class Subscription:
         except (ConnectionLost, ChannelClosed):
             pass  # a channel that is gone has given back what it held
         if epoch == self._epoch:
-            self._filling = None
+            self._window.filling = None
             self._let_go(quiet=True)
             await self._attach(wire)
 
@@ -311,16 +295,17 @@ class Subscription:
         """Let the old consumer fill up first: what the queue hands it while it is being cancelled,
         the broker never sends, and counts as failed when the channel closes (seen on 4.3.6).
         """
-        self._filling = asyncio.Event()
+        window = self._window
         try:
-            if len(self._window) < self._asked:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(FILL_SECONDS):
-                        await self._filling.wait()
+            await window.fill(self._asked, FILL_SECONDS)
             await self._subscribe_again(wire)
         finally:
-            self._filling = None
+            window.filling = None
             self._flush()
+
+    def _not_released(self) -> None:
+        if not self._stopping:
+            self._link.renew("no answer to channel.close: what that consumer holds must come free")
 
     def _attach_again(self, wire: Wire) -> None:
         self._task = asyncio.get_running_loop().create_task(self._attach(wire))
@@ -329,12 +314,13 @@ class Subscription:
         """Whether there is room and nothing has come since ``before`` messages had come."""
         return self._delivered == before and len(self._window) < self._prefetch
 
+    async def backlog(self) -> tuple[int, int]:
+        """How many messages are ready, for how many consumers; none when nobody answers."""
+        wire = self._link.wire
+        return await counted(wire, self._queue) if wire is not None else (0, 0)
+
     async def _ready(self, wire: Wire) -> int:
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                ready, consumers = await wire.inspect_queue(self._queue)
-        except (ConnectionLost, ChannelClosed, TimeoutError):
-            return 0  # a silent connection is found by its heartbeats, a missing queue by itself
+        ready, consumers = await counted(wire, self._queue)
         return 0 if self._takes_turns and consumers > 1 else ready
 
     def _on_stuck(self, wire: Wire, ready: int, seconds: float) -> None:
@@ -352,23 +338,8 @@ class Subscription:
         self._attach_again(wire)
 
     def _fail(self, reason: str) -> None:
-        self._let_go_of_all()  # whoever hears of it takes everything that is out as lost
+        self._leaving.leave()  # whoever hears of it takes everything that is out as lost
         self._changed("failed", reason)
-
-    def _let_go_of_all(self) -> None:
-        for leaver in self._leaving.values():
-            leaver.leave()
-        self._leaving.clear()
-
-    def _release(self, consumer: Consumer) -> None:
-        """Nobody else gets what a consumer holds until its channel is closed."""
-        task = asyncio.get_running_loop().create_task(self._close(consumer, self._link.wire))
-        self._releasing.add(task)
-        task.add_done_callback(self._releasing.discard)
-
-    async def _close(self, consumer: Consumer, wire: Wire | None) -> None:
-        if not await close(consumer) and wire is self._link.wire and not self._stopping:
-            self._link.renew("no answer to channel.close: what that consumer holds must come free")
 
     def ack(self, handed: Handed) -> None:
         """The job is settled. An ack from an earlier epoch does nothing: it came back already."""
@@ -386,16 +357,13 @@ class Subscription:
             self._consumer.nack(handed.delivery.tag)
 
     def _settle_late(self, handed: Handed, *, ack: bool) -> None:
-        leaver = self._leaving.get(handed.epoch)
-        if leaver is None or not leaver.settle(handed.delivery.tag, ack=ack):
+        if not self._leaving.settle(handed.epoch, handed.delivery.tag, ack=ack):
             self.stale += 1
-        elif not len(leaver):
-            del self._leaving[handed.epoch]
 
     def _flush(self) -> None:
         self._flush_soon = False
         window, consumer = self._window, self._consumer
-        if consumer is None or self._filling is not None:
+        if consumer is None or window.filling is not None:
             return
         last = window.prefix()
         if last is not None:
@@ -410,7 +378,7 @@ class Subscription:
         if self._flush_later is not None:
             self._flush_later.cancel()
             self._flush_later = None
-        if self._consumer is not None and self._filling is None:
+        if self._consumer is not None and self._window.filling is None:
             for tag in self._window.rest():
                 self._consumer.ack(tag)
 
@@ -433,7 +401,6 @@ class Subscription:
     async def finish(self) -> None:
         """Send every held ack, wait until the broker has taken them in, close the channel."""
         self._let_go()
-        self._let_go_of_all()
-        if self._releasing:
-            await asyncio.wait(self._releasing)
+        self._leaving.leave()
+        await self._releases.done()
         self._changed("stopped", "")

@@ -1,4 +1,4 @@
-"""Where jobs with a rate or a concurrency key wait, before they take a slot: briefly, then not here.
+"""Where jobs with a rate or a concurrency key wait for it, before they take a slot: briefly.
 
 What waits here is unacked, and counts towards the prefetch. So a job stays for a moment only; then
 it is put off: published to the delay ladder, and acked.
@@ -21,10 +21,10 @@ from rabbitjobs.consumer.limits.keys import key_of
 from rabbitjobs.consumer.limits.leases import Hold, Leases
 from rabbitjobs.consumer.limits.limiter import Limiter
 from rabbitjobs.consumer.limits.waiting import away
-from rabbitjobs.errors import StoreError
 from rabbitjobs.job.definition import Definition
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.policy.decision import Failure
+from rabbitjobs.topology.model import NEUTRAL_PRIORITY
 from rabbitjobs.wire.subscription import Handed
 
 # So long a job waits here while there is a slot for it; with the publish that follows, no job that
@@ -60,7 +60,7 @@ class Parked:
         handed: Handed,
         definition: Definition | None,
         limits: tuple[Limiter, ...],
-        order: tuple[float, int],
+        order: tuple[int, float, int],
         since: float,
     ) -> None:
         self.envelope = envelope
@@ -127,6 +127,7 @@ class Gate:
         self._parked: list[Parked] = []
         self._held: dict[Parked, Hold] = {}
         self._failed: dict[Parked, Failure] = {}
+        self._ids: set[tuple[str, int]] = set()
         self._rests: dict[str, float] = {}
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
@@ -150,8 +151,17 @@ class Gate:
             return False
         if envelope.expires is not None and envelope.expires <= now():
             return False
-        order = (envelope.enqueued, next(self._numbers))
-        insort(self._parked, Parked(envelope, handed, definition, limits, order, self._clock()))
+        # As the broker would: the higher priority, then the older. Who was put off comes back older
+        # than what is new, so nobody starves.
+        priority = NEUTRAL_PRIORITY if envelope.priority is None else envelope.priority
+        order = (-priority, envelope.enqueued, next(self._numbers))
+        one = Parked(envelope, handed, definition, limits, order, self._clock())
+        double = (envelope.id, envelope.attempt) in self._ids
+        insort(self._parked, one)
+        if double:  # two messages of one attempt: the later finds the record of the other one
+            self._dismiss(one)
+            return True
+        self._ids.add((envelope.id, envelope.attempt))
         self.look()
         return True
 
@@ -160,6 +170,11 @@ class Gate:
         if not self._soon and self._parked:
             self._soon = True
             self._loop.call_soon(self._look)
+
+    def look_now(self) -> None:
+        """A slot is free at this moment, and others wait for it too."""
+        if self._parked:
+            self._look()
 
     def empty(self) -> list[tuple[Envelope, Handed]]:
         """Take out everything that waits: it is lost, or goes back to the queue."""
@@ -181,20 +196,25 @@ class Gate:
 
     def _look(self) -> None:
         self._soon = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._doors is None:
             return
         wanting: dict[Limiter, int] = {}
         slots = self._doors.free_slots()
         for one in tuple(self._parked):
             if slots <= 0:
-                break
+                return  # the next slot that comes free looks again
             if self._may_start(one, wanting):
                 slots -= 1
         for limiter, count in wanting.items():
             limiter.want(count)
-        if slots > 0:
-            self._dismiss_some(slots)
-        self._set_timer()
+        self._dismiss_some()
+        if not self._parked:
+            self._rests.clear()
+        else:
+            self._timer = self._loop.call_later(max(min(self._moments()), 0.001), self.look)
 
     def _may_start(self, one: Parked, wanting: dict[Limiter, int]) -> bool:
         if one not in self._failed and not self._has_key(one):
@@ -212,7 +232,7 @@ class Gate:
         self._doors.admit(one.envelope, one.handed, admission)
         return True
 
-    def _dismiss_some(self, slots: int) -> None:
+    def _dismiss_some(self) -> None:
         """Put off who has waited too long, and the youngest that keep others from the slots."""
         limit = self._clock() - PATIENCE_SECONDS
         late = [one for one in self._parked if one.since <= limit]
@@ -231,7 +251,7 @@ class Gate:
 
     async def _go(self, envelope: Envelope, limiter: Limiter | None, what: str) -> None:
         place: float | None = None
-        if limiter is not None and envelope.waits == 0:
+        if limiter is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PLACE_SECONDS):
                     place = await limiter.place()
@@ -239,6 +259,7 @@ class Gate:
 
     def _remove(self, one: Parked, *, ended: bool) -> None:
         self._parked.remove(one)
+        self._ids.discard((one.envelope.id, one.envelope.attempt))
         self._failed.pop(one, None)
         hold = self._held.pop(one, None)
         if one.asking is not None:
@@ -271,8 +292,8 @@ class Gate:
         hold: Hold | None = None
         try:
             hold = await self.leases.claim(key, definition.concurrency.limit, one.envelope)
-        except StoreError as error:
-            self.leases.away(str(error))
+        except Exception as error:  # whatever it is: without an answer nothing may start
+            self.leases.away(f"concurrency keys: {error}")
         else:
             self.leases.away("")
         one.asking = None
@@ -288,22 +309,15 @@ class Gate:
 
     # --- when to look again ---------------------------------------------------------------------
 
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self._parked:
-            self._rests.clear()
-            return
-        self._timer = self._loop.call_later(max(min(self._moments()), 0.001), self.look)
-
     def _moments(self) -> Iterator[float]:
         at = self._clock()
         yield max(min(one.since for one in self._parked) + PATIENCE_SECONDS - at, 0.05)
-        for limiter in {limiter for one in self._parked for limiter in one.limits}:
-            due = limiter.next_in()
-            if due is not None:
-                yield due
+        has_key = {one.limits for one in self._parked if one.key is None or one in self._held}
+        for limits in has_key:
+            due = [limiter.next_in() for limiter in limits if not limiter.ready()]
+            known = [seconds for seconds in due if seconds is not None]
+            if known and len(known) == len(due):
+                yield max(known)
         for key in {one.key for one in self._parked if one.key is not None}:
             if key in self._rests:
                 yield max(self._rests[key] - at, 0.0)

@@ -11,7 +11,6 @@ from typing import Final, Protocol
 from rabbitjobs import events
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.context import Signal
-from rabbitjobs.errors import StoreError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.store.slices import Ask, Slice
 
@@ -19,7 +18,7 @@ LEASE_SECONDS: Final = 30.0
 RENEW_SECONDS: Final = 8.0
 # Said this long before others may take the key.
 WARNING_SECONDS: Final = 4.0
-ANSWER_SECONDS: Final = 2.0
+ANSWER_SECONDS: Final = 3.0
 
 
 class Sharing(Protocol):
@@ -91,16 +90,19 @@ class Leases:
         self._reason = reason
 
     async def claim(self, key: str, limit: int, envelope: Envelope) -> Hold | None:
-        """The lease, or ``None`` while others have it; raises ``StoreError`` without an answer."""
+        """The lease, or ``None`` while others have it.
+
+        Raises ``StoreError`` or ``TimeoutError`` when the store does not answer.
+        """
         token, asked = uuid.uuid4().hex, self._clock()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 got = await self._sharing.hold(
                     key, limit, (envelope.id, envelope.attempt), token, LEASE_SECONDS
                 )
-        except TimeoutError:
-            self._free_soon(envelope.id, token)  # it may have been granted all the same
-            return None
+        except (TimeoutError, asyncio.CancelledError):
+            self._free_soon(envelope.id, token)  # it may be granted all the same
+            raise
         if not got:
             return None
         hold = Hold(key, envelope, token, asked + LEASE_SECONDS)
@@ -138,8 +140,8 @@ class Leases:
     async def _free(self, job_id: str, token: str, key: str | None) -> None:
         try:
             await self._sharing.free(job_id, token)
-        except StoreError:
-            return  # it ends when its time is over
+        except Exception:  # whatever it is: the lease ends when its time is over
+            return
         if key is not None:
             self.freed(key)
 
@@ -162,7 +164,7 @@ class Leases:
                 )
             if still:
                 hold.until = asked + LEASE_SECONDS
-        except (StoreError, TimeoutError):
+        except Exception:  # whatever it is: this must not end the renewing of the others
             # Others may take it once its time is over: said before that, and tried again.
             next_look = self._clock() + RENEW_SECONDS + ANSWER_SECONDS
             still = next_look + WARNING_SECONDS < hold.until

@@ -15,7 +15,7 @@ from rabbitjobs.store.slices import Ask, Line, Slice, share
 # The next slice is asked for when those in hand last no longer.
 LEAD_SECONDS: Final = 0.25
 # What the store gets to answer, and the pause after it did not.
-ANSWER_SECONDS: Final = 2.0
+ANSWER_SECONDS: Final = 4.0
 AWAY_SECONDS: Final = 1.0
 
 Take = Callable[[Ask], Awaitable[Slice]]

@@ -7,7 +7,7 @@ from typing import Final
 
 from rabbitjobs.store.slices import LONGEST_SECONDS
 
-# Jobs that came back in vain come again soon: the line that they waited in is behind them.
+# Where there is no line to stand in, each time longer, and this long at most.
 _SHORT_SECONDS: Final = 15.0
 _SHORTEST_SECONDS: Final = 1.0
 
@@ -15,14 +15,14 @@ _SHORTEST_SECONDS: Final = 1.0
 def away(waits: int, place: float | None, chance: Callable[[], float]) -> float:
     """The seconds until it comes again.
 
-    ``waits`` counts how often it was put off before, ``place`` is where it stands in the line of
-    its rate (``None``: there is no line, or nobody knows). ``chance`` gives a number from 0 to 1:
-    those of one moment must not come back together.
+    ``place`` is where it stands in the line of its rate (``None``: there is no line, or nobody
+    knows): those in the line come back as fast as the rate lets them in. ``waits`` counts how often
+    it was put off before. ``chance`` gives a number from 0 to 1: those of one moment must not come
+    back together.
     """
-    if place is not None and waits == 0:
-        place = max(place, _SHORTEST_SECONDS)
-        if place < LONGEST_SECONDS:
-            return place + chance() * 0.05 * place
-        return LONGEST_SECONDS * (0.5 + 0.5 * chance())
+    if place is not None:
+        if place >= LONGEST_SECONDS:
+            return LONGEST_SECONDS * (0.5 + 0.5 * chance())
+        return max(place, _SHORTEST_SECONDS) * (1 + 0.05 * chance())
     longest = min(2.0 ** (min(waits, 10) + 1), _SHORT_SECONDS)
     return _SHORTEST_SECONDS + chance() * (longest - _SHORTEST_SECONDS)
