@@ -22,7 +22,6 @@ def gate_of(
     queue: QueueSpec,
     put_off: PutOff,
     *,
-    slots: int,
     away: Callable[[str], None],
 ) -> Gate | None:
     """The gate, or ``None`` where nothing is limited: then no message pays for it.
@@ -43,7 +42,7 @@ def gate_of(
         limiters=limiters.all,
         leases=Leases(shares, bus=app.bus, away=away) if shares is not None else None,
         put_off=put_off,
-        room=max(slots, LEAST_ROOM) if here else 0,
+        room=(lambda slots: max(slots, LEAST_ROOM)) if here else (lambda _slots: 0),
     )
     limiters.gate = gate
     return gate

@@ -14,6 +14,7 @@ from rabbitjobs.app.children import program_of
 from rabbitjobs.app.limits import gate_of
 from rabbitjobs.backend.late import LateRecorder
 from rabbitjobs.clock import now
+from rabbitjobs.consumer.autoscale import Autoscale
 from rabbitjobs.consumer.consumer import QueueConsumer
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.executor import Executor
@@ -56,6 +57,7 @@ class ConsumeRole:
         known_queue = spec.queues[queue]
         self.name = f"consume {queue}"
         one = known_queue.ordered or known_queue.pool == SOLO
+        least = known_queue.least_concurrency if slots is None and not one else None
         slots = 1 if one else slots or known_queue.concurrency
         self._queue, self._bus = queue, app.bus
         self._recorder = recorder = app.parts.recorder()
@@ -95,11 +97,12 @@ class ConsumeRole:
             namespace=spec.namespace,
             session=app.parts.session(),
             handler=handler,
-            slots=slots,
-            prefetch=max(known_queue.prefetch or 0, slots),
+            slots=least or slots,
+            prefetch=known_queue.prefetch,
             bus=app.bus,
             ordered=known_queue.ordered,
-            gate=gate_of(app, known_queue, handler.put_off, slots=slots, away=self._report),
+            gate=gate_of(app, known_queue, handler.put_off, away=self._report),
+            autoscale=Autoscale(least, slots, bus=app.bus) if least is not None else None,
         )
 
     async def start(self) -> None:

@@ -101,6 +101,12 @@ class Attachment:
         self._prefetch = prefetch
         self._session.portal.post(self._resize)
 
+    async def backlog(self) -> tuple[int, int]:
+        """How many messages are ready, for how many consumers; none when nobody answers."""
+        if self._subscription is None:
+            return 0, 0
+        return await self._session.portal.run(self._subscription.backlog())
+
     async def stop(self) -> bool:
         """Take nothing more; ``False`` if it never subscribed, and there is nothing to finish."""
         if self._subscription is None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from rabbitjobs import events
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.attachment import Attachment
+from rabbitjobs.consumer.autoscale import Autoscale
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.handle import Handler, about
 from rabbitjobs.consumer.limits.gate import Admission, Gate
@@ -54,7 +55,8 @@ class _Running:
 class QueueConsumer:
     """Runs the jobs of one queue on the loop it is started on, at most ``slots`` at a time.
 
-    It holds at most ``prefetch`` messages, those that run included; without it one for each slot.
+    It holds at most ``prefetch`` messages, those that run included; without it one for each slot,
+    and those for which ``gate`` has room. ``autoscale`` changes the slots as it goes.
     """
 
     def __init__(
@@ -69,26 +71,30 @@ class QueueConsumer:
         prefetch: int | None = None,
         ordered: bool = False,
         gate: Gate | None = None,
+        autoscale: Autoscale | None = None,
     ) -> None:
         self.queue = queue
+        self.slots = slots
+        self._least_prefetch = prefetch or 0
         self._gate = gate
+        self._autoscale = autoscale
         self._attachment = Attachment(
             name=queue,
             queue=names.work_queue(namespace, queue),
             session=session,
-            prefetch=max(prefetch or 0, slots + (gate.room if gate is not None else 0)),
+            prefetch=self._prefetch(),
             take=self._take,
             bus=bus,
             takes_turns=ordered,
             lost=self._forget_waiting,
         )
         self._handler = handler
-        self._slots = slots
         self._bus = bus
         self._waiting: deque[tuple[Envelope | None, str, Handed]] = deque()
         self._running: set[_Running] = set()
         self._leaving: set[_Running] = set()
         self._life = 0
+        self._gate_first = False
         self._by_key: dict[tuple[str, int], _Running] = {}
         self._faults: dict[tuple[str, int], int] = {}
         self._stopping = False
@@ -113,12 +119,37 @@ class QueueConsumer:
         if self._gate is not None:
             self._gate.open(self)
         self._attachment.start()
+        if self._autoscale is not None:
+            self._autoscale.start(self)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait here for a slot."""
+        return len(self._waiting)
+
+    async def backlog(self) -> tuple[int, int]:
+        """How many messages are ready in the queue, for how many consumers."""
+        return await self._attachment.backlog()
+
+    def resize(self, slots: int) -> None:
+        """Run ``slots`` jobs at a time from now on; what runs beyond that goes on to its end."""
+        if self._stopping:
+            return
+        self.slots = slots
+        self._attachment.resize(self._prefetch())
+        self._start_waiting()
+        if self._gate is not None:
+            self._gate.look()
+
+    def _prefetch(self) -> int:
+        room = self._gate.room(self.slots) if self._gate is not None else 0
+        return max(self._least_prefetch, self.slots + room)
 
     # --- what the gate needs --------------------------------------------------------------------
 
     def free_slots(self) -> int:
         """See ``Doors``."""
-        return 0 if self._stopping else self._slots - len(self._running)
+        return 0 if self._stopping else self.slots - len(self._running)
 
     def admit(self, envelope: Envelope, handed: Handed, admission: Admission) -> None:
         """See ``Doors``."""
@@ -150,7 +181,7 @@ class QueueConsumer:
             return
         if envelope is not None and self._gate is not None and self._gate.take(envelope, handed):
             return
-        if len(self._running) < self._slots:
+        if len(self._running) < self.slots:
             self._start(envelope, why, handed)
         else:  # a prefetch beyond the slots, or after a reconnect: old attempts still run
             self._waiting.append((envelope, why, handed))
@@ -249,12 +280,19 @@ class QueueConsumer:
         return True
 
     def _free(self, running: _Running) -> None:
+        if self._autoscale is not None and running in self._running:
+            self._autoscale.took(now() - running.since)
         self._running.discard(running)
         self._leaving.discard(running)
         if running.key is not None and self._by_key.get(running.key) is running:
             del self._by_key[running.key]
         if running.admission is not None and running.admission.hold is not None:
             self._end_lease(running.admission)
+        if self._gate is not None:
+            # In turns: neither those who wait for a slot nor those who wait for a rate starve.
+            self._gate_first = not self._gate_first
+            if self._gate_first:
+                self._gate.look_now()
         if self._waiting:
             self._start_waiting()
         if self._gate is not None:
@@ -264,7 +302,7 @@ class QueueConsumer:
 
     def _start_waiting(self) -> None:
         for _ in range(len(self._waiting)):
-            if self._stopping or len(self._running) >= self._slots:
+            if self._stopping or len(self._running) >= self.slots:
                 break
             envelope, why, handed = self._waiting.popleft()
             if envelope is None or not self._adopt(envelope, handed):
@@ -307,6 +345,8 @@ class QueueConsumer:
         """
         settled, returned = self._settled, self._returned
         self._stopping = True
+        if self._autoscale is not None:
+            self._autoscale.stop()
         if not await self._attachment.stop():
             return Drained(0, 0, 0)
         # One turn of the loop: what the I/O thread posted before the cancel is given back too.

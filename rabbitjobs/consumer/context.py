@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -16,6 +17,7 @@ from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.markers import Injected
 
 _current: ContextVar[Context | None] = ContextVar("rabbitjobs_context", default=None)
+_LOOK_SECONDS = 0.1
 # structlog's own variables, which its ``merge_contextvars`` puts on every line. Bound once here and
 # then set directly: ``bind_contextvars`` looks each up by its name, which costs twice as much.
 _tokens = structlog.contextvars.bind_contextvars(job="", job_id="", attempt=0)
@@ -24,15 +26,21 @@ structlog.contextvars.reset_contextvars(**_tokens)
 
 
 class Signal:
-    """Something that can happen once while a job runs; true when it has. Safe in any thread."""
+    """Something that can happen once while a job runs; true when it has. Safe in any thread.
 
-    __slots__ = ("_event", "_hooks")
+    ``look`` says whether it has happened, where nobody can call ``set``.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_event", "_hooks", "_look")
+
+    def __init__(self, look: Callable[[], bool] | None = None) -> None:
         self._event = threading.Event()
         self._hooks: list[Callable[[], None]] = []
+        self._look = look
 
     def __bool__(self) -> bool:
+        if self._look is not None and not self._event.is_set() and self._look():
+            self._event.set()
         return self._event.is_set()
 
     def set(self) -> None:
@@ -44,7 +52,14 @@ class Signal:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block this thread until it has happened, or for ``timeout`` seconds; whether it has."""
-        return self._event.wait(timeout)
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            pause = _LOOK_SECONDS if self._look is not None else left
+            self._event.wait(pause if left is None or pause is None else min(pause, left))
+        return True
 
     def then(self, hook: Callable[[], None]) -> None:
         """Call ``hook`` when it happens, in the thread that says so."""
@@ -82,6 +97,11 @@ class Context(Injected):
         if self._lease_lost is None:
             self._lease_lost = Signal()
         return self._lease_lost
+
+    def if_lease_lost(self, hook: Callable[[], None]) -> None:
+        """Call ``hook`` when the lease is lost; never, where there is none."""
+        if self._lease_lost is not None:
+            self._lease_lost.then(hook)
 
     @classmethod
     def detached(cls) -> Context:

@@ -177,6 +177,8 @@ def _check_queue(field: Field, queue: QueueSpec, retry: Mapping[str, RetryPolicy
         field.child("prefetch").fail(
             f"at least the concurrency of {queue.concurrency} (a slot without a message is idle)"
         )
+    if queue.prefetch is not None and queue.least_concurrency is not None:
+        field.child("prefetch").fail("no prefetch beside slots that change: it follows them")
     if queue.ordered and queue.prefetch not in (None, 1):
         field.child("prefetch").fail("1 on an ordered queue (one slot keeps the order)")
     if queue.ordered and queue.priorities:

@@ -108,7 +108,7 @@ class Subscription:
         """Subscribe anew, at full prefetch."""
         if not self._stopping:
             self._forget()
-            self._attach_again(wire)
+            self._task = asyncio.get_running_loop().create_task(self._attach(wire))
 
     def link_down(self, reason: str) -> None:
         """What was delivered and not acked will be delivered again."""
@@ -307,9 +307,6 @@ class Subscription:
         if not self._stopping:
             self._link.renew("no answer to channel.close: what that consumer holds must come free")
 
-    def _attach_again(self, wire: Wire) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._attach(wire))
-
     def _hungry(self, before: int) -> bool:
         """Whether there is room and nothing has come since ``before`` messages had come."""
         return self._delivered == before and len(self._window) < self._prefetch
@@ -335,7 +332,7 @@ class Subscription:
             return
         self._rebuilt = (wire, self._delivered)
         self._fail(f"{reason}; the consumer is built anew")
-        self._attach_again(wire)
+        self._task = asyncio.get_running_loop().create_task(self._attach(wire))
 
     def _fail(self, reason: str) -> None:
         self._leaving.leave()  # whoever hears of it takes everything that is out as lost
@@ -344,7 +341,7 @@ class Subscription:
     def ack(self, handed: Handed) -> None:
         """The job is settled. An ack from an earlier epoch does nothing: it came back already."""
         if handed.epoch != self._epoch:
-            self._settle_late(handed, ack=True)
+            self.stale += not self._leaving.settle(handed.epoch, handed.delivery.tag, ack=True)
         elif self._window.settle(handed.delivery.tag) and not self._flush_soon:
             self._flush_soon = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -352,13 +349,9 @@ class Subscription:
     def nack(self, handed: Handed) -> None:
         """Give it back to the queue."""
         if handed.epoch != self._epoch:
-            self._settle_late(handed, ack=False)
+            self.stale += not self._leaving.settle(handed.epoch, handed.delivery.tag, ack=False)
         elif self._window.remove(handed.delivery.tag) and self._consumer is not None:
             self._consumer.nack(handed.delivery.tag)
-
-    def _settle_late(self, handed: Handed, *, ack: bool) -> None:
-        if not self._leaving.settle(handed.epoch, handed.delivery.tag, ack=ack):
-            self.stale += 1
 
     def _flush(self) -> None:
         self._flush_soon = False

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from rabbitjobs.backend.shares import Shares
 from rabbitjobs.errors import StoreUnavailable
 from rabbitjobs.store.engine import Store
-from rabbitjobs.store.slices import Ask, Slice
+from rabbitjobs.store.slices import Ask
 
 
 @pytest.fixture
@@ -35,9 +35,7 @@ def fleet(stores: list[Store]) -> list[Shares]:
 async def test_slices_of_one_rate_follow_each_other(fleet: list[Shares]) -> None:
     """No moment is given to two processes."""
     ask = Ask(key="queue q", spacing=0.01, want=20)
-    slices: list[Slice] = []
-    for number in range(4):
-        slices.append(await fleet[number % 2].take(ask))
+    slices = [await fleet[number % 2].take(ask) for number in range(4)]
     assert [one.count for one in slices] == [20] * 4
     assert slices[0].starts_in == pytest.approx(0, abs=0.1)
     assert [one.starts_in for one in slices[1:]] == pytest.approx([0.2, 0.4, 0.6], abs=0.1)

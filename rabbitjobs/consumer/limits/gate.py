@@ -79,6 +79,8 @@ class Parked:
 class Doors(Protocol):
     """What the gate needs of the consumer behind it."""
 
+    slots: int
+
     def free_slots(self) -> int:
         """How many jobs could start now."""
         ...
@@ -99,8 +101,8 @@ class Gate:
     """Lets the jobs of one queue in as their rates and keys allow.
 
     ``definition_of`` knows the jobs, ``limits_of`` the rates of one. ``put_off`` publishes a job
-    anew with a delay. At most ``room`` jobs wait while there are slots: where more do, the youngest
-    make way for others.
+    anew with a delay. ``room`` says how many jobs wait here beside so many slots: where more do
+    while slots are free, the youngest make way for others.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class Gate:
         leases: Leases | None,
         put_off: PutOff,
         limiters: Callable[[], Iterable[Limiter]],
-        room: int,
+        room: Callable[[int], int],
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -210,7 +212,7 @@ class Gate:
                 slots -= 1
         for limiter, count in wanting.items():
             limiter.want(count)
-        self._dismiss_some()
+        self._dismiss_some(self.room(self._doors.slots))
         if not self._parked:
             self._rests.clear()
         else:
@@ -232,11 +234,11 @@ class Gate:
         self._doors.admit(one.envelope, one.handed, admission)
         return True
 
-    def _dismiss_some(self) -> None:
+    def _dismiss_some(self, room: int) -> None:
         """Put off who has waited too long, and the youngest that keep others from the slots."""
         limit = self._clock() - PATIENCE_SECONDS
         late = [one for one in self._parked if one.since <= limit]
-        many = len(self._parked) - len(late) - self.room
+        many = len(self._parked) - len(late) - room
         if many > 0:
             late += [one for one in reversed(self._parked) if one not in late and _own(one)][:many]
         for one in late:

@@ -40,7 +40,8 @@ def _attempt(definition: Definition, envelope: Envelope, limited: Limited, note:
         args, kwargs = arguments.decode(envelope.body)
     except Exception as error:  # converting arguments runs user code
         return None, failure_of(error, "arguments")
-    context = Context(envelope, _nowhere if definition.ignore_result else note)
+    lost = limited.lease_lost() if definition.concurrency is not None else None
+    context = Context(envelope, _nowhere if definition.ignore_result else note, lost)
     enter(context)
     if arguments.injected:
         args, kwargs = arguments.inject(args, kwargs, lambda _: context)

@@ -152,11 +152,11 @@ class Frames:
 
 
 class Mark:
-    """Two numbers in memory that a worker and one child share.
+    """Three numbers in memory that a worker and one child share.
 
     ``started`` is the job that the child has begun: after its death the worker knows which job was
     only handed over. ``limited`` is the job whose soft limit is over: a signal that comes late
-    finds another one running.
+    finds another one running. ``lost`` is the job whose lease of its key is lost.
     """
 
     __slots__ = ("_memory", "descriptor")
@@ -185,6 +185,15 @@ class Mark:
     @limited.setter
     def limited(self, number: int) -> None:
         _NUMBER.pack_into(self._memory, 8, number)
+
+    @property
+    def lost(self) -> int:
+        """The number of the job whose lease is lost."""
+        return int(_NUMBER.unpack_from(self._memory, 16)[0])
+
+    @lost.setter
+    def lost(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, 16, number)
 
     def close(self) -> None:
         """Let go of the memory; the other side keeps its own hold."""

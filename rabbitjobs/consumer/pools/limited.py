@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from types import FrameType
 from typing import Any
 
+from rabbitjobs.consumer.context import Signal
 from rabbitjobs.consumer.pools.frames import Mark
 from rabbitjobs.errors import SoftTimeLimit
 
@@ -29,6 +30,11 @@ class Limited:
         self._number = number
         self._over = self._late = False
         self._mark.started = number
+
+    def lease_lost(self) -> Signal:
+        """What the worker says of the lease of the job that is about to run."""
+        number = self._number
+        return Signal(lambda: self._mark.lost == number)
 
     def enter(self) -> None:
         """From here on the job's code runs; raises if its limit is over already."""

@@ -26,13 +26,17 @@ _decode = msgspec.msgpack.Decoder(FromChild).decode
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One attempt that a pool was asked for; limits are in seconds, ``handed`` counts children."""
+    """One attempt that a pool was asked for; limits are in seconds, ``handed`` counts children.
+
+    ``lost``: the lease of its key is lost.
+    """
 
     envelope: Envelope
     future: asyncio.Future[Ended]
     soft: float | None = None
     hard: float | None = None
     handed: int = 0
+    lost: bool = False
 
 
 class Member:
@@ -82,6 +86,8 @@ class Member:
         self.call = call
         self.jobs += 1
         call.handed += 1
+        if call.lost:
+            self.lose()
         data = framed(Job(self.jobs, call.envelope))
         try:
             sent = self._pipe.send(data)
@@ -96,6 +102,10 @@ class Member:
     def limit(self) -> None:
         """Say in its memory that the soft limit of what it runs is over."""
         self._mark.limited = self.jobs
+
+    def lose(self) -> None:
+        """Say in its memory that the lease of what it runs is lost."""
+        self._mark.lost = self.jobs
 
     def done(self) -> Call | None:
         """Take the call from it."""

@@ -54,6 +54,7 @@ class ProcessPool:
         if self._stopped:
             call.future.cancel()
         else:
+            context.if_lease_lost(lambda: self._lose(call))
             self._waiting.append(call)
             self._hand_out()
         try:
@@ -97,6 +98,11 @@ class ProcessPool:
     def _hard(self, member: Member) -> None:
         member.limit_over = True
         self._brood.kill(member)
+
+    def _lose(self, call: Call) -> None:
+        call.lost = True
+        if call in self._busy:
+            self._busy[call].lose()
 
     def _take_back(self, call: Call) -> None:
         """The call was cancelled: it waits for a child, or it is ended by force."""
