@@ -295,7 +295,7 @@ class Gate:
         try:
             hold = await self.leases.claim(key, definition.concurrency.limit, one.envelope)
         except Exception as error:  # whatever it is: without an answer nothing may start
-            self.leases.away(f"concurrency keys: {error}")
+            self.leases.away(f"concurrency keys: {str(error) or 'no answer from the store'}")
         else:
             self.leases.away("")
         one.asking = None

@@ -126,7 +126,7 @@ class Limiter:
             async with asyncio.timeout(ANSWER_SECONDS):
                 taken = await self._take(ask)
         except Exception as error:  # whatever it is: without an answer nothing may start
-            self._is_away(f"{self.name}: {error or 'no answer from the store'}")
+            self._is_away(f"{self.name}: {str(error) or 'no answer from the store'}")
         finally:
             self._asking = None
             self._answer(places, taken)
