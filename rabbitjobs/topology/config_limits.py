@@ -19,8 +19,12 @@ def read_rate(field: Field) -> Rate | None:
     if field.node is not None and isinstance(field.node.value, dict):
         field.keys("limit", "scope", required=("limit",))
         limit, scope = field.child("limit"), field.child("scope").choice(SCOPES, "fleet")
+    if limit.node is None or not isinstance(limit.node.value, str):
+        if limit.given:
+            limit.fail(RATE_EXPECTED)
+        return None
     text = limit.text(fault=_rate_fault)
-    if not text or _rate_fault(text):
+    if _rate_fault(text):
         return None
     found = parse_rate(text)
     return Rate(found.count, found.seconds, "process") if scope == "process" else found
