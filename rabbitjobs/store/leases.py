@@ -61,13 +61,13 @@ def _claim(connection: Connection, namespace: str, one: Claim) -> bool:
         "DELETE FROM rj_leases WHERE namespace = ? AND key = ? AND until <= ?",
         (namespace, one.key, at),
     )
-    held = {
-        row[0]: row[1]
+    held: dict[str, int] = {
+        row["job_id"]: row["attempt"]
         for row in _run(
             connection,
             "SELECT job_id, attempt FROM rj_leases WHERE namespace = ? AND key = ?",
             (namespace, one.key),
-        )
+        ).mappings()
     }
     if one.job_id in held:
         if held[one.job_id] > one.attempt:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from itertools import pairwise
 
+from rabbitjobs.backend.protocol import Status
 from tests.broker.crew import Crew, until
 
 SHOP = """
-import os, time
+import asyncio, os, time
 from rabbitjobs import RabbitJobs
 
 app = RabbitJobs()
@@ -18,6 +20,13 @@ app = RabbitJobs()
 async def tick(number: int) -> None:
     with open("done", "a") as done:
         print(number, os.getpid(), time.time(), file=done)
+
+
+@app.job("nap", queue="scaled", ignore_result=True)
+async def nap(number: int) -> None:
+    await asyncio.sleep(0.5)
+    with open("done", "a") as done:
+        print(number, file=done)
 
 
 @app.job("slow", queue="mixed", ignore_result=True, rate="2/s")
@@ -30,6 +39,14 @@ async def slow(number: int) -> None:
 async def quick(number: int) -> None:
     with open("done", "a") as done:
         print("quick", number, time.time(), file=done)
+
+
+@app.job("stay", queue="keys", concurrency_key="{customer}")
+def stay(customer: str) -> None:
+    with open("done", "a") as done:
+        print("stay", os.getpid(), file=done)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
 
 
 @app.job("one", queue="keys", concurrency_key="{customer}")
@@ -46,6 +63,7 @@ queues:
   work: {concurrency: 10, rate: 50/s}
   mixed: {concurrency: 4}
   keys: {concurrency: 4}
+  scaled: {concurrency: {min: 1, max: 8}}
 """
 
 
@@ -95,3 +113,47 @@ def test_jobs_of_one_key_never_run_beside_each_other(shop: Crew) -> None:
         )
         assert len(spans) == 15
         assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
+
+
+def test_a_worker_that_is_killed_while_it_puts_jobs_off_loses_none(shop: Crew) -> None:
+    """Each is published and confirmed before it is acked; what was in between comes twice."""
+    slow = shop.app.remote("slow", queue="mixed")
+    shop.app.send_many([slow.call(number) for number in range(20)])
+    for kill in range(3):
+        worker = shop.consume("mixed", "--log-level", "debug")
+        worker.says("job put off", 2 + kill)
+        worker.signal(signal.SIGKILL)
+        worker.ends()
+    worker = shop.consume("mixed")
+    wanted = {str(number) for number in range(20)}
+    until(
+        lambda: {line.split()[1] for line in shop.lines() if "slow" in line} == wanted,
+        why=lambda: worker.log,
+    )
+
+
+def test_a_job_whose_worker_was_killed_takes_its_own_lease_over(shop: Crew) -> None:
+    """It need not wait for the half minute that the lease lasts."""
+    stay = shop.app.remote("stay", queue="keys")
+    first = shop.consume("keys")
+    job_id = stay.send("ada").id
+    until(lambda: len(shop.lines()) == 1, why=lambda: first.log)
+    second = shop.consume("keys")
+    second.says("healthy: consuming")
+    begun = time.monotonic()
+    first.signal(signal.SIGKILL)
+    until(lambda: len(shop.lines()) == 2, why=lambda: second.log)
+    assert time.monotonic() - begun < 20
+    (shop.folder / "go").touch()
+    shop.until_status(Status.SUCCEEDED, job_id)
+
+
+def test_slots_follow_the_backlog(shop: Crew) -> None:
+    """Up to the max, and down again when it is worked off; each job runs once."""
+    nap = shop.app.remote("nap", queue="scaled")
+    shop.app.send_many([nap.call(number) for number in range(80)])
+    worker = shop.consume("scaled")
+    worker.says('"slots": 8')
+    until(lambda: len(shop.lines()) == 80, why=lambda: worker.log)
+    worker.says('"slots": 1,')
+    assert sorted(shop.lines()) == sorted(str(number) for number in range(80))

@@ -65,8 +65,8 @@ def test_slices_follow_each_other() -> None:
     """The second begins where the first ends."""
     line, first = share(None, ask(0.01, 20), NOW)
     line, second = share(line, ask(0.01, 20), NOW)
-    assert (first.starts_in, first.count) == (0.0, 20)
-    assert (second.starts_in, second.count) == (pytest.approx(0.2), 20)
+    assert [first.starts_in, second.starts_in] == pytest.approx([0.0, 0.2])
+    assert (first.count, second.count) == (20, 20)
 
 
 def test_only_the_last_second_is_caught_up() -> None:

@@ -109,7 +109,7 @@ async def test_jobs_that_are_put_off_get_places_as_far_apart_as_the_rate() -> No
     shared = Shared()
     process = Process(shared, rate("2/s"))
     places = await asyncio.gather(*(process.limiter.place() for _ in range(4)))
-    assert sorted(places) == pytest.approx([1.0, 1.5, 2.0, 2.5])
+    assert sorted(place or 0.0 for place in places) == pytest.approx([1.0, 1.5, 2.0, 2.5])
     shared.down = True
     assert await process.limiter.place() is None
     assert len(shared.asks) <= 2
@@ -121,4 +121,4 @@ async def test_a_rate_of_each_process_needs_no_store() -> None:
     take = own_line(lambda: now)
     first = await take(Ask(key="q", spacing=0.1, want=3))
     second = await take(Ask(key="q", spacing=0.1, want=3))
-    assert (first.starts_in, second.starts_in) == (0.0, pytest.approx(0.3))
+    assert [first.starts_in, second.starts_in] == pytest.approx([0.0, 0.3])
