@@ -12,6 +12,7 @@ import itertools
 import random
 import time
 from bisect import insort
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final, Protocol
 
@@ -50,9 +51,11 @@ class Admission:
 
 
 class Parked:
-    """One job that waits; the oldest come first."""
+    """One job that waits; the oldest come first. ``keyed``: it needs a key."""
 
-    __slots__ = ("asking", "definition", "envelope", "handed", "key", "limits", "order", "since")
+    __slots__ = (
+        *("asking", "definition", "envelope", "handed", "key", "keyed", "limits", "order", "since"),
+    )
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Parked:
         self.limits = limits
         self.order = order
         self.since = since
+        self.keyed = definition is not None and definition.concurrency is not None
         self.key: str | None = None
         self.asking: asyncio.Task[None] | None = None
 
@@ -131,6 +135,7 @@ class Gate:
         self._failed: dict[Parked, Failure] = {}
         self._ids: set[tuple[str, int]] = set()
         self._rests: dict[str, float] = {}
+        self._asked: Counter[str] = Counter()
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._soon = False
@@ -203,36 +208,36 @@ class Gate:
             self._timer = None
         if self._doors is None:
             return
-        wanting: dict[Limiter, int] = {}
         slots = self._doors.free_slots()
+        wanting: Counter[tuple[Limiter, ...]] = Counter()
         for one in tuple(self._parked):
             if slots <= 0:
                 return  # the next slot that comes free looks again
-            if self._may_start(one, wanting):
-                slots -= 1
-        for limiter, count in wanting.items():
-            limiter.want(count)
+            if one.limits in wanting and not one.keyed:  # as those before it
+                wanting[one.limits] += 1
+            elif self._has_key(one, slots):
+                if all(limiter.ready() for limiter in one.limits):
+                    self._admit(one)
+                    slots -= 1
+                else:
+                    wanting[one.limits] += 1
+        for limits, count in wanting.items():
+            for limiter in limits:
+                limiter.want(count, slots)
         self._dismiss_some(self.room(self._doors.slots))
         if not self._parked:
             self._rests.clear()
+            self._asked = +self._asked
         else:
             self._timer = self._loop.call_later(max(min(self._moments()), 0.001), self.look)
 
-    def _may_start(self, one: Parked, wanting: dict[Limiter, int]) -> bool:
-        if one not in self._failed and not self._has_key(one):
-            return False
-        for limiter in one.limits:
-            wanting[limiter] = wanting.get(limiter, 0) + 1
-        if not all(limiter.ready() for limiter in one.limits):
-            return False
+    def _admit(self, one: Parked) -> None:
         for limiter in one.limits:
             limiter.start()
-            wanting[limiter] -= 1
-        assert self._doors is not None
         admission = Admission(self._held.get(one), self._failed.get(one))
         self._remove(one, ended=False)
+        assert self._doors is not None
         self._doors.admit(one.envelope, one.handed, admission)
-        return True
 
     def _dismiss_some(self, room: int) -> None:
         """Put off who has waited too long, and the youngest that keep others from the slots."""
@@ -240,7 +245,8 @@ class Gate:
         late = [one for one in self._parked if one.since <= limit]
         many = len(self._parked) - len(late) - room
         if many > 0:
-            late += [one for one in reversed(self._parked) if one not in late and _own(one)][:many]
+            young = (one for one in reversed(self._parked) if one.since > limit and _own(one))
+            late += itertools.islice(young, many)
         for one in late:
             self._dismiss(one)
 
@@ -271,34 +277,42 @@ class Gate:
 
     # --- keys -----------------------------------------------------------------------------------
 
-    def _has_key(self, one: Parked) -> bool:
-        """Whether it holds its key, or needs none; else it is asked for, if now is the time."""
+    def _has_key(self, one: Parked, slots: int) -> bool:
+        """Whether it holds its key, or needs none; else it is asked for, if now is the time.
+
+        Never more keys than there are ``slots``: others could run the jobs of those meanwhile.
+        """
         definition = one.definition
-        if one in self._held or definition is None or definition.concurrency is None:
+        if one in self._held or one in self._failed or not one.keyed:
             return True
+        assert self.leases is not None and definition is not None
+        assert definition.concurrency is not None
         if one.key is None:
             try:
                 one.key = key_of(definition, one.envelope)
             except Exception as error:  # converting arguments, and making a key, run user code
                 self._failed[one] = failure_of(error, "arguments")
                 return True
-        assert self.leases is not None
-        asked = sum(each.asking is not None for each in self._parked if each.key == one.key)
-        busy = self.leases.count(one.key) + asked
-        if busy < definition.concurrency.limit and self._rests.get(one.key, 0) <= self._clock():
-            one.asking = self._loop.create_task(self._ask(one, one.key, definition))
+        key = one.key
+        free = self.leases.count(key) + self._asked[key] < definition.concurrency.limit
+        room = len(self._held) + self._asked.total() < slots
+        if free and room and one.asking is None and self._rests.get(key, 0) <= self._clock():
+            self._asked[key] += 1
+            one.asking = self._loop.create_task(self._ask(one, key, definition.concurrency.limit))
         return False
 
-    async def _ask(self, one: Parked, key: str, definition: Definition) -> None:
-        assert self.leases is not None and definition.concurrency is not None
+    async def _ask(self, one: Parked, key: str, limit: int) -> None:
+        assert self.leases is not None
         hold: Hold | None = None
         try:
-            hold = await self.leases.claim(key, definition.concurrency.limit, one.envelope)
+            hold = await self.leases.claim(key, limit, one.envelope)
         except Exception as error:  # whatever it is: without an answer nothing may start
             self.leases.away(f"concurrency keys: {str(error) or 'no answer from the store'}")
         else:
             self.leases.away("")
-        one.asking = None
+        finally:
+            one.asking = None
+            self._asked[key] -= 1
         if hold is not None:
             self._held[one] = hold
         else:
@@ -314,7 +328,7 @@ class Gate:
     def _moments(self) -> Iterator[float]:
         at = self._clock()
         yield max(min(one.since for one in self._parked) + PATIENCE_SECONDS - at, 0.05)
-        has_key = {one.limits for one in self._parked if one.key is None or one in self._held}
+        has_key = {one.limits for one in self._parked if not one.keyed or one in self._held}
         for limits in has_key:
             due = [limiter.next_in() for limiter in limits if not limiter.ready()]
             known = [seconds for seconds in due if seconds is not None]
@@ -327,4 +341,4 @@ class Gate:
 
 def _own(one: Parked) -> bool:
     """Whether what it waits for is not the whole queue's: others could run meanwhile."""
-    return one.key is not None or any(limiter.of_job for limiter in one.limits)
+    return one.keyed or any(limiter.of_job for limiter in one.limits)

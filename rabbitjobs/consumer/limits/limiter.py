@@ -79,15 +79,21 @@ class Limiter:
             return due
         return max(self._not_before - now, 0.0)
 
-    def want(self, waiting: int) -> None:
-        """So many jobs wait for a start: ask for them, unless there are enough in hand."""
+    def want(self, waiting: int, free: int) -> None:
+        """So many jobs wait for a start: ask for them, unless there are enough in hand.
+
+        But only as many as ``free`` slots can take, or as were taken lately: a start that nobody
+        uses is lost for the fleet.
+        """
         now = self._clock()
         left = self._tokens.left(now)
         if self._asking is not None or now < self._not_before or waiting <= left:
             return
         if left and self._tokens.lasts(now) > LEAD_SECONDS:
             return
-        self._ask(max(waiting - left, self._recent(now)))
+        recent = self._recent(now)
+        if free > left or recent:
+            self._ask(min(max(waiting - left, recent), max(free - left, recent)))
 
     async def place(self) -> float | None:
         """The seconds after which a job that is put off should come again; ``None``: unknown."""

@@ -29,10 +29,10 @@ class Process:
             clock=lambda: shared.time,
         )
 
-    async def ask(self, waiting: int) -> None:
+    async def ask(self, waiting: int, free: int = 10) -> None:
         """So many jobs wait."""
         self.woken.clear()
-        self.limiter.want(waiting)
+        self.limiter.want(waiting, free)
         if self.limiter._asking is not None:
             await asyncio.wait_for(self.woken.wait(), 5)
 
@@ -59,6 +59,26 @@ async def test_a_saturated_fleet_keeps_the_rate_and_asks_seldom() -> None:
     assert 2700 <= total <= 3300
     assert min(started.values()) > total / 4 * 0.7
     assert len(shared.asks) < total / 10
+
+
+async def test_processes_with_one_slot_waste_none_of_the_rate() -> None:
+    """Thirty of them, a job each of 2.5 seconds, could start 12 a second: they start 10."""
+    shared = Shared()
+    fleet = [Process(shared, rate("10/s")) for _ in range(30)]
+    until = [0.0] * 30
+    started = 0
+    for _ in range(1500):
+        for number, process in enumerate(fleet):
+            if until[number] > shared.time:
+                continue
+            if process.limiter.ready():
+                process.limiter.start()
+                started += 1
+                until[number] = shared.time + 2.5
+            else:
+                await process.ask(20, free=1)
+        shared.time += 0.02
+    assert 270 <= started <= 330
 
 
 async def test_little_work_costs_two_questions_a_second_and_no_more() -> None:
