@@ -61,8 +61,7 @@ class Subscription:
     A consumer that gets nothing, though messages are ready and it has room, is built anew; if that
     does not help, so is the connection. One that holds nothing and gets nothing subscribes anew now
     and then: only a leader answers that, while a node without its majority says that none is ready.
-    ``takes_turns`` (a queue with a single active consumer):
-    ready messages prove nothing while there are other consumers.
+    ``takes_turns`` (a single active consumer): ready messages prove nothing while there are others.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Subscription:
         self._changed = changed
         self._arguments = arguments
         self._takes_turns = takes_turns
-        self._delivered = 0
+        self._delivered, self._since, self._silent = 0, 0.0, 0
         self._arrived: list[Handed] = []
         self._rebuilt: tuple[Wire, int] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -92,12 +91,10 @@ class Subscription:
         self._consumer: Consumer | None = None
         self._window = AckWindow()
         self._epoch = 0
-        self._since = 0.0
         self._task: asyncio.Task[None] | None = None
         self._releases = Releases(link, self._not_released)
         self._release = self._releases.release
         self._leaving = Leavers()
-        self._silent = 0
         self._stopping = False
         self._flush_soon = False
         self._flush_later: asyncio.TimerHandle | None = None
@@ -143,7 +140,7 @@ class Subscription:
         try:
             if self._silent >= SILENT_UNTIL_APART:
                 self._fail("the queue does not answer; it is asked on another connection")
-                pauses = (CONSUME_SECONDS, LONGEST_PAUSE_SECONDS)
+                pauses = CONSUME_SECONDS, LONGEST_PAUSE_SECONDS
                 await until_it_answers(self._link.another, self._queue, pauses)
             async for attempt in retrying:
                 with attempt:
@@ -268,19 +265,22 @@ class Subscription:
         except TimeoutError:
             self._unanswered(wire, "basic.cancel")
             return
-        except (ConnectionLost, ChannelClosed):
-            pass  # a channel that is gone has given back what it held
+        except ConnectionLost:
+            return  # the link brings the next connection
+        except ChannelClosed as error:  # it has given back what it held
+            if epoch == self._epoch:
+                self._let_go()
+                self._fail(str(error))
+                await self._attach(wire)
+            return
         if epoch == self._epoch:
             self._window.filling = None
             self._let_go(quiet=True)
             await self._attach(wire)
 
     def resize(self, prefetch: int) -> None:
-        """Hold at most ``prefetch`` unacked messages from now on.
-
-        The prefetch of a live consumer cannot be changed: a new one takes over, and what the old
-        one was handed stays out, can be settled, and counts nothing.
-        """
+        """Hold at most ``prefetch`` unacked messages from now on; what is out already stays out."""
+        # The prefetch of a live consumer cannot be changed: a new one takes over.
         self._prefetch = prefetch
         if self._consumer is not None and (self._task is None or self._task.done()):
             self._fit()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
 from tests.unit.wire.reader import Reader
@@ -96,3 +97,22 @@ async def test_a_connection_that_breaks_meanwhile_brings_the_new_size(reader: Re
     await until(lambda: len(reader.handed) == 1)
     reader.subscription.ack(reader.handed[0])
     await until(lambda: ("upto", 1) in reader.wire.consumers[0].told)
+
+
+async def test_a_channel_that_closes_meanwhile_is_told(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it held comes again: whoever works on it must hear that it is not ours any more."""
+    first = reader.wire.consumers[0]
+
+    async def closed() -> None:
+        raise ChannelClosed("PRECONDITION_FAILED - delivery timed out", code=406, queue="q")
+
+    monkeypatch.setattr(first, "cancel", closed)
+    first.deliver(1)
+    await until(lambda: reader.handed)
+    reader.subscription.resize(5)
+    await reader.consuming(2)
+    assert len(reader.said("failed")) == 1
+    reader.subscription.ack(reader.handed[0])
+    assert reader.subscription.stale == 1
