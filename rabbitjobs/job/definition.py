@@ -17,8 +17,8 @@ from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.message.arguments import Arguments, encode_body
 from rabbitjobs.message.codec import SHORT_BYTES
 from rabbitjobs.policy.concurrency import Concurrency, concurrency_fault
-from rabbitjobs.policy.rate import RATE_EXPECTED, Rate
-from rabbitjobs.policy.rate import rate as read_rate
+from rabbitjobs.policy.rate import Rate
+from rabbitjobs.policy.rate import checked as checked_rate
 from rabbitjobs.policy.rules import Rule
 
 P = ParamSpec("P")
@@ -120,12 +120,12 @@ def define(
 
 
 def _rate(given: Rate | str | None, job: str) -> Rate | None:
-    if given is None or isinstance(given, Rate):
-        return given
+    if given is None:
+        return None
     try:
-        return read_rate(given)
-    except (ValueError, AttributeError):
-        raise RegistrationError(f"expected {RATE_EXPECTED}, got {given!r}", job=job) from None
+        return checked_rate(given)
+    except ValueError as error:
+        raise RegistrationError(str(error), job=job) from None
 
 
 def _concurrency(

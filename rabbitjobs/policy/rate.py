@@ -37,6 +37,16 @@ class Rate(msgspec.Struct, frozen=True):
         return f"{self.count}/{unit}" + (" in each process" if self.scope == "process" else "")
 
 
+def checked(given: Rate | str) -> Rate:
+    """A rate that was given as a text or a value; raises ``ValueError`` for what is none."""
+    if isinstance(given, str):
+        return rate(given)
+    if not isinstance(given, Rate):
+        raise ValueError(f"expected {RATE_EXPECTED}, got {given!r}")
+    unit = next((unit for unit, seconds in _UNITS.items() if seconds == given.seconds), "")
+    return rate(f"{given.count}/{unit}", scope=given.scope)
+
+
 def rate(text: str, *, scope: Scope = "fleet") -> Rate:
     """Read a rate such as ``100/s``, ``600/m``, ``50/h``; raises ``ValueError`` for another text.
 

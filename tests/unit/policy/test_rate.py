@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rabbitjobs.policy.rate import Rate, rate
+from rabbitjobs.policy.rate import Rate, checked, rate
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,16 @@ def test_a_rate_says_itself() -> None:
     """For events and errors."""
     assert str(rate("600/m")) == "600/m"
     assert str(rate("5/s", scope="process")) == "5/s in each process"
+
+
+@pytest.mark.parametrize("given", [Rate(0, 1.0), Rate(-3, 60.0), Rate(1, 7.0), 5, None, b"1/s"])
+def test_a_value_that_is_no_rate_is_refused(given: Rate) -> None:
+    """Whoever makes one by hand is told the same."""
+    with pytest.raises(ValueError, match=r"expected a rate such as 100/s"):
+        checked(given)
+
+
+def test_a_text_or_a_value_is_a_rate() -> None:
+    """As ``@app.job`` takes them."""
+    assert checked("5/m") == checked(Rate(5, 60.0)) == Rate(5, 60.0)
+    assert checked(Rate(5, 1.0, "process")).scope == "process"
