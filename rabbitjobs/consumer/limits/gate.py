@@ -334,9 +334,11 @@ class Gate:
             known = [seconds for seconds in due if seconds is not None]
             if known and len(known) == len(due):
                 yield max(known)
-        for key in {one.key for one in self._parked if one.key is not None}:
-            if key in self._rests:
-                yield max(self._rests[key] - at, 0.0)
+        for key, until in tuple(self._rests.items()):
+            if until > at:
+                yield until - at
+            else:  # it is asked for when there is room
+                del self._rests[key]
 
 
 def _own(one: Parked) -> bool:
