@@ -35,8 +35,8 @@ RATE = 200
 RATE_WARM_SECONDS = 5.0
 RATE_MORE_SECONDS = 10.0
 
-QUICK = Sizes(sends=2_000, slow=4_000, fast=30_000, trips=300)
-FULL = Sizes(sends=10_000, slow=20_000, fast=100_000, trips=2_000)
+QUICK = Sizes(sends=1_000, slow=2_000, fast=20_000, trips=200)
+FULL = Sizes(sends=5_000, slow=10_000, fast=100_000, trips=1_000)
 
 
 def sends(node: Node, who: Contestant, row: str, command: str, count: int) -> Iterator[Figure]:

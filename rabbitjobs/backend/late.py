@@ -29,6 +29,8 @@ class LateRecorder:
         with self._lock:
             if self._making is None:
                 self._making = Future()
+                # It has many waiters: one that is cancelled must not cancel it for the others.
+                self._making.set_running_or_notify_cancel()
                 threading.Thread(
                     target=self._work, args=(self._making,), name="rabbitjobs-store-open"
                 ).start()

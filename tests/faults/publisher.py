@@ -60,8 +60,7 @@ class Publisher:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._stop.set)
 
-        # Not the loop's own handler: that is gone with the loop, and a signal in the last moments
-        # of a publisher that has sent all of its jobs would kill it.
+        # Not the loop's own handler, which is gone with the loop: see ``main``.
         signal.signal(signal.SIGTERM, stop)
         if recover:
             await self._recover()
@@ -138,6 +137,9 @@ def main() -> None:
     recover = options.pop("recover")
     mix = options.pop("mix").split(",")
     asyncio.run(Publisher(Order(mix=mix, **options)).run(recover=recover))
+    # A signal in the last moments of a publisher that has sent all of its jobs must not kill it:
+    # the interpreter puts the default back for every handler of ours on its way out.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

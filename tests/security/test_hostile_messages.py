@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pika import frame
 
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Status
@@ -22,7 +23,7 @@ from rabbitjobs.errors import JobFailed, SendRefused, TooLarge
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.publisher.prepare import MAX_BODY_BYTES
-from rabbitjobs.wire import frames, pika_publisher
+from rabbitjobs.wire import frames
 from tests.security.shop import Shop
 
 
@@ -178,15 +179,15 @@ async def test_a_spoofed_user_id_is_refused_by_the_broker_and_shown_as_an_error(
     plain: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of ours sets one; a publisher that does hears 406, and the next send goes through."""
-    build = frames.basic_properties
 
-    def spoofed(ours: Properties) -> Any:
-        made = build(ours)
+    def spoofed(channel: int, size: int, ours: Properties) -> bytes:
+        made: Any = frames.basic_properties(ours)
         made.user_id = "admin"
-        return made
+        whole: bytes = frame.Header(channel, size, made).marshal()
+        return whole[:-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(pika_publisher, "basic_properties", spoofed)
+        patch.setattr(frames, "_header", spoofed)
         with pytest.raises(SendRefused, match="user_id property set to 'admin'") as refused:
             await plain.mark.asend("spoofed")
     assert refused.value.job == "mark"

@@ -130,3 +130,26 @@ def test_a_fault_while_it_is_made_is_told_and_the_next_use_tries_again() -> None
     asyncio.run(main())
     assert book.told == ["record 1"]
     assert not answers
+
+
+def test_a_waiter_that_is_cancelled_leaves_the_others_waiting() -> None:
+    """As an abandoned job is, when its worker is told to stop at once."""
+    book, go = Book(), threading.Event()
+
+    def make() -> Book:
+        assert go.wait(20)
+        return book
+
+    async def main() -> None:
+        late = LateRecorder(make)
+        abandoned = asyncio.create_task(late.record(SUCCESS))
+        other = asyncio.create_task(late.record(SUCCESS))
+        await asyncio.sleep(0)
+        abandoned.cancel()
+        await asyncio.wait({abandoned})
+        go.set()
+        assert await other
+        assert abandoned.cancelled()
+
+    asyncio.run(main())
+    assert book.told == ["record 1"]
