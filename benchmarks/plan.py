@@ -130,10 +130,8 @@ class Round:
             )
 
     def _rates(self) -> Labelled:
-        for where, env in (
-            (bars.SQLITE, lambda: SQLITE),
-            (bars.POSTGRES, self.stores.in_postgres),
-        ):
+        stores = ((bars.SQLITE, lambda: SQLITE), (bars.POSTGRES, self.stores.in_postgres))
+        for where, env in stores[:1] if self.quick else stores:
             yield (
                 f"{bars.FLEET_RATE}: {where}",
                 partial(rows.fleet_rate, self.node, field.OURS_RATED, 4, 30.0, where, env),

@@ -26,11 +26,13 @@ def gate_of(
 ) -> Gate | None:
     """The gate, or ``None`` where nothing is limited: then no message pays for it.
 
-    Raises ``WorkerError`` where a limit of the whole fleet has no store to be shared over.
+    Raises ``WorkerError`` where a limit of the whole fleet has no store to be shared over, and for
+    a job with a limit on an ordered queue.
     """
     limited = [job for job in app.registry if job.rate is not None or job.concurrency is not None]
     if queue.rate is None and not limited:
         return None
+    _refuse_ordered(queue, limited)
     shares = app.parts.shares()
     if shares is None:
         _refuse_fleet(queue, limited, app.spec.where(queue.line))
@@ -89,6 +91,16 @@ class Limiters:
                 take = self._shares.take
             self._made[name] = Limiter(name, rate, take, wake=self._look, away=self._away)
         return self._made[name]
+
+
+def _refuse_ordered(queue: QueueSpec, limited: list[Definition]) -> None:
+    for job in limited:
+        if queue.ordered and job.queue == queue.name:
+            raise WorkerError(
+                f"{job.source}: expected no rate and no concurrency key of job {job.name} on the "
+                f"ordered queue {queue.name} (what waits loses its place), got one",
+                queue=queue.name,
+            )
 
 
 def _refuse_fleet(queue: QueueSpec, limited: list[Definition], where: str) -> None:

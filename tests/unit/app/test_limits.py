@@ -71,6 +71,17 @@ def test_what_the_fleet_shares_needs_a_store(
         gate(app)
 
 
+@pytest.mark.parametrize("limits", [{"rate": "5/s"}, {"concurrency_key": "k"}])
+def test_a_job_of_an_ordered_queue_has_no_limit(tmp_path: Path, limits: dict[str, Any]) -> None:
+    """What waits would lose its place; jobs of other queues may have one."""
+    app = app_with(tmp_path, "{ordered: true}")
+    app.job("elsewhere", queue="other", **limits)(lambda: None)
+    assert gate(app) is not None
+    app.job("limited", **limits)(lambda: None)
+    with pytest.raises(WorkerError, match="on the ordered queue default"):
+        gate(app)
+
+
 def test_a_rate_of_each_process_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither of a queue nor of a job."""
     monkeypatch.setenv("RABBITJOBS_STORE_URL", "none")
