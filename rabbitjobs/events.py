@@ -60,7 +60,7 @@ class JobPassedOn(JobEvent, frozen=True, kw_only=True):
 class JobPutOff(JobEvent, frozen=True, kw_only=True):
     """A rate or a key (``limit``) was taken: the same attempt comes again after ``delay`` seconds.
 
-    ``waits`` counts how often it was put off so far, this time included.
+    Of a key stands a short digest there, because it is made of arguments. ``waits`` counts how often it was put off so far, this time included.
     """
 
     delay: float
@@ -69,7 +69,10 @@ class JobPutOff(JobEvent, frozen=True, kw_only=True):
 
 
 class LeaseLost(JobEvent, frozen=True, kw_only=True):
-    """The lease of a running job's key could not be renewed: others of it may run beside it."""
+    """The lease of a running job's key could not be renewed: others of it may run beside it.
+
+    ``key`` is a short digest of it.
+    """
 
     key: str
 

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.failure import failure_of
 from rabbitjobs.consumer.limits.keys import key_of
-from rabbitjobs.consumer.limits.leases import Hold, Leases
+from rabbitjobs.consumer.limits.leases import Hold, Leases, shown
 from rabbitjobs.consumer.limits.limiter import Limiter
 from rabbitjobs.consumer.limits.waiting import away
 from rabbitjobs.job.definition import Definition
@@ -252,7 +252,11 @@ class Gate:
 
     def _dismiss(self, one: Parked) -> None:
         limiter = next((each for each in one.limits if not each.ready()), None)
-        what = limiter.what if limiter is not None else f"key {one.key}"
+        what = (
+            limiter.what
+            if limiter is not None
+            else f"key {shown(one.key or '')} of job {one.envelope.job}"
+        )
         self._remove(one, ended=True)
         assert self._doors is not None
         self._doors.dismiss(one.envelope, one.handed, self._go(one.envelope, limiter, what))

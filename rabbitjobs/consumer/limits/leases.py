@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Final, Protocol
 
 from rabbitjobs import events
@@ -19,6 +20,11 @@ RENEW_SECONDS: Final = 8.0
 # Said this long before others may take the key.
 WARNING_SECONDS: Final = 4.0
 ANSWER_SECONDS: Final = 3.0
+
+
+def shown(key: str) -> str:
+    """A key as events may show it: arguments are in it, and those are nobody else's business."""
+    return f"#{sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 class Sharing(Protocol):
@@ -181,6 +187,6 @@ class Leases:
                 job=one.job,
                 queue=one.queue,
                 attempt=one.attempt,
-                key=hold.key,
+                key=shown(hold.key),
             )
         )

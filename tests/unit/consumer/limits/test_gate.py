@@ -300,3 +300,45 @@ async def test_jobs_without_a_limit_never_see_the_gate(gated: Gated) -> None:
     await gated.start()
     await gated.succeeded(50)
     assert gated.shared.asks == []
+
+
+async def test_those_who_wait_for_a_slot_and_those_behind_the_gate_take_turns(
+    gated: Gated,
+) -> None:
+    """A hundred jobs without a limit do not keep out one that has its key."""
+    ran: list[str] = []
+
+    async def plain() -> None:
+        ran.append("plain")
+        await asyncio.sleep(0.002)
+
+    async def keyed() -> None:
+        ran.append("keyed")
+
+    gated.job("plain", plain)
+    gated.job("keyed", keyed, concurrency_key="all")
+    gated.put("plain", *(f"p{n}" for n in range(100)))
+    gated.put("keyed", "k1", "k2")
+    await gated.start(room=200)
+    await gated.succeeded(102)
+    assert ran.index("keyed") < 60
+
+
+async def test_a_key_is_never_shown(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made of arguments; its digest tells two apart."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
+
+    async def job(customer: str) -> None:
+        assert customer
+
+    gated.job("job", job, concurrency_key="{customer}")
+    gated.shared.down = True
+    gated.put("job", "a", body=b'{"args": ["ada@shop.example"]}')
+    gated.put("job", "b", body=b'{"args": ["bob@shop.example"]}')
+    await gated.start()
+    await gated.bench.until(lambda: len(gated.put_off) == 2)
+    first, second = (one.limit for one in gated.put_off)
+    assert first != second
+    assert all(one.startswith("key #") and one.endswith(" of job job") for one in (first, second))
+    assert "shop.example" not in repr(gated.bench.events)
+    gated.shared.down = False

@@ -9,7 +9,13 @@ import pytest
 from rabbitjobs import events
 from rabbitjobs.consumer.context import Context, Signal
 from rabbitjobs.consumer.limits import leases as module
-from rabbitjobs.consumer.limits.leases import LEASE_SECONDS, RENEW_SECONDS, Hold, Leases
+from rabbitjobs.consumer.limits.leases import (
+    LEASE_SECONDS,
+    RENEW_SECONDS,
+    Hold,
+    Leases,
+    shown,
+)
 from rabbitjobs.errors import StoreUnavailable
 from rabbitjobs.message.envelope import Envelope
 from tests.unit.consumer.limits.sharing import Shared
@@ -68,7 +74,7 @@ async def test_a_lease_that_was_taken_over_is_lost_and_told_once() -> None:
     await process.leases.renew()
     await process.leases.renew()
     assert hold.lost
-    assert [one.key for one in process.heard if isinstance(one, events.LeaseLost)] == ["k"]
+    assert [one.key for one in process.heard if isinstance(one, events.LeaseLost)] == [shown("k")]
     await process.leases.close()
 
 
