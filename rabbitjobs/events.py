@@ -60,7 +60,8 @@ class JobPassedOn(JobEvent, frozen=True, kw_only=True):
 class JobPutOff(JobEvent, frozen=True, kw_only=True):
     """A rate or a key (``limit``) was taken: the same attempt comes again after ``delay`` seconds.
 
-    Of a key stands a short digest there, because it is made of arguments. ``waits`` counts how often it was put off so far, this time included.
+    Of a key stands a short digest there, because it is made of arguments. ``waits`` counts how
+    often it was put off so far, this time included.
     """
 
     delay: float
