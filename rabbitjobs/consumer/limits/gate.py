@@ -165,8 +165,8 @@ class Gate:
         one = Parked(envelope, handed, definition, limits, order, self._clock())
         double = (envelope.id, envelope.attempt) in self._ids
         insort(self._parked, one)
-        if double:  # two messages of one attempt: the later finds the record of the other one
-            self._dismiss(one)
+        if double:  # the later finds the record of the other one
+            self._dismiss(one, "two messages of one attempt")
             return True
         self._ids.add((envelope.id, envelope.attempt))
         self.look()
@@ -245,21 +245,30 @@ class Gate:
         late = [one for one in self._parked if one.since <= limit]
         many = len(self._parked) - len(late) - room
         if many > 0:
-            young = (one for one in reversed(self._parked) if one.since > limit and _own(one))
+            young = (one for one in reversed(self._parked) if one.since > limit and self._over(one))
             late += itertools.islice(young, many)
         for one in late:
             self._dismiss(one)
 
-    def _dismiss(self, one: Parked) -> None:
-        limiter = next((each for each in one.limits if not each.ready()), None)
-        what = (
-            limiter.what
-            if limiter is not None
-            else f"key {shown(one.key or '')} of job {one.envelope.job}"
-        )
+    def _over(self, one: Parked) -> bool:
+        """Whether it is known to wait for a limit that is not the whole queue's: others could run
+        meanwhile. Those for which the answer is still out may start in a moment.
+        """
+        if self._lacks_key(one):
+            return one.key is not None and (one.key in self._rests or self._taken_here(one))
+        waits = (limiter for limiter in one.limits if limiter.of_job and not limiter.ready())
+        return any(limiter.next_in() for limiter in waits)
+
+    def _dismiss(self, one: Parked, why: str = "") -> None:
+        limiter: Limiter | None = None
+        if self._lacks_key(one):
+            why = why or f"key {shown(one.key or '')} of job {one.envelope.job}"
+        else:
+            limiter = next((each for each in one.limits if not each.ready()), None)
+            why = why or (limiter.what if limiter is not None else "slots")
         self._remove(one, ended=True)
         assert self._doors is not None
-        self._doors.dismiss(one.envelope, one.handed, self._go(one.envelope, limiter, what))
+        self._doors.dismiss(one.envelope, one.handed, self._go(one.envelope, limiter, why))
 
     async def _go(self, envelope: Envelope, limiter: Limiter | None, what: str) -> None:
         place: float | None = None
@@ -286,9 +295,9 @@ class Gate:
 
         Never more keys than there are ``slots``: others could run the jobs of those meanwhile.
         """
-        definition = one.definition
-        if one in self._held or one in self._failed or not one.keyed:
+        if not self._lacks_key(one):
             return True
+        definition = one.definition
         assert self.leases is not None and definition is not None
         assert definition.concurrency is not None
         if one.key is None:
@@ -304,6 +313,14 @@ class Gate:
             self._asked[key] += 1
             one.asking = self._loop.create_task(self._ask(one, key, definition.concurrency.limit))
         return False
+
+    def _lacks_key(self, one: Parked) -> bool:
+        return one.keyed and one not in self._held and one not in self._failed
+
+    def _taken_here(self, one: Parked) -> bool:
+        assert self.leases is not None and one.definition is not None and one.key is not None
+        assert one.definition.concurrency is not None
+        return self.leases.count(one.key) >= one.definition.concurrency.limit
 
     async def _ask(self, one: Parked, key: str, limit: int) -> None:
         assert self.leases is not None
@@ -343,8 +360,3 @@ class Gate:
                 yield until - at
             else:  # it is asked for when there is room
                 del self._rests[key]
-
-
-def _own(one: Parked) -> bool:
-    """Whether what it waits for is not the whole queue's: others could run meanwhile."""
-    return one.keyed or any(limiter.of_job for limiter in one.limits)

@@ -342,3 +342,18 @@ async def test_a_key_is_never_shown(gated: Gated, monkeypatch: pytest.MonkeyPatc
     assert all(one.startswith("key #") and one.endswith(" of job job") for one in (first, second))
     assert "shop.example" not in repr(gated.bench.events)
     gated.shared.down = False
+
+
+async def test_jobs_whose_keys_are_free_are_not_put_off(gated: Gated) -> None:
+    """More than there is room for, but each may run: they wait for a slot only."""
+
+    async def job(customer: str) -> None:
+        assert customer
+
+    gated.job("job", job, concurrency_key="{customer}")
+    for n in range(40):
+        gated.put("job", f"j{n}", body=b'{"args": ["%d"]}' % n)
+    await gated.start(room=3)
+    await gated.succeeded(40)
+    assert gated.put_off == []
+    assert gated.shared.holders == []
