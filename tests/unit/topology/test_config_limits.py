@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from rabbitjobs.broker.version import from_version
 from rabbitjobs.errors import ConfigError
 from rabbitjobs.policy.rate import Rate
 from rabbitjobs.topology.config import loads
+from rabbitjobs.topology.draw import graph, mermaid
+from rabbitjobs.topology.explain import explain
 from rabbitjobs.topology.model import QueueSpec
+from rabbitjobs.topology.plan import compile_plan
 
 
 def queue(text: str) -> QueueSpec:
@@ -72,3 +76,15 @@ def test_a_fault_is_told_with_its_place(text: str, where: str, expected: str) ->
     assert problem.path == where
     assert expected in problem.expected
     assert problem.file == "t.yaml" and problem.line in (4, 5)
+
+
+def test_limits_are_explained_and_drawn() -> None:
+    """Where they are used; nobody else reads of them."""
+    text = "version: 1\nqueues:\n  q: {rate: 5/s, concurrency: {min: 2, max: 9}}\n  plain: {}\n"
+    plan = compile_plan(loads(text, "t.yaml"), from_version("4.3.0"))
+    cases = {case.name: case.text for case in explain(plan, "q")}
+    assert "works on 2 to 9, as the backlog asks, at a time" in cases["taken"]
+    assert cases["over its rate"].startswith("No more than 5/s start.")
+    assert "over its rate" not in {case.name for case in explain(plan, "plain")}
+    picture = mermaid(graph(plan))
+    assert "2 to 9 slots" in picture and "5/s" in picture
