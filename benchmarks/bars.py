@@ -72,6 +72,7 @@ FAILING = "10 % retried, 1 % to review"
 P50, P99 = "round trip p50", "round trip p99"
 RESULT_P50, RESULT_P99 = "send to result p50", "send to result p99"
 CPU, COLD, IMPORT, RESIDENT = "CPU of client and broker", "cold start", "import", "resident"
+FLEET_RATE = "rate of 4 processes over 30 s"
 US, THREADS = "rabbitjobs", "rabbitjobs, threads"
 SQLITE, POSTGRES = "SQLite WAL synchronous=FULL", "PostgreSQL synchronous_commit=on"
 REDIS = "Redis"
@@ -149,6 +150,10 @@ BARS = (
         ((RESULT_P99, _DRAMATIQ),),
         below=True,
     ),
+    Bar("rate, SQLite: 90 % of it", (FLEET_RATE, f"{US}, {SQLITE}"), 0.9),
+    Bar("rate, SQLite: 110 % of it", (FLEET_RATE, f"{US}, {SQLITE}"), 1.1, below=True),
+    Bar("rate, PostgreSQL: 90 % of it", (FLEET_RATE, f"{US}, {POSTGRES}"), 0.9),
+    Bar("rate, PostgreSQL: 110 % of it", (FLEET_RATE, f"{US}, {POSTGRES}"), 1.1, below=True),
     Bar("CPU: a third of Dramatiq's", (CPU, US), 1 / 3, ((CPU, _DRAMATIQ),), below=True),
     Bar("cold start, seconds", (COLD, US), 0.3, below=True),
     Bar("import, milliseconds", (IMPORT, US), 120, below=True),

@@ -33,6 +33,7 @@ def _raw(name: str, program: str, send: str) -> Contestant:
 OURS = _ours("coroutines", "rabbitjobs")
 OURS_THREADS = _ours("threads", "rabbitjobs, threads")
 OURS_FAILING = _ours("failing", "rabbitjobs")
+OURS_RATED = _ours("rated", "rabbitjobs")
 # Its own prefetch of two for each thread costs it half of its speed.
 DRAMATIQ = _peer("Dramatiq, 8 threads", "dramatiq", dramatiq_queue_prefetch="64")
 DRAMATIQ_16 = _peer("Dramatiq, 8 threads, prefetch 16", "dramatiq")

@@ -67,6 +67,7 @@ class Round:
             *self._results(),
             *self._trips(),
             *self._failing(),
+            *self._rates(),
             ("import", rows.importing),
         ]
         return short if self.quick else [*short, *self._payloads(), *self._backlogs()]
@@ -126,6 +127,14 @@ class Round:
             yield (
                 f"{bars.FAILING}: {who.name}",
                 partial(rows.failing, self.node, who, self.size.slow, desk),
+            )
+
+    def _rates(self) -> Labelled:
+        stores = ((bars.SQLITE, lambda: SQLITE), (bars.POSTGRES, self.stores.in_postgres))
+        for where, env in stores[:1] if self.quick else stores:
+            yield (
+                f"{bars.FLEET_RATE}: {where}",
+                partial(rows.fleet_rate, self.node, field.OURS_RATED, 4, 30.0, where, env),
             )
 
     def _payloads(self) -> Labelled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,11 @@ class Sizes:
     trips: int
     in_lots: int = 30_000
 
+
+# Of the queue ``rated``, in starts a second; measured when every process has started.
+RATE = 200
+RATE_WARM_SECONDS = 5.0
+RATE_MORE_SECONDS = 10.0
 
 QUICK = Sizes(sends=1_000, slow=2_000, fast=20_000, trips=200)
 FULL = Sizes(sends=5_000, slow=10_000, fast=100_000, trips=1_000)
@@ -66,6 +72,29 @@ def together(node: Node, who: Contestant, count: int, workers: int) -> Iterator[
     with bout(node, who) as one:
         one.run(who.send, str(count))
         yield from _drained(bars.PROCESSES, f"{who.name}, {workers}", work_off(one, workers))
+
+
+def fleet_rate(
+    node: Node,
+    who: Contestant,
+    workers: int,
+    seconds: float,
+    where: str,
+    env: Callable[[], Mapping[str, str]],
+) -> Iterator[Figure]:
+    """Starts of a rated queue's jobs, in several processes, over what the rate allows."""
+    count = round(RATE * (seconds + RATE_MORE_SECONDS))
+    with bout(node, who, env()) as one:
+        one.run(who.send, str(count))
+        with one.workers(workers) as running:
+            one.until(round(RATE * RATE_WARM_SECONDS), running)
+            have, begun = one.marked(), time.perf_counter()
+            time.sleep(seconds)
+            got = (one.marked() - have) / (time.perf_counter() - begun)
+            one.until(count, running)
+            one.settle()
+        one.check()
+    yield Figure(bars.FLEET_RATE, f"{who.name}, {where}", got / RATE, "x")
 
 
 def results(

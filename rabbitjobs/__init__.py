@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from rabbitjobs.job.signals import Retry as Retry
     from rabbitjobs.job.signals import Review as Review
     from rabbitjobs.policy import rules as rules
+    from rabbitjobs.policy.concurrency import Concurrency as Concurrency
+    from rabbitjobs.policy.rate import rate as rate
     from rabbitjobs.publisher.publisher import Sent as Sent
 
 _HOMES = {
     "Call": "job.call",
+    "Concurrency": "policy.concurrency",
     "Context": "consumer.context",
     "Ignore": "job.signals",
     "Job": "job.definition",
@@ -38,6 +41,7 @@ _HOMES = {
     "SoftTimeLimit": "errors",
     "Status": "backend.protocol",
     "current": "consumer.context",
+    "rate": "policy.rate",
     "rules": "policy.rules",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # noqa: PLE0605

@@ -68,6 +68,27 @@ class JobPassedOn(JobEvent, frozen=True, kw_only=True):
     rule: str
 
 
+class JobPutOff(JobEvent, frozen=True, kw_only=True):
+    """A rate or a key (``limit``) was taken: the same attempt comes again after ``delay`` seconds.
+
+    Of a key stands a short digest there, because it is made of arguments. ``waits`` counts how
+    often it was put off so far, this time included.
+    """
+
+    delay: float
+    waits: int
+    limit: str
+
+
+class LeaseLost(JobEvent, frozen=True, kw_only=True):
+    """The lease of a running job's key could not be renewed: others of it may run beside it.
+
+    ``key`` is a short digest of it.
+    """
+
+    key: str
+
+
 class JobEnded(JobEvent, frozen=True, kw_only=True):
     """A job ended without success.
 
@@ -131,6 +152,20 @@ class ConsumerChanged(Event, frozen=True, kw_only=True):
     queue: str
     state: str
     reason: str = ""
+
+
+class SlotsChanged(Event, frozen=True, kw_only=True):
+    """A queue runs ``slots`` jobs at a time in this process now, and not ``before`` as so far.
+
+    ``ready`` messages stood in the queue for ``consumers`` of them; a job took ``job_seconds``.
+    """
+
+    queue: str
+    slots: int
+    before: int
+    ready: int
+    consumers: int
+    job_seconds: float
 
 
 class WorkerStarted(Event, frozen=True, kw_only=True):
@@ -233,6 +268,8 @@ AnyEvent = (
     | JobSucceeded
     | JobRetrying
     | JobPassedOn
+    | JobPutOff
+    | LeaseLost
     | JobEnded
     | DuplicateDropped
     | DeliveryAdopted
@@ -242,6 +279,7 @@ AnyEvent = (
     | JobHandedBack
     | JobAbandoned
     | ConsumerChanged
+    | SlotsChanged
     | WorkerStarted
     | WorkerStopping
     | WorkerStopped

@@ -61,7 +61,13 @@ async def failing(payload: str, context: Context) -> None:
     attempt(payload, context.attempt == 1)
 
 
-JOBS = {"coroutines": noop, "threads": threaded, "failing": failing}
+@app.job(queue="rated", ignore_result=True)
+async def rated(payload: str) -> None:
+    """The job that may start so often only, in all processes together."""
+    mark(payload)
+
+
+JOBS = {"coroutines": noop, "threads": threaded, "failing": failing, "rated": rated}
 JOB = JOBS[os.environ.get("BENCH_QUEUE", "coroutines")]
 
 

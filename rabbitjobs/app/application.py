@@ -23,9 +23,17 @@ from rabbitjobs.events import Bus, Event
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call, Options
 from rabbitjobs.job.decorator import I, P, R, Registers
-from rabbitjobs.job.definition import AsyncJob, Definition, Job, check_name, define
+from rabbitjobs.job.definition import (
+    AsyncJob,
+    ConcurrencyKey,
+    Definition,
+    Job,
+    check_name,
+    define,
+)
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.job.registry import Registry
+from rabbitjobs.policy.rate import Rate
 from rabbitjobs.policy.rules import Rule
 from rabbitjobs.publisher.publisher import Publisher, Sent
 from rabbitjobs.secret import Secret
@@ -207,6 +215,8 @@ class RabbitJobs:
         pool: str | None = None,
         soft_limit: timedelta | None = None,
         hard_limit: timedelta | None = None,
+        rate: Rate | str | None = None,
+        concurrency_key: ConcurrencyKey | None = None,
     ) -> Registers: ...
 
     def job(
@@ -220,6 +230,8 @@ class RabbitJobs:
         pool: str | None = None,
         soft_limit: timedelta | None = None,
         hard_limit: timedelta | None = None,
+        rate: Rate | str | None = None,
+        concurrency_key: ConcurrencyKey | None = None,
     ) -> Any:
         """Register a function as a job, under ``name`` or its dotted name.
 
@@ -231,6 +243,11 @@ class RabbitJobs:
         package's; else as the queue says. At ``soft_limit`` ``SoftTimeLimit`` is raised in it (a
         coroutine is cancelled), at ``hard_limit`` it is ended: a child process is killed, and where
         nothing can be killed the attempt is given up and the worker process renews itself.
+
+        ``rate`` is how often it starts at most, in the whole fleet: ``"100/s"``, ``"600/m"``, or a
+        ``Rate``. Jobs of one ``concurrency_key`` run one at a time: ``"{customer}"`` names
+        arguments, a function of them returns a text, ``Concurrency`` says how many may run. Both
+        need a store, but for a rate of each process.
         """
 
         def register(function: Callable[..., Any]) -> Job[Any, Any]:
@@ -244,6 +261,8 @@ class RabbitJobs:
                 pool=pool,
                 soft_limit=soft_limit,
                 hard_limit=hard_limit,
+                rate=rate,
+                concurrency_key=concurrency_key,
             )
             self.registry.add(definition)
             kind: type[Job[Any, Any]] = AsyncJob if definition.is_async else Job

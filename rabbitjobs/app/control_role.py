@@ -7,19 +7,17 @@ from collections.abc import Sequence
 
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.app.roles import ConsumeRole, Role, worker_name
-from rabbitjobs.consumer.control_server import ControlServer, SetRate
+from rabbitjobs.consumer.control_server import ControlServer
 from rabbitjobs.consumer.controlled import Controlled
 from rabbitjobs.consumer.drained import Drained
 
 
 class ControlRole:
-    """Answers remote control for the other roles of this process; ``set_rate`` sets a rate."""
+    """Answers remote control for the other roles of this process."""
 
     name = "control"
 
-    def __init__(
-        self, app: RabbitJobs, roles: Sequence[Role], *, set_rate: SetRate | None = None
-    ) -> None:
+    def __init__(self, app: RabbitJobs, roles: Sequence[Role]) -> None:
         self._server = ControlServer(
             session=app.parts.session(),
             namespace=app.namespace,
@@ -27,7 +25,6 @@ class ControlRole:
             queues=[_controlled(role) for role in roles if isinstance(role, ConsumeRole)],
             registry=app.registry,
             bus=app.bus,
-            set_rate=set_rate,
         )
 
     async def start(self) -> None:
@@ -42,4 +39,6 @@ class ControlRole:
 
 def _controlled(role: ConsumeRole) -> Controlled:
     fixed = "an ordered queue" if role.ordered else "a queue of the pool solo" if role.solo else ""
-    return Controlled(role.queue, role.consumer, role.executor, role.book, fixed)
+    return Controlled(
+        role.queue, role.consumer, role.executor, role.book, role.limits.set_rate, fixed
+    )

@@ -18,6 +18,7 @@ from rabbitjobs.wire.protocol import Outcome, Rejected, Wire
 if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
     from rabbitjobs.backend.late import LateRecorder
+    from rabbitjobs.backend.shares import Shares
     from rabbitjobs.backend.sql import SqlBackend
     from rabbitjobs.broker.management import Management
     from rabbitjobs.control.book import Book
@@ -251,6 +252,19 @@ class Parts:
 
         with contextlib.suppress(RabbitJobsError):
             nudge(self.session(), self._app.namespace, told)
+
+    def shares(self) -> Shares | None:
+        """What the fleet shares over the store; ``None`` without one."""
+        if self.store_url is None:
+            return None
+        from rabbitjobs.backend.shares import Shares
+
+        def opened() -> Store:
+            store = self.store
+            assert store is not None
+            return store
+
+        return Shares(opened)
 
     def results(self) -> SqlBackend | None:
         """Where handles read; a call, because the store may be none."""

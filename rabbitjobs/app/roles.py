@@ -12,8 +12,10 @@ from rabbitjobs import events
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.app.children import program_of
 from rabbitjobs.app.finding import nearest
+from rabbitjobs.app.limits import limits_of
 from rabbitjobs.backend.late import LateRecorder
 from rabbitjobs.clock import now
+from rabbitjobs.consumer.autoscale import Autoscale
 from rabbitjobs.consumer.consumer import QueueConsumer
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.executor import Executor
@@ -65,6 +67,7 @@ class ConsumeRole:
         known_queue = spec.queues[queue]
         self.name = f"consume {queue}"
         one = known_queue.ordered or known_queue.pool == SOLO
+        least = known_queue.least_concurrency if slots is None and not one else None
         slots = 1 if one else slots or known_queue.concurrency
         self.queue, self._bus = queue, app.bus
         self.ordered, self.solo = known_queue.ordered, known_queue.pool == SOLO
@@ -103,15 +106,18 @@ class ConsumeRole:
             signing=app.parts.signing,
             book=self.book,
         )
+        self.limits = limits_of(app, known_queue, handler.put_off, away=self._report)
         self.consumer = QueueConsumer(
             queue=queue,
             namespace=spec.namespace,
             session=app.parts.session(),
             handler=handler,
-            slots=slots,
-            prefetch=max(known_queue.prefetch or 0, slots),
+            slots=least or slots,
+            prefetch=known_queue.prefetch,
             bus=app.bus,
             ordered=known_queue.ordered,
+            gate=self.limits.gate,
+            autoscale=Autoscale(least, slots, bus=app.bus) if least is not None else None,
         )
 
     async def start(self) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from rabbitjobs.backend import case_rows, result_rows, unique_rows
 from rabbitjobs.backend.protocol import Record, Status
-from rabbitjobs.store import cancellations, inbox
+from rabbitjobs.store import cancellations, inbox, leases
 from rabbitjobs.store.text import storable, storable_or_none
 
 # What a cancellation is kept for after it was carried out: a copy of the message may still come,
@@ -25,9 +25,10 @@ def entry_of(record: Record) -> inbox.Entry:
 
 
 def write(connection: Connection, namespace: str, records: Sequence[Record]) -> None:
-    """Write the result rows, free the unique keys of ended jobs, close the cases of releases."""
+    """Write the result rows, free the keys of ended jobs, close the cases of releases."""
     result_rows.put_outcomes(connection, namespace, records)
     unique_rows.free_ended(connection, namespace, records)
+    leases.free(connection, namespace, [(r.job_id, r.lease) for r in records if r.lease])
     case_rows.follow(connection, namespace, records)
     _settle_cancellations(connection, namespace, records)
 

@@ -50,7 +50,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     so that a redelivery after a crash repeats the same follow-ups instead of the job. ``result``
     is the encoded return value. ``keep`` is the seconds the result row lives after ``ended``.
     ``keep_result`` false writes no result row on success (``ignore_result``), and then no inbox
-    row either, unless something of this attempt was ``noted`` before. Times are unix seconds.
+    row either, unless something of this attempt was ``noted`` before. ``lease`` is the token of the
+    lease that ends with the attempt. Times are unix seconds.
     """
 
     job_id: str
@@ -73,6 +74,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unique: str | None = None
     worker: str = ""
     noted: bool = False
+    lease: str | None = None
 
     @property
     def leaves_no_trace(self) -> bool:
@@ -85,6 +87,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             and self.case is None
             and self.release is None
             and self.unique is None
+            and self.lease is None
         )
 
 

@@ -7,11 +7,22 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Delete, Table, delete, exists, or_, select, tuple_
 
 from rabbitjobs.store.engine import Store
-from rabbitjobs.store.schema import LIVE_STATES, cancelled, cases, inbox, jobs, told, unique_keys
+from rabbitjobs.store.schema import (
+    LIVE_STATES,
+    cancelled,
+    cases,
+    inbox,
+    jobs,
+    leases,
+    told,
+    unique_keys,
+)
 
 INBOX_KEPT_SECONDS = 7 * 86400.0
 # It matters between a mail and the ack of its note, or until a notifier that died is back.
 TOLD_KEPT_SECONDS = 7 * 86400.0
+# Ended by their time alone, and of keys that nobody has asked for since; clocks differ a little.
+LEASES_KEPT_SECONDS = 3600.0
 
 
 class Swept(NamedTuple):
@@ -22,6 +33,7 @@ class Swept(NamedTuple):
     unique: int
     told: int
     cancelled: int
+    leases: int
 
 
 def sweep(store: Store, now: float, batch: int) -> Swept:
@@ -32,6 +44,9 @@ def sweep(store: Store, now: float, batch: int) -> Swept:
         unique=_drain(store, _first(unique_keys, batch, unique_keys.c.until <= now), batch),
         told=_drain(store, _first(told, batch, told.c.at <= now - TOLD_KEPT_SECONDS), batch),
         cancelled=_drain(store, _first(cancelled, batch, cancelled.c.until <= now), batch),
+        leases=_drain(
+            store, _first(leases, batch, leases.c.until <= now - LEASES_KEPT_SECONDS), batch
+        ),
     )
 
 

@@ -93,7 +93,7 @@ def status(ctx: click.Context, *, url: str | None, json_: bool) -> None:
 @as_json
 @click.pass_context
 def clean(ctx: click.Context, *, url: str | None, json_: bool) -> None:
-    """Delete expired results, old inbox rows and unique keys past their time."""
+    """Delete expired results, old inbox rows, unique keys and leases past their time."""
     swept = SqlBackend(existing_store(ctx, url)).clean()
     text = ", ".join(f"{number} {name}" for name, number in swept._asdict().items())
     _print(ctx, json_, swept._asdict(), f"deleted: {text}")

@@ -102,10 +102,10 @@ class Attachment:
         assert self._subscription is not None
         self._session.portal.post(self._subscription.nack, handed)
 
-    def set_prefetch(self, prefetch: int) -> None:
-        """Have at most so many messages out; what is out already stays."""
+    def resize(self, prefetch: int) -> None:
+        """Let at most ``prefetch`` messages be out from now on; what is out already stays out."""
         self._prefetch = prefetch
-        self._tell(lambda subscription: subscription.set_prefetch(prefetch))
+        self._tell(lambda subscription: subscription.resize(prefetch))
 
     def pause(self) -> None:
         """Take nothing more until ``resume``; what is out can be settled as ever."""
@@ -117,10 +117,16 @@ class Attachment:
 
     def _tell(self, what: Callable[[AdjustableSubscription], object]) -> None:
         def tell() -> None:
-            assert self._subscription is not None
-            what(self._subscription)
+            if self._subscription is not None:
+                what(self._subscription)
 
         self._session.portal.post(tell)
+
+    async def backlog(self) -> tuple[int, int]:
+        """How many messages are ready, for how many consumers; none when nobody answers."""
+        if self._subscription is None:
+            return 0, 0
+        return await self._session.portal.run(self._subscription.backlog())
 
     async def stop(self) -> bool:
         """Take nothing more; ``False`` if it never subscribed, and there is nothing to finish."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from contextvars import Context as ContextVariables
 from contextvars import ContextVar
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 _current: ContextVar[Context | None] = ContextVar("rabbitjobs_context", default=None)
+_LOOK_SECONDS = 0.1
 # structlog's own variables, which its ``merge_contextvars`` puts on every line. Bound once here and
 # then set directly: ``bind_contextvars`` looks each up by its name, which costs twice as much.
 _tokens = structlog.contextvars.bind_contextvars(job="", job_id="", attempt=0)
@@ -46,6 +49,47 @@ def _nothing() -> None:
     return
 
 
+class Signal:
+    """Something that can happen once while a job runs; true when it has. Safe in any thread.
+
+    ``look`` says whether it has happened, where nobody can call ``set``.
+    """
+
+    __slots__ = ("_event", "_hooks", "_look")
+
+    def __init__(self, look: Callable[[], bool] | None = None) -> None:
+        self._event = threading.Event()
+        self._hooks: list[Callable[[], None]] = []
+        self._look = look
+
+    def __bool__(self) -> bool:
+        if self._look is not None and not self._event.is_set() and self._look():
+            self._event.set()
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """It has happened."""
+        self._event.set()
+        hooks, self._hooks = self._hooks, []
+        for hook in hooks:
+            hook()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block this thread until it has happened, or for ``timeout`` seconds; whether it has."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            pause = _LOOK_SECONDS if self._look is not None else left
+            self._event.wait(pause if left is None or pause is None else min(pause, left))
+        return True
+
+    def then(self, hook: Callable[[], None]) -> None:
+        """Call ``hook`` when it happens, in the thread that says so."""
+        self._hooks.append(hook)
+
+
 class Context(Injected):
     """One attempt of one job; a parameter annotated with it is filled in by the worker.
 
@@ -60,7 +104,12 @@ class Context(Injected):
     _cancelled: Callable[[], bool] = staticmethod(_never)
     _told: Callable[[], None] = staticmethod(_nothing)
 
-    def __init__(self, envelope: Envelope, note_progress: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        envelope: Envelope,
+        note_progress: Callable[[str, bytes], None],
+        lease_lost: Signal | None = None,
+    ) -> None:
         self.job_id = envelope.id
         self.job = envelope.job
         self.queue = envelope.queue
@@ -69,6 +118,23 @@ class Context(Injected):
         self.expires = envelope.expires
         self.tag = envelope.tag
         self._note_progress = note_progress
+        self._lease_lost = lease_lost
+
+    @property
+    def lease_lost(self) -> Signal:
+        """True once the lease of the job's concurrency key could not be renewed.
+
+        Other jobs of the key may run beside it from then on: stop what must not happen twice. The
+        job's outcome is recorded all the same. Never true for a job without a key.
+        """
+        if self._lease_lost is None:
+            self._lease_lost = Signal()
+        return self._lease_lost
+
+    def if_lease_lost(self, hook: Callable[[], None]) -> None:
+        """Call ``hook`` when the lease is lost; never, where there is none."""
+        if self._lease_lost is not None:
+            self._lease_lost.then(hook)
 
     @property
     def cancelled(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rabbitjobs import events
@@ -19,7 +19,7 @@ from rabbitjobs.consumer.controlled import Controlled
 from rabbitjobs.control import protocol
 from rabbitjobs.control.client import ALL
 from rabbitjobs.control.protocol import Answer, Request
-from rabbitjobs.errors import ControlRefused, RabbitJobsError, Undecodable
+from rabbitjobs.errors import RabbitJobsError, Undecodable
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.topology import names
@@ -31,11 +31,10 @@ CONTROL: Final = "control"
 PREFETCH: Final = 100
 # A little more than a pool takes to hear from its children.
 STACKS_SECONDS: Final = 1.5
-SetRate = Callable[[protocol.SetRate], None]
 
 
 class ControlServer:
-    """Hears requests for ``worker`` and answers them; ``set_rate`` is for who has rates."""
+    """Hears requests for ``worker`` and answers them."""
 
     def __init__(
         self,
@@ -46,7 +45,6 @@ class ControlServer:
         queues: Sequence[Controlled],
         registry: Registry,
         bus: events.Bus,
-        set_rate: SetRate | None = None,
     ) -> None:
         self._session = session
         self._namespace = namespace
@@ -54,7 +52,6 @@ class ControlServer:
         self._queues = queues
         self._registry = registry
         self._bus = bus
-        self._set_rate = set_rate
         self._queue = names.control_queue(namespace, worker, os.urandom(4).hex())
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -192,10 +189,8 @@ class ControlServer:
                 return [one.pause() for one in self._of(queue)]
             case protocol.Resume(queue=queue):
                 return [one.resume() for one in self._of(queue)]
-            case protocol.SetRate() as command:
-                if self._set_rate is None:
-                    raise ControlRefused("expected a worker that has rates, got one without")
-                self._set_rate(command)
+            case protocol.SetRate(queue=queue, rate=rate, job=job):
+                return [one.set_rate(rate, job) for one in self._of(queue)]
         return None
 
     async def _read_cancellations(self) -> Any:

@@ -6,31 +6,47 @@ import asyncio
 import os
 import resource
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.consumer import QueueConsumer
 from rabbitjobs.consumer.executor import Executor
+from rabbitjobs.consumer.limits.gate import Gate
 from rabbitjobs.consumer.pools.protocol import TellsStacks
 from rabbitjobs.consumer.stacks import coroutine_stack, thread_stacks
 from rabbitjobs.control.book import Book
 from rabbitjobs.errors import ControlRefused
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.policy.rate import Rate
 
 MOST_SHOWN: Final = 1000
 
 
 @dataclass(frozen=True)
+class RateChange:
+    """A rate that was set, and the gate that keeps it; ``before`` is the one it replaces."""
+
+    gate: Gate
+    rate: Rate
+    before: Rate | None
+
+
+@dataclass(frozen=True)
 class Controlled:
-    """One queue that a worker consumes; ``fixed`` says why its slots cannot be changed."""
+    """One queue that a worker consumes.
+
+    ``change_rate`` sets the rate of it, or of a job. ``fixed`` says why its slots cannot be
+    changed.
+    """
 
     queue: str
     consumer: QueueConsumer
     executor: Executor
     book: Book | None
+    change_rate: Callable[[str, str | None], RateChange]
     fixed: str = ""
 
     def set_slots(self, slots: int) -> dict[str, Any]:
@@ -40,6 +56,17 @@ class Controlled:
         before = self.consumer.slots
         self.consumer.set_slots(slots)
         return {"queue": self.queue, "slots": slots, "before": before}
+
+    def set_rate(self, rate: str, job: str | None) -> dict[str, Any]:
+        """Start at most so many jobs of the queue, or of one job; raises ``ControlRefused``."""
+        change = self.change_rate(rate, job)
+        self.consumer.limit(change.gate)
+        return {
+            "queue": self.queue,
+            "job": job,
+            "rate": str(change.rate),
+            "before": str(change.before) if change.before is not None else None,
+        }
 
     def pause(self) -> dict[str, Any]:
         """See ``QueueConsumer.pause``."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.cancelling import Cancelled, Force
-from rabbitjobs.consumer.context import Context
+from rabbitjobs.consumer.context import Context, Signal
 from rabbitjobs.consumer.failure import plain_failure
 from rabbitjobs.consumer.pools.choice import Pools
 from rabbitjobs.consumer.pools.local import LocalPool
@@ -76,7 +76,7 @@ class Executor:
         definition, context, pool, _since = found
         self._cancelled[key] = Cancelled(order, context, task, _force(pool, definition))
 
-    async def execute(self, envelope: Envelope) -> Outcome:
+    async def execute(self, envelope: Envelope, *, lease_lost: Signal | None = None) -> Outcome:
         """Run one attempt. Raises ``CancelledError`` only after ``stop``: nothing ended."""
         started = now()
         result: bytes | None = None
@@ -91,7 +91,7 @@ class Executor:
         else:
             # Where no result is kept there is no row that progress could stand in.
             note = self._tell_progress if definition.ignore_result else self._note_progress
-            context = Context(envelope, note)
+            context = Context(envelope, note, lease_lost)
             pool = self._pools.of(definition)
             key = (envelope.id, envelope.attempt)
             self._in_pool[key] = (definition, context, pool, started)

@@ -14,6 +14,7 @@ from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import failure_of, plain_failure
+from rabbitjobs.consumer.limits.parked import Admission
 from rabbitjobs.consumer.rulebook import rule_book
 from rabbitjobs.control.book import Book
 from rabbitjobs.ending.quarantine import quarantined, refused
@@ -24,6 +25,7 @@ from rabbitjobs.ending.settlement import (
     Settlement,
     Terms,
     passed_on,
+    put_off,
     repeated,
     running,
     settlement,
@@ -80,9 +82,12 @@ class Handler:
         if self._signing is not None:
             self._signing.check(envelope)
 
-    async def handle(self, envelope: Envelope, *, redelivered: bool) -> None:
+    async def handle(
+        self, envelope: Envelope, *, redelivered: bool, admission: Admission | None = None
+    ) -> None:
         """Run one attempt and end it durably; returning means: ack."""
         terms = self._terms(envelope)
+        hold = admission.hold if admission is not None else None
         if self._may_have_ended(envelope, redelivered):
             recorded = await self._recorded(envelope)
             if recorded is not None:
@@ -94,11 +99,32 @@ class Handler:
                 await self._drop(envelope, order, terms)
                 return
         self._begin(envelope, redelivered, terms)
-        outcome = await self._executor.execute(envelope)
+        if admission is not None and admission.failure is not None:
+            at = now()
+            outcome = Outcome(envelope=envelope, started=at, ended=at, failure=admission.failure)
+        elif hold is not None:
+            outcome = await self._executor.execute(envelope, lease_lost=hold.lost)
+            terms = msgspec.structs.replace(terms, lease=hold.token)
+        else:
+            outcome = await self._executor.execute(envelope)
         decision = self._decide(outcome)
         if decision is not None and not decision.counts and self._recorder is not None:
             self._recorder.running(passed_on(outcome, terms))
-        await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+        ended = await self._end(outcome, decision, settlement(outcome, decision, terms), terms)
+        if hold is not None and admission is not None:
+            admission.freed = ended
+
+    async def put_off(self, envelope: Envelope, delay: float, limit: str) -> None:
+        """Have the same attempt come again after ``delay`` seconds; returning means: ack."""
+        at = now()
+        following = envelope.put_off(due=at + delay)
+        await self._settle(put_off(following, delay, self._spec), envelope)
+        if self._bus:
+            self._bus.emit(
+                events.JobPutOff(
+                    at=at, delay=delay, waits=following.waits, limit=limit, **about(envelope)
+                )
+            )
 
     async def quarantine(self, delivery: Delivery, why: str) -> None:
         """End a message that cannot be read or is not signed; returning means: ack."""
@@ -140,6 +166,10 @@ class Handler:
     ) -> None:
         """See ``Executor.cancel``."""
         self._executor.cancel(key, order, task)
+
+    def is_cancelled(self, envelope: Envelope) -> bool:
+        """Whether the job is to end before it starts, by what is known now."""
+        return self._book is not None and self._book.of(envelope) is not None
 
     def resize(self, slots: int) -> None:
         """See ``Executor.resize``."""
@@ -241,21 +271,22 @@ class Handler:
 
     async def _end(
         self, outcome: Outcome, decision: Decision | None, plan: Settlement, terms: Terms
-    ) -> None:
+    ) -> bool:
+        """Whether this run of the attempt is what was recorded."""
         envelope = outcome.envelope
         try:
             first = plan is NOTHING_TO_DO or await self._settle(plan, envelope)
         except StoreRefused as refused:
             ended, decided, instead = unstorable(outcome, refused.text, terms)
-            await self._end(ended, decided, instead, terms)
-            return
+            return await self._end(ended, decided, instead, terms)
         if first:
             if self._bus.each or (decision is not None and self._bus):
                 self._bus.emit(_ended(outcome, decision, plan.status))
-            return
+            return plan.record is not None and self._recorder is not None
         # Another run of this attempt was recorded first: its decision holds, ours is dropped.
         recorded = await self._recorded(envelope)
         await self._repeat(envelope, recorded or b"", terms)
+        return False
 
     def _settle(self, plan: Settlement, envelope: Envelope | None) -> Awaitable[bool]:
         return settle(

@@ -59,11 +59,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keeping(msgspec.Struct, frozen=True, kw_only=True):
-    """How an outcome is kept. ``keep`` is in seconds; ``worker`` is who ran the job, if one did."""
+    """How an outcome is kept. ``keep`` is in seconds; ``worker`` is who ran the job, if one did.
+
+    ``lease`` is the token of the concurrency key's lease that the job held.
+    """
 
     keep: float
     ignore_result: bool = False
     worker: str = ""
+    lease: str | None = None
 
 
 class Terms(Keeping, frozen=True, kw_only=True):
@@ -159,6 +163,16 @@ def passed_on(outcome: Outcome, terms: Terms) -> Record:
     )
 
 
+def put_off(envelope: Envelope, delay: float, spec: TopologySpec) -> Settlement:
+    """The settlement of a job that waits for its rate or its key: sent anew, nothing is kept.
+
+    ``envelope`` is what is sent, ``delay`` in seconds.
+    """
+    route = routes.delayed(spec, envelope.queue, timedelta(seconds=delay))
+    sent = Outgoing(route.exchange, route.routing_key, encode(envelope), envelope.body)
+    return Settlement(status=Status.QUEUED, record=None, sends=(sent,))
+
+
 def _judged(outcome: Outcome, decision: Decision | None) -> tuple[Status, Verdict | None]:
     if outcome.failure is None or decision is None:
         return Status.SUCCEEDED, None
@@ -188,6 +202,7 @@ def _record(outcome: Outcome, status: Status, verdict: Verdict | None, keeping: 
         unique=envelope.unique,
         worker=keeping.worker,
         noted=envelope.unknown > 0,
+        lease=keeping.lease,
     )
 
 

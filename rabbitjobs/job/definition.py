@@ -16,10 +16,14 @@ from rabbitjobs.job.call import Call, Options, fault_of
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.message.arguments import Arguments, encode_body
 from rabbitjobs.message.codec import SHORT_BYTES
+from rabbitjobs.policy.concurrency import Concurrency, concurrency_fault
+from rabbitjobs.policy.rate import Rate
+from rabbitjobs.policy.rate import checked as checked_rate
 from rabbitjobs.policy.rules import Rule
 
 P = ParamSpec("P")
 R = TypeVar("R")
+ConcurrencyKey = str | Callable[..., str] | Concurrency
 
 
 # What hands that come from Celery type by themselves.
@@ -35,7 +39,8 @@ _CELERY = {
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a job. ``function`` and ``arguments`` are ``None`` for a remote one.
 
-    ``pool`` says where it runs (``None``: as its queue says), the limits how long.
+    ``pool`` says where it runs (``None``: as its queue says), the limits how long, ``rate`` how
+    often it starts, ``concurrency`` which of its calls may not run beside each other.
     """
 
     name: str
@@ -49,6 +54,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     pool: str | None = None
     soft_limit: timedelta | None = None
     hard_limit: timedelta | None = None
+    rate: Rate | None = None
+    concurrency: Concurrency | None = None
     source: str = ""
 
 
@@ -75,6 +82,8 @@ def define(
     pool: str | None = None,
     soft_limit: timedelta | None = None,
     hard_limit: timedelta | None = None,
+    rate: Rate | str | None = None,
+    concurrency_key: ConcurrencyKey | None = None,
 ) -> Definition:
     """Describe a function as a job; raises ``RegistrationError`` for what cannot be one."""
     name = name or f"{_home(function)}.{getattr(function, '__qualname__', '')}"
@@ -91,11 +100,12 @@ def define(
         raise RegistrationError(
             f"expected a function, got {type(function).__name__}; wrap it in a def", job=name
         )
+    arguments = Arguments(function)
     return Definition(
         name=name,
         queue=queue,
         function=function,
-        arguments=Arguments(function),
+        arguments=arguments,
         retry=retry,
         rules=rules,
         ignore_result=ignore_result,
@@ -103,6 +113,8 @@ def define(
         pool=pool,
         soft_limit=soft_limit,
         hard_limit=hard_limit,
+        rate=_rate(rate, name, source),
+        concurrency=_concurrency(concurrency_key, arguments, name, source),
         source=source,
     )
 
@@ -126,6 +138,27 @@ def _wording_fault(queue: Any, pool: Any) -> str | None:
             got = "nothing" if value == "" else type(value).__name__
             return f"expected {name} as the name of one, got {got}"
     return None
+
+
+def _rate(given: Rate | str | None, job: str, source: str) -> Rate | None:
+    if given is None:
+        return None
+    try:
+        return checked_rate(given)
+    except ValueError as error:
+        raise RegistrationError(f"{source}: {error}", job=job) from None
+
+
+def _concurrency(
+    given: ConcurrencyKey | None, arguments: Arguments, job: str, source: str
+) -> Concurrency | None:
+    if given is None:
+        return None
+    wanted = given if isinstance(given, Concurrency) else Concurrency(given)
+    fault = concurrency_fault(wanted, arguments.parameters)
+    if fault is not None:
+        raise RegistrationError(f"{source}: {fault}", job=job)
+    return wanted
 
 
 def limits_fault(soft: Any, hard: Any) -> str | None:

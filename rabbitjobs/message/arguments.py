@@ -119,6 +119,17 @@ class Arguments:
         args = [converted[place] for place in range(len(plain.args))]
         return args, {name: converted[name] for name in plain.kwargs}
 
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The parameters that travel, by name."""
+        return self._signature.parameters
+
+    def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """What each parameter of a call is, by name, defaults included."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
     def inject(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], make: Callable[[type[Any]], Any]
     ) -> tuple[list[Any], dict[str, Any]]:

@@ -41,6 +41,7 @@ _SELDOM = frozenset(
         h.UNIQUE,
         h.TAG,
         h.UNKNOWN,
+        h.WAITS,
         h.RELEASE,
         h.CASE,
         h.SIGNATURE,
@@ -74,6 +75,7 @@ def encode(envelope: Envelope, message_id: str | None = None) -> Properties:
         (h.TAG, envelope.tag),
         (h.AGAIN, envelope.again or None),
         (h.UNKNOWN, envelope.unknown or None),
+        (h.WAITS, envelope.waits or None),
         (h.RELEASE, envelope.release),
         (h.CASE, envelope.case),
         (h.SIGNATURE, envelope.signature),
@@ -143,11 +145,6 @@ def decode(properties: Properties, body: bytes, *, queue: str) -> Envelope:
 
 
 def _with_seldom(envelope: Envelope, headers: Mapping[str, Any]) -> Envelope:
-    unknown = headers.get(h.UNKNOWN, 0)
-    if type(unknown) is not int or not 0 <= unknown < _LARGEST_ATTEMPT:
-        raise Undecodable(
-            f"expected a count from 0 in {h.UNKNOWN}, got {unknown!r}", queue=envelope.queue
-        )
     return msgspec.structs.replace(
         envelope,
         due=_seconds(headers, h.DUE),
@@ -156,12 +153,20 @@ def _with_seldom(envelope: Envelope, headers: Mapping[str, Any]) -> Envelope:
         on_done=_text(headers, h.ON_DONE),
         unique=_text(headers, h.UNIQUE),
         tag=_text(headers, h.TAG),
-        unknown=unknown,
+        unknown=_count(headers, h.UNKNOWN, envelope.queue),
+        waits=_count(headers, h.WAITS, envelope.queue),
         release=_text(headers, h.RELEASE),
         case=_text(headers, h.CASE),
         signature=_text(headers, h.SIGNATURE),
         history=_history(headers, envelope.queue),
     )
+
+
+def _count(headers: Mapping[str, Any], name: str, queue: str) -> int:
+    count = headers.get(name, 0)
+    if type(count) is not int or not 0 <= count < _LARGEST_ATTEMPT:
+        raise Undecodable(f"expected a count from 0 in {name}, got {count!r}", queue=queue)
+    return count
 
 
 def _check_content(properties: Properties, queue: str) -> None:

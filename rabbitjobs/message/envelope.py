@@ -26,7 +26,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     in the config. ``tag`` is a word by which many jobs are cancelled. ``body`` holds the encoded
     arguments and is forwarded untouched. All times are
     unix seconds. ``again``: its id was chosen by the sender, who may have sent it before.
-    ``unknown`` counts how often workers that do not know the job have passed this attempt on.
+    ``unknown`` counts how often workers that do not know the job have passed this attempt on,
+    ``waits`` how often it was put off because its rate or its key was taken.
     ``release`` names the desk's release that sent it, ``case`` the case it is from. ``signature``
     holds as long as none of what it covers is changed (``rabbitjobs.message.signing``).
     """
@@ -51,6 +52,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tag: str | None = None
     again: bool = False
     unknown: int = 0
+    waits: int = 0
     release: str | None = None
     case: str | None = None
     signature: str | None = None
@@ -63,6 +65,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             attempt=self.attempt + 1,
             due=due,
             unknown=0,
+            waits=0,
             history=(*self.history, record)[-HISTORY_KEPT:],
         )
 
@@ -72,3 +75,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         A crash before the ack makes two of it, so it is looked up in the store before it runs.
         """
         return msgspec.structs.replace(self, unknown=self.unknown + 1, again=True, due=due)
+
+    def put_off(self, *, due: float) -> Envelope:
+        """The same attempt once more, later; looked up before it runs, as ``passed_on`` says."""
+        return msgspec.structs.replace(self, waits=self.waits + 1, again=True, due=due)

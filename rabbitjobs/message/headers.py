@@ -20,6 +20,7 @@ UNIQUE: Final = "x-rj-unique"
 AGAIN: Final = "x-rj-again"  # a message of this id and attempt may have been sent before
 TAG: Final = "x-rj-tag"
 UNKNOWN: Final = "x-rj-unknown"  # how often this attempt was passed on by workers without its job
+WAITS: Final = "x-rj-waits"  # how often this attempt was put off: its rate or its key was taken
 RELEASE: Final = "x-rj-release"
 CASE: Final = "x-rj-case"
 SIGNATURE: Final = "x-rj-signature"

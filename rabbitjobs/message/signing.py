@@ -89,7 +89,7 @@ def canonical(envelope: Envelope, *, namespace: str, key_id: str) -> bytes:
     All that the sender or the desk decides is among them: with another case or release somebody's
     case would be closed, with another unique key a second job let in, with another attempt a copy
     pass for a new one. Not among them is what workers change on the way without a key's word
-    (due, history, again, unknown), and what decides nothing (enqueued, priority, trace).
+    (due, history, again, unknown, waits), and what decides nothing (enqueued, priority, trace).
     """
     expires = "" if envelope.expires is None else str(round(envelope.expires * 1000))
     texts = (

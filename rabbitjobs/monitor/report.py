@@ -14,14 +14,24 @@ _WARNING = (
     events.JobRetrying,
     events.JobPassedOn,
     events.JobEnded,
+    events.LeaseLost,
     events.EndingDelayed,
     events.DeliveryUndecodable,
     events.DeliveryRefused,
 )
-_QUIET = (events.JobStarted, events.JobProgress, events.JobSucceeded, events.NoticeHandled)
+_QUIET = (
+    events.JobStarted,
+    events.JobProgress,
+    events.JobSucceeded,
+    events.JobPutOff,
+    events.NoticeHandled,
+)
 _TEXT: dict[type[events.Event], str] = {
     events.JobRetrying: "job failed, it will be tried again",
     events.JobPassedOn: "job unknown here, passed on for another worker",
+    events.JobPutOff: "job put off, its rate or its key is taken",
+    events.LeaseLost: "the lease of a running job's key is lost, others may run beside it",
+    events.SlotsChanged: "slots follow the backlog",
     events.JobEnded: "job ended without success",
     events.JobStarted: "job started",
     events.JobProgress: "job goes on",

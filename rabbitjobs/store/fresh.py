@@ -10,7 +10,7 @@ from typing import Final
 
 VERSION_TABLE: Final = "rj_version"
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every revision of the schema, oldest first; a test keeps it equal to the migrations."""
 
 _TABLES: Final = """
@@ -83,6 +83,17 @@ CREATE TABLE rj_cancelled (
 CREATE INDEX rj_cancelled_log ON rj_cancelled (namespace, id);
 CREATE INDEX rj_cancelled_value ON rj_cancelled (namespace, kind, value);
 CREATE INDEX rj_cancelled_until ON rj_cancelled (until);
+CREATE TABLE rj_rates (
+    namespace TEXT NOT NULL, "key" TEXT NOT NULL, next_at DOUBLE NOT NULL,
+    tail_at DOUBLE NOT NULL, PRIMARY KEY (namespace, "key")
+) WITHOUT ROWID;
+CREATE TABLE rj_leases (
+    namespace TEXT NOT NULL, "key" TEXT NOT NULL, job_id TEXT NOT NULL,
+    attempt BIGINT NOT NULL, token TEXT NOT NULL, until DOUBLE NOT NULL,
+    PRIMARY KEY (namespace, "key", job_id)
+) WITHOUT ROWID;
+CREATE INDEX rj_leases_job ON rj_leases (job_id, namespace);
+CREATE INDEX rj_leases_until ON rj_leases (until);
 """
 
 STATEMENTS: Final = (

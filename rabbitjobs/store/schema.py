@@ -205,6 +205,31 @@ cancelled = Table(
     sqlite_autoincrement=True,
 )
 """Jobs and tags that somebody asked to end: a log, read by the numbers of its rows."""
+rates = Table(
+    "rj_rates",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("next_at", Double, nullable=False),
+    Column("tail_at", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Where each fleet-wide rate stands: when its next start is free, and the next place to wait."""
+
+leases = Table(
+    "rj_leases",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("attempt", BigInteger, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("until", Double, nullable=False),
+    Index("rj_leases_job", "job_id", "namespace"),
+    Index("rj_leases_until", "until"),
+    sqlite_with_rowid=False,
+)
+"""Who holds a concurrency key, and until when if he does not renew it; ``token`` is his taking."""
 
 LIVE_STATES = ("open", "releasing", "released")
 """States of a case in which something may still happen to its job."""

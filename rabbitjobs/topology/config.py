@@ -11,6 +11,7 @@ from typing import Final
 from rabbitjobs.clock import format_duration
 from rabbitjobs.fields import Field, root
 from rabbitjobs.topology import names
+from rabbitjobs.topology.config_limits import read_concurrency, read_rate
 from rabbitjobs.topology.config_raw import read_raw
 from rabbitjobs.topology.config_retry import read_retries
 from rabbitjobs.topology.model import (
@@ -55,6 +56,7 @@ _QUEUE_KEYS: Final = (
     "children",
     "max_jobs_per_child",
     "max_memory_per_child",
+    "rate",
 )
 _COUNT: Final = 2**31 - 1
 _LONG: Final = timedelta(days=3000)
@@ -134,13 +136,14 @@ def _queue(field: Field, name: str, retry: Mapping[str, RetryPolicy]) -> QueueSp
     field.keys(*_QUEUE_KEYS)
     priorities = field.child("priorities").texts()
     ordered = field.child("ordered").flag()
+    least, most = read_concurrency(
+        field.child("concurrency"), 1 if ordered else DEFAULT_CONCURRENCY
+    )
     queue = QueueSpec(
         name=name,
         priorities=priorities,
         default_priority=field.child("default_priority").choice(priorities) or None,
-        concurrency=field.child("concurrency").integer(
-            1 if ordered else DEFAULT_CONCURRENCY, least=1, most=65535
-        ),
+        concurrency=most,
         prefetch=_optional_count(field.child("prefetch"), most=65535),
         retry=field.child("retry").choice(retry, DEFAULT_RETRY),
         rules=_rules(field.child("on"), retry),
@@ -161,6 +164,8 @@ def _queue(field: Field, name: str, retry: Mapping[str, RetryPolicy]) -> QueueSp
         children=_optional_count(field.child("children"), most=4096),
         max_jobs_per_child=_optional_count(field.child("max_jobs_per_child")),
         max_memory_per_child=_optional_size(field.child("max_memory_per_child")),
+        rate=read_rate(field.child("rate")),
+        least_concurrency=least,
         line=field.line,
     )
     _check_queue(field, queue, retry)
@@ -174,10 +179,14 @@ def _check_queue(field: Field, queue: QueueSpec, retry: Mapping[str, RetryPolicy
         field.child("prefetch").fail(
             f"at least the concurrency of {queue.concurrency} (a slot without a message is idle)"
         )
+    if queue.prefetch is not None and queue.least_concurrency is not None:
+        field.child("prefetch").fail("no prefetch beside slots that change: it follows them")
     if queue.ordered and queue.prefetch not in (None, 1):
         field.child("prefetch").fail("1 on an ordered queue (one slot keeps the order)")
     if queue.ordered and queue.priorities:
         field.child("priorities").fail("no priorities on an ordered queue: they change the order")
+    if queue.ordered and queue.rate is not None:
+        field.child("rate").fail("no rate on an ordered queue (what waits loses its place)")
     limit, timeout = queue.time_limit, queue.consumer_timeout
     if limit is not None and timeout is not None and timeout <= limit:
         field.child("consumer_timeout").fail(

@@ -93,7 +93,9 @@ def _queue(name: str, column: int, note: str) -> Node:
 
 def _work_note(plan: Plan, queue: str) -> str:
     spec = plan.spec.queues[queue]
-    parts = [f"{spec.concurrency} slots", f"retry: {spec.retry or 'default'}"]
+    least = f"{spec.least_concurrency} to " if spec.least_concurrency is not None else ""
+    parts = [f"{least}{spec.concurrency} slots", f"retry: {spec.retry or 'default'}"]
+    parts += [str(spec.rate)] if spec.rate is not None else []
     parts += ["ordered"] if spec.ordered else []
     parts += [f"at most {spec.max_length}"] if spec.max_length else []
     parts += [f"{len(spec.priorities)} priorities"] if spec.priorities else []

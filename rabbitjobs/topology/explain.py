@@ -78,11 +78,20 @@ class _Words:
             if self._queue.ordered
             else "Their order is not promised."
         )
+        least = self._queue.least_concurrency
+        many = f"{slots}" if least is None else f"{least} to {slots}, as the backlog asks,"
         yield (
             "taken",
-            f"Each consumer process works on {slots} at a time and is sent {held} (prefetch). "
+            f"Each consumer process works on {many} at a time and is sent {held} (prefetch). "
             f"{order}",
         )
+        if self._queue.rate is not None:
+            yield (
+                "over its rate",
+                f"No more than {self._queue.rate} start. A job that has to wait for that takes no "
+                "slot: after 2.5 s it is published to the delay ladder, and then acked. It is the "
+                "same attempt when it comes back.",
+            )
         yield (
             "success",
             "The outcome is stored, what follows is published and confirmed, and only then is the "

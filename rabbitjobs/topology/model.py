@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from rabbitjobs.policy.rate import Rate
 from rabbitjobs.policy.rules import RetryPolicy as RetryPolicy
 from rabbitjobs.topology import names
 
@@ -67,8 +68,9 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     ``rabbitjobs run`` starts for it. ``pool`` is where jobs run that name none
     (``None``: coroutines on the loop, others on threads). Of pool processes there are ``children``
     (``None``: as many as slots, and at most one for each CPU), each replaced after
-    ``max_jobs_per_child`` jobs or with more than ``max_memory_per_child`` bytes. Lines are 0
-    without a file.
+    ``max_jobs_per_child`` jobs or with more than ``max_memory_per_child`` bytes. ``rate`` is how
+    often a job of the queue starts at most. With a ``least_concurrency`` the slots follow the
+    backlog, between it and ``concurrency``. Lines are 0 without a file.
     """
 
     name: str
@@ -93,6 +95,8 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     children: int | None = None
     max_jobs_per_child: int | None = None
     max_memory_per_child: int | None = None
+    rate: Rate | None = None
+    least_concurrency: int | None = None
     line: int = 0
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
@@ -17,11 +18,13 @@ class AckWindow:
     settled prefix; acking a tag twice closes the channel, so each tag leaves the window once.
     """
 
-    __slots__ = ("_open", "held")
+    __slots__ = ("_enough", "_open", "filling", "held")
 
     def __init__(self) -> None:
         self._open: dict[int, bool] = {}
+        self._enough = 0
         self.held = 0
+        self.filling: asyncio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._open)
@@ -32,6 +35,19 @@ class AckWindow:
     def delivered(self, tag: int) -> None:
         """A message came."""
         self._open[tag] = False
+        if self.filling is not None and len(self._open) >= self._enough:
+            self.filling.set()
+
+    async def fill(self, enough: int, seconds: float) -> None:
+        """Wait until ``enough`` tags are in it, or so many seconds; no ack may be sent meanwhile.
+
+        From here on ``filling`` says so, until the caller takes it away.
+        """
+        self._enough, self.filling = enough, asyncio.Event()
+        if len(self._open) < enough:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.filling.wait()
 
     def settle(self, tag: int) -> bool:
         """Its job is settled; ``False`` if the tag is unknown or was settled before."""

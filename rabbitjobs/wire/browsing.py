@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from rabbitjobs.errors import ConnectionLost
+from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
 
 # What the broker gets to answer when the visit begins, and when it ends.
 ENTER_SECONDS = 15.0
 LEAVE_SECONDS = 15.0
+COUNT_SECONDS = 5.0
 
 
 class Browser:
@@ -103,3 +104,15 @@ async def browsing(wire: Wire, queue: str, *, prefetch: int, idle: float) -> Asy
         yield browser
     finally:
         await browser.leave()
+
+
+async def counted(wire: Wire, queue: str) -> tuple[int, int]:
+    """How many messages are ready in a queue, for how many consumers; none without an answer.
+
+    A silent connection is found by its heartbeats, a missing queue by those who consume it.
+    """
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            return await wire.inspect_queue(queue)
+    except (ConnectionLost, ChannelClosed, TimeoutError):
+        return 0, 0

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
-from rabbitjobs.wire.protocol import Consumer
+from rabbitjobs.wire.link import Link
+from rabbitjobs.wire.protocol import Consumer, Wire
 
 # What the broker gets to answer when a consumer ends.
 STOP_SECONDS = 5.0
@@ -46,6 +47,53 @@ class Leaver:
     def leave(self) -> None:
         """Close it; what it still holds comes again."""
         self._release(self._consumer)
+
+
+class Leavers(dict[int, Leaver]):
+    """The leaving consumers of one subscription, by its epochs."""
+
+    def settle(self, epoch: int, tag: int, *, ack: bool) -> bool:
+        """Ack it or give it back; ``False`` if it is not out any more."""
+        leaver = self.get(epoch)
+        if leaver is None or not leaver.settle(tag, ack=ack):
+            return False
+        if not len(leaver):
+            del self[epoch]
+        return True
+
+    def leave(self) -> None:
+        """Close all of them."""
+        for leaver in self.values():
+            leaver.leave()
+        self.clear()
+
+
+class Releases:
+    """Closing consumers, beside everything else.
+
+    Nobody else gets what a consumer holds until its channel is closed: ``failed`` hears when the
+    link's wire did not answer that.
+    """
+
+    def __init__(self, link: Link, failed: Callable[[], None]) -> None:
+        self._link = link
+        self._failed = failed
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def release(self, consumer: Consumer) -> None:
+        """Close a consumer of the link's wire."""
+        task = asyncio.get_running_loop().create_task(self._close(consumer, self._link.wire))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def done(self) -> None:
+        """Wait for all of them."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _close(self, consumer: Consumer, wire: Wire | None) -> None:
+        if not await close(consumer) and wire is self._link.wire:
+            self._failed()
 
 
 async def close(consumer: Consumer) -> bool:

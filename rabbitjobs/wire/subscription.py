@@ -15,7 +15,8 @@ import tenacity
 from rabbitjobs.errors import ChannelClosed, ConnectionLost
 from rabbitjobs.wire.acks import AckWindow
 from rabbitjobs.wire.apart import until_it_answers
-from rabbitjobs.wire.leaving import STOP_SECONDS, Leaver, close
+from rabbitjobs.wire.browsing import counted
+from rabbitjobs.wire.leaving import STOP_SECONDS, Leaver, Leavers, Releases
 from rabbitjobs.wire.link import Link
 from rabbitjobs.wire.protocol import Consumer, Delivery, Wire
 
@@ -39,7 +40,6 @@ CONSUME_SECONDS = 5.0
 # and again, each time after a longer pause: only that connection is lost.
 SILENT_UNTIL_APART = 2
 
-PAUSED = "paused by remote control"
 State = Literal["waiting", "consuming", "paused", "failed", "stopped"]
 
 
@@ -60,8 +60,8 @@ class Subscription:
     A consumer that gets nothing, though messages are ready and it has room, is built anew; if that
     does not help, so is the connection. One that holds nothing and gets nothing subscribes anew now
     and then: only a leader answers that, while a node without its majority says that none is ready.
-    ``takes_turns`` (a queue with a single active consumer):
-    ready messages prove nothing while there are other consumers.
+    ``takes_turns`` (a single active consumer): ready messages prove nothing while there are others.
+    For one that changes while it runs see ``AdjustableSubscription``.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class Subscription:
     ) -> None:
         self._link = link
         self._queue = queue
-        self._prefetch = prefetch
+        self._prefetch = self._asked = prefetch
         self._deliver = deliver
         self._changed = changed
         self._arguments = arguments
         self._takes_turns = takes_turns
-        self._delivered = 0
+        self._delivered, self._since, self._silent = 0, 0.0, 0
         self._arrived: list[Handed] = []
         self._rebuilt: tuple[Wire, int] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -91,13 +91,11 @@ class Subscription:
         self._consumer: Consumer | None = None
         self._window = AckWindow()
         self._epoch = 0
-        self._since = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._releasing: set[asyncio.Task[None]] = set()
-        self._leaving: dict[int, Leaver] = {}
-        self._silent = 0
+        self._releases = Releases(link, self._not_released)
+        self._release = self._releases.release
+        self._leaving = Leavers()
         self._stopping = False
-        self._paused = False
         self._flush_soon = False
         self._flush_later: asyncio.TimerHandle | None = None
         self.stale = 0
@@ -105,9 +103,9 @@ class Subscription:
 
     def link_up(self, wire: Wire, generation: int) -> None:
         """Subscribe anew, at full prefetch."""
-        if not self._stopping and not self._paused:
+        if not self._stopping:
             self._forget()
-            self._attach_again(wire)
+            self._task = asyncio.get_running_loop().create_task(self._attach(wire))
 
     def link_down(self, reason: str) -> None:
         """What was delivered and not acked will be delivered again."""
@@ -115,9 +113,7 @@ class Subscription:
         self._leaving.clear()
         if self._task is not None:
             self._task.cancel()
-        if self._paused and not self._stopping:
-            self._changed("paused", PAUSED)
-        elif not self._stopping:
+        if not self._stopping:
             self._changed("waiting", reason)
 
     def link_blocked(self, blocked: bool) -> None:
@@ -152,8 +148,6 @@ class Subscription:
             return  # the link brings the next connection
 
     async def _subscribe(self, wire: Wire) -> None:
-        if self._paused:
-            return
         epoch = self._epoch = self._epoch + 1
         self._window = AckWindow()
         try:
@@ -179,10 +173,11 @@ class Subscription:
             self._flush()  # what was settled before the broker's answer came
 
     async def _consume(self, wire: Wire, epoch: int) -> Consumer:
+        self._asked = self._prefetch
         asked = asyncio.get_running_loop().create_task(
             wire.consume(
                 self._queue,
-                prefetch=self._prefetch,
+                prefetch=self._asked,
                 deliver=lambda delivery: self._on_delivery(delivery, epoch),
                 cancelled=lambda reason: self._on_cancelled(wire, epoch, reason),
                 arguments=self._arguments,
@@ -259,13 +254,14 @@ class Subscription:
                 return
 
     async def _subscribe_again(self, wire: Wire) -> None:
-        """Cancel first: whatever a closing channel holds counts as a failed delivery."""
-        if self._consumer is None or await self._cancel(wire):
-            self._let_go(quiet=True)
+        if await self._withdraw(wire):
             await self._attach(wire)
 
-    async def _cancel(self, wire: Wire) -> bool:
-        """Have the broker send no more; whether what was subscribed is still ours to let go."""
+    async def _withdraw(self, wire: Wire) -> bool:
+        """Let go of the consumer; ``False`` if what comes next is another's.
+
+        Cancelled first: whatever a closing channel holds counts as a failed delivery.
+        """
         consumer, epoch = self._consumer, self._epoch
         assert consumer is not None
         try:
@@ -274,23 +270,35 @@ class Subscription:
         except TimeoutError:
             self._unanswered(wire, "basic.cancel")
             return False
-        except (ConnectionLost, ChannelClosed):
-            pass  # a channel that is gone has given back what it held
-        return epoch == self._epoch
+        except ConnectionLost:
+            return False  # the link brings the next connection
+        except ChannelClosed as error:  # it has given back what it held
+            if epoch == self._epoch:
+                self._let_go()
+                self._fail(str(error))
+                return True
+            return False
+        if epoch != self._epoch:
+            return False
+        self._window.filling = None
+        self._let_go(quiet=True)
+        return True
 
-    def _attach_again(self, wire: Wire) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._attach(wire))
+    def _not_released(self) -> None:
+        if not self._stopping:
+            self._link.renew("no answer to channel.close: what that consumer holds must come free")
 
     def _hungry(self, before: int) -> bool:
         """Whether there is room and nothing has come since ``before`` messages had come."""
         return self._delivered == before and len(self._window) < self._prefetch
 
+    async def backlog(self) -> tuple[int, int]:
+        """How many messages are ready, for how many consumers; none when nobody answers."""
+        wire = self._link.wire
+        return await counted(wire, self._queue) if wire is not None else (0, 0)
+
     async def _ready(self, wire: Wire) -> int:
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                ready, consumers = await wire.inspect_queue(self._queue)
-        except (ConnectionLost, ChannelClosed, TimeoutError):
-            return 0  # a silent connection is found by its heartbeats, a missing queue by itself
+        ready, consumers = await counted(wire, self._queue)
         return 0 if self._takes_turns and consumers > 1 else ready
 
     def _on_stuck(self, wire: Wire, ready: int, seconds: float) -> None:
@@ -305,31 +313,16 @@ class Subscription:
             return
         self._rebuilt = (wire, self._delivered)
         self._fail(f"{reason}; the consumer is built anew")
-        self._attach_again(wire)
+        self._task = asyncio.get_running_loop().create_task(self._attach(wire))
 
     def _fail(self, reason: str) -> None:
-        self._let_go_of_all()  # whoever hears of it takes everything that is out as lost
+        self._leaving.leave()  # whoever hears of it takes everything that is out as lost
         self._changed("failed", reason)
-
-    def _let_go_of_all(self) -> None:
-        for leaver in self._leaving.values():
-            leaver.leave()
-        self._leaving.clear()
-
-    def _release(self, consumer: Consumer) -> None:
-        """Nobody else gets what a consumer holds until its channel is closed."""
-        task = asyncio.get_running_loop().create_task(self._close(consumer, self._link.wire))
-        self._releasing.add(task)
-        task.add_done_callback(self._releasing.discard)
-
-    async def _close(self, consumer: Consumer, wire: Wire | None) -> None:
-        if not await close(consumer) and wire is self._link.wire and not self._stopping:
-            self._link.renew("no answer to channel.close: what that consumer holds must come free")
 
     def ack(self, handed: Handed) -> None:
         """The job is settled. An ack from an earlier epoch does nothing: it came back already."""
         if handed.epoch != self._epoch:
-            self._settle_late(handed, ack=True)
+            self.stale += not self._leaving.settle(handed.epoch, handed.delivery.tag, ack=True)
         elif self._window.settle(handed.delivery.tag) and not self._flush_soon:
             self._flush_soon = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -337,21 +330,14 @@ class Subscription:
     def nack(self, handed: Handed) -> None:
         """Give it back to the queue."""
         if handed.epoch != self._epoch:
-            self._settle_late(handed, ack=False)
+            self.stale += not self._leaving.settle(handed.epoch, handed.delivery.tag, ack=False)
         elif self._window.remove(handed.delivery.tag) and self._consumer is not None:
             self._consumer.nack(handed.delivery.tag)
-
-    def _settle_late(self, handed: Handed, *, ack: bool) -> None:
-        leaver = self._leaving.get(handed.epoch)
-        if leaver is None or not leaver.settle(handed.delivery.tag, ack=ack):
-            self.stale += 1
-        elif not len(leaver):
-            del self._leaving[handed.epoch]
 
     def _flush(self) -> None:
         self._flush_soon = False
         window, consumer = self._window, self._consumer
-        if consumer is None:
+        if consumer is None or window.filling is not None:
             return
         last = window.prefix()
         if last is not None:
@@ -366,7 +352,7 @@ class Subscription:
         if self._flush_later is not None:
             self._flush_later.cancel()
             self._flush_later = None
-        if self._consumer is not None:
+        if self._consumer is not None and self._window.filling is None:
             for tag in self._window.rest():
                 self._consumer.ack(tag)
 
@@ -389,7 +375,6 @@ class Subscription:
     async def finish(self) -> None:
         """Send every held ack, wait until the broker has taken them in, close the channel."""
         self._let_go()
-        self._let_go_of_all()
-        if self._releasing:
-            await asyncio.wait(self._releasing)
+        self._leaving.leave()
+        await self._releases.done()
         self._changed("stopped", "")

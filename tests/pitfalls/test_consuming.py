@@ -14,6 +14,7 @@ import pytest
 from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.consumer import consumer as consumer_module
+from rabbitjobs.consumer import faults as faults_module
 from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.testing.control import RabbitControl
 from rabbitjobs.testing.wire.kit import connected, consume, message, publish
@@ -203,7 +204,7 @@ async def test_pitfall_11_a_handler_that_raises_leaks_no_slot(
 
     monkeypatch.setattr(Handler, "handle", broken)
     monkeypatch.setattr(consumer_module, "FAULT_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(consumer_module, "FAULTS_BEFORE_REVIEW", 100)
+    monkeypatch.setattr(faults_module, "FAULTS_BEFORE_REVIEW", 100)
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     async with shop(node, tmp_path, make_wire) as found:
         for number in range(20):

@@ -36,7 +36,8 @@ def _attempt(definition: Definition, envelope: Envelope, limited: Limited, note:
         args, kwargs = arguments.decode(envelope.body)
     except Exception as error:  # converting arguments runs user code
         return None, failure_of(error, "arguments")
-    context = Context(envelope, note)
+    lost = limited.lease_lost() if definition.concurrency is not None else None
+    context = Context(envelope, note, lost)
     context.ask(limited.cancelled)
     enter(context)
     if definition.soft_limit is not None or definition.hard_limit is not None:

@@ -164,7 +164,8 @@ class Mark:
     ``started`` is the job that the child has begun: after its death the worker knows which job was
     only handed over. ``limited`` is the job whose soft limit is over: a signal that comes late
     finds another one running. ``cancelled`` is the job that somebody cancelled, ``noticed`` the
-    one whose code has seen that. ``asked`` is the job whose stack somebody wants to see.
+    one whose code has seen that. ``asked`` is the job whose stack somebody wants to see. ``lost``
+    is the job whose lease of its key is lost.
     """
 
     __slots__ = ("_memory", "descriptor")
@@ -220,6 +221,15 @@ class Mark:
     @asked.setter
     def asked(self, number: int) -> None:
         _NUMBER.pack_into(self._memory, 32, number)
+
+    @property
+    def lost(self) -> int:
+        """The number of the job whose lease is lost."""
+        return int(_NUMBER.unpack_from(self._memory, 40)[0])
+
+    @lost.setter
+    def lost(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, 40, number)
 
     def close(self) -> None:
         """Let go of the memory; the other side keeps its own hold."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
+from rabbitjobs.consumer.context import Signal
 from rabbitjobs.consumer.pools.frames import Mark
 from rabbitjobs.consumer.stacks import coroutine_stack, frame_stack
 from rabbitjobs.errors import SoftTimeLimit
@@ -49,6 +50,11 @@ class Limited:
         if found:
             self._mark.noticed = self._number
         return found
+
+    def lease_lost(self) -> Signal:
+        """What the worker says of the lease of the job that is about to run."""
+        number = self._number
+        return Signal(lambda: self._mark.lost == number)
 
     def enter(self) -> None:
         """From here on the job's code runs; raises if its limit is over already."""

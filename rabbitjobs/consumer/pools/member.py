@@ -29,7 +29,8 @@ _decode = msgspec.msgpack.Decoder(FromChild).decode
 class Call:
     """One attempt that a pool was asked for; limits are in seconds, ``handed`` counts children.
 
-    ``stack`` is there while somebody waits to see where the job is.
+    ``stack`` is there while somebody waits to see where the job is. ``lost``: the lease of its key
+    is lost.
     """
 
     envelope: Envelope
@@ -39,6 +40,7 @@ class Call:
     hard: float | None = None
     handed: int = 0
     stack: asyncio.Future[str | None] | None = None
+    lost: bool = False
 
 
 class Member:
@@ -88,6 +90,8 @@ class Member:
         self.call = call
         self.jobs += 1
         call.handed += 1
+        if call.lost:
+            self.lose()
         data = framed(Job(self.jobs, call.envelope))
         try:
             sent = self._pipe.send(data)
@@ -115,6 +119,10 @@ class Member:
     def ask(self) -> None:
         """Say in its memory that somebody wants to see where the job is."""
         self._mark.asked = self.jobs
+
+    def lose(self) -> None:
+        """Say in its memory that the lease of what it runs is lost."""
+        self._mark.lost = self.jobs
 
     def done(self) -> Call | None:
         """Take the call from it."""

@@ -56,6 +56,7 @@ class ProcessPool:
         if self._stopped:
             call.future.cancel()
         else:
+            context.if_lease_lost(lambda: self._lose(call))
             self._waiting.append(call)
             self._hand_out()
         context.elsewhere(lambda: self._tell(call))
@@ -110,6 +111,11 @@ class ProcessPool:
         elif call in self._waiting:
             self._waiting.remove(call)
             call.future.cancel()
+
+    def _lose(self, call: Call) -> None:
+        call.lost = True
+        if call in self._busy:
+            self._busy[call].lose()
 
     def _take_back(self, call: Call) -> None:
         """The call was cancelled: it waits for a child, or it is ended by force."""

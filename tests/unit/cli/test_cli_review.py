@@ -27,6 +27,7 @@ from rabbitjobs.policy.decision import Failure
 from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.intake import FailedMessage, take_in
 from rabbitjobs.store.engine import Store
+from rabbitjobs.store.fresh import REVISIONS
 from rabbitjobs.store.outbox import OutboxRow
 
 Run = Callable[..., Result]
@@ -254,7 +255,7 @@ def test_stats_are_counted(run: Run, make: Callable[..., str]) -> None:
 def test_the_store_says_how_it_is(run: Run, store: Store, tmp_path: Path) -> None:
     """And is migrated and cleaned by command."""
     assert "SQLite" in run("status", group=store_group).output
-    assert json.loads(run("status", "--json", group=store_group).output)["schema"] == "0003"
+    assert json.loads(run("status", "--json", group=store_group).output)["schema"] == REVISIONS[-1]
     assert "nothing to do" in run("migrate", group=store_group).output
     (tmp_path / "other.db").touch()
     url = f"sqlite:///{tmp_path / 'other.db'}"
@@ -262,9 +263,9 @@ def test_the_store_says_how_it_is(run: Run, store: Store, tmp_path: Path) -> Non
         "run: rabbitjobs store migrate"
         in run("status", "--url", url, group=store_group, code=1).output
     )
-    assert "(none) -> 0003" in run("migrate", "--url", url, group=store_group).output
+    assert f"(none) -> {REVISIONS[-1]}" in run("migrate", "--url", url, group=store_group).output
     assert run("clean", group=store_group).output == (
-        "deleted: 0 results, 0 inbox, 0 unique, 0 told, 0 cancelled\n"
+        "deleted: 0 results, 0 inbox, 0 unique, 0 told, 0 cancelled, 0 leases\n"
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.consumer import consumer as module
+from rabbitjobs.consumer.faults import FAULTS_BEFORE_REVIEW
 from rabbitjobs.ending import settle as settle_module
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.envelope import Envelope
@@ -44,10 +45,10 @@ async def test_a_fault_of_ours_gives_the_message_back_and_leaks_no_slot(
     decide = bench.handler._executor.execute
     faults = iter([True] * 2)
 
-    async def faulty(envelope: Envelope) -> Any:
+    async def faulty(envelope: Envelope, **more: Any) -> Any:
         if next(faults, False):
             raise RuntimeError("ours")
-        return await decide(envelope)
+        return await decide(envelope, **more)
 
     bench.handler._executor.execute = faulty  # type: ignore[method-assign]
     bench.put("i")
@@ -73,7 +74,7 @@ async def test_a_message_whose_handling_fails_for_good_comes_before_a_person(
     bench.put("i")
     await bench.consumer.start()
     await bench.settled()
-    assert len(runs) == module.FAULTS_BEFORE_REVIEW
+    assert len(runs) == FAULTS_BEFORE_REVIEW
     assert [one.status for one in bench.memory.records.values()] == [Status.IN_REVIEW]
     (message,) = bench.failed("review")
     assert "a fault of ours" in message.properties.headers[h.FAILURE]

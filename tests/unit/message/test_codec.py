@@ -74,6 +74,7 @@ def test_an_envelope_survives_the_wire(envelope: Envelope) -> None:
         {"unique": "k"},
         {"again": True},
         {"unknown": 1},
+        {"waits": 1},
         {"release": "r"},
         {"case": "c"},
         {"signature": "s"},

@@ -51,6 +51,7 @@ FULL = Envelope(
     unique="k",
     again=True,
     unknown=2,
+    waits=3,
     release="r1",
     case="c1",
     signature="k1:00",

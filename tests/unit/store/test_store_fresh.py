@@ -86,8 +86,8 @@ def test_an_older_schema_is_not_ready_until_it_is_migrated(tmp_path: Path) -> No
     assert is_ready(path)
     connection = sqlite3.connect(path)
     connection.execute("UPDATE rj_version SET version_num = ?", (REVISIONS[0],))
-    for table in ("rj_told", "rj_cancelled"):
-        connection.execute(f"DROP TABLE {table}")
+    for later in ("rj_told", "rj_cancelled", "rj_rates", "rj_leases"):
+        connection.execute(f"DROP TABLE {later}")
     connection.commit()
     connection.close()
     assert not is_ready(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rabbitjobs.wire.adjustable import AdjustableSubscription
 from rabbitjobs.wire.subscription import Handed, Subscription
 from tests.unit.wire.scripted_wire import ScriptedConsumer, ScriptedWire, World, until
 
@@ -54,3 +55,19 @@ class Reader:
         await self.subscription.stop()
         await self.subscription.finish()
         await self.link.close()
+
+
+class ChangingReader(Reader):
+    """Whose subscription can be changed while it runs."""
+
+    subscription: AdjustableSubscription
+
+    def subscribe(self, **options: Any) -> AdjustableSubscription:
+        """See ``Reader``."""
+        return AdjustableSubscription(
+            self.link,
+            "shop.q.emails",
+            deliver=self.handed.extend,
+            changed=lambda state, reason: self.states.append((state, reason)),
+            **options,
+        )

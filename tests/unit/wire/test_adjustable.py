@@ -4,54 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import tenacity
 
+from rabbitjobs.wire import adjustable
 from rabbitjobs.wire import link as link_module
 from rabbitjobs.wire import subscription as module
-from rabbitjobs.wire.adjustable import AdjustableSubscription
-from tests.unit.wire.reader import Reader
+from tests.unit.wire.reader import ChangingReader
 from tests.unit.wire.scripted_wire import until
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "SHORT_LIFE_SECONDS", 0.01)
-
-
-class Changing(Reader):
-    """Who begins at once."""
-
-    subscription: AdjustableSubscription
-
-    def subscribe(self, **options: Any) -> AdjustableSubscription:
-        """See ``Reader``."""
-        return AdjustableSubscription(
-            self.link,
-            "shop.q.emails",
-            deliver=self.handed.extend,
-            changed=lambda state, reason: self.states.append((state, reason)),
-            **options,
-        )
+    monkeypatch.setattr(adjustable, "FILL_SECONDS", 0.005)
 
 
 @pytest.fixture
-async def reader() -> AsyncIterator[Changing]:
-    found = Changing(prefetch=3)
+async def reader() -> AsyncIterator[ChangingReader]:
+    found = ChangingReader(prefetch=3)
     found.link.start()
     await found.consuming()
     yield found
     await found.stop()
 
 
-async def test_another_prefetch_takes_another_consumer(reader: Changing) -> None:
+async def test_another_prefetch_takes_another_consumer(reader: ChangingReader) -> None:
     """What the first one handed over is acked there, and then its channel is closed."""
     first = reader.consumer
     first.deliver(1)
     await until(lambda: reader.handed)
-    reader.subscription.set_prefetch(9)
+    reader.subscription.resize(9)
     await reader.consuming(2)
     assert reader.wire.prefetches == [3, 9]
     assert first.cancelled_by_us and not first.closed
@@ -64,13 +48,13 @@ async def test_another_prefetch_takes_another_consumer(reader: Changing) -> None
     await until(lambda: ("upto", 1) in reader.consumer.told)
 
 
-async def test_the_same_prefetch_changes_nothing(reader: Changing) -> None:
-    reader.subscription.set_prefetch(3)
+async def test_the_same_prefetch_changes_nothing(reader: ChangingReader) -> None:
+    reader.subscription.resize(3)
     await asyncio.sleep(0.01)
     assert len(reader.wire.consumers) == 1
 
 
-async def test_paused_it_holds_what_it_has_and_takes_nothing(reader: Changing) -> None:
+async def test_paused_it_holds_what_it_has_and_takes_nothing(reader: ChangingReader) -> None:
     """It can still be settled; another prefetch waits for the end of the pause."""
     first = reader.consumer
     first.deliver(1)
@@ -78,7 +62,7 @@ async def test_paused_it_holds_what_it_has_and_takes_nothing(reader: Changing) -
     reader.subscription.pause()
     await until(lambda: first.cancelled_by_us)
     assert reader.states[-1][0] == "paused"
-    reader.subscription.set_prefetch(5)
+    reader.subscription.resize(5)
     reader.subscription.nack(reader.handed[0])
     await until(lambda: first.closed)
     assert len(reader.wire.consumers) == 1
@@ -87,7 +71,7 @@ async def test_paused_it_holds_what_it_has_and_takes_nothing(reader: Changing) -
     assert reader.wire.prefetches == [3, 5]
 
 
-async def test_it_stays_paused_on_a_new_connection(reader: Changing) -> None:
+async def test_it_stays_paused_on_a_new_connection(reader: ChangingReader) -> None:
     """And consumes there when it is resumed."""
     reader.subscription.pause()
     await until(lambda: reader.consumer.cancelled_by_us)
@@ -100,7 +84,7 @@ async def test_it_stays_paused_on_a_new_connection(reader: Changing) -> None:
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_resumed_at_any_moment_it_consumes_once(reader: Changing, turns: int) -> None:
+async def test_resumed_at_any_moment_it_consumes_once(reader: ChangingReader, turns: int) -> None:
     """Also before the pause was over; there is one consumer in the end."""
     reader.subscription.pause()
     for _ in range(turns):
@@ -120,7 +104,7 @@ async def test_resumed_at_any_moment_it_consumes_once(reader: Changing, turns: i
 
 async def test_paused_before_it_ever_consumed_it_does_not_begin() -> None:
     """The broker answers late: what it gives then is let go."""
-    reader = Changing(prefetch=3)
+    reader = ChangingReader(prefetch=3)
     reader.world.answering.clear()
     reader.link.start()
     await until(lambda: reader.world.consumes == 1)
@@ -136,7 +120,7 @@ async def test_paused_while_its_queue_is_missing_it_tries_no_more(
 ) -> None:
     """When the queue is there again nothing is taken from it."""
     monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: lambda _: 0.01)
-    reader = Changing(prefetch=3)
+    reader = ChangingReader(prefetch=3)
     reader.world.refused_consumes = 1000
     reader.link.start()
     await until(lambda: reader.world.consumes >= 2)
@@ -150,11 +134,11 @@ async def test_paused_while_its_queue_is_missing_it_tries_no_more(
 
 
 async def test_it_can_be_stopped_while_it_changes(
-    reader: Changing, monkeypatch: pytest.MonkeyPatch
+    reader: ChangingReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of it goes on."""
     monkeypatch.setattr(module, "CONSUME_SECONDS", 0.05)
-    reader.subscription.set_prefetch(9)
+    reader.subscription.resize(9)
     await reader.subscription.stop()
     await asyncio.sleep(0.02)
     assert len(reader.wire.consumers) == 1

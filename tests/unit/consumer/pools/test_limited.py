@@ -82,3 +82,18 @@ async def test_a_coroutine_that_cancels_itself_has_not_met_its_limit(limited: Li
 
     with pytest.raises(asyncio.CancelledError):
         await limited.follow(job())
+
+
+def test_a_lost_lease_is_seen_by_the_job_that_held_it_only() -> None:
+    """The worker writes the job's number into memory that both share."""
+    mark = Mark()
+    limited = Limited(mark)
+    limited.begin(1)
+    first = limited.lease_lost()
+    assert not first
+    mark.lost = 1
+    assert first
+    limited.begin(2)
+    assert not limited.lease_lost()
+    assert first
+    mark.close()

@@ -1,0 +1,44 @@
+"""Faults of our own while a message is handled: after several of one attempt a person decides."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rabbitjobs.consumer.handle import Handler
+from rabbitjobs.consumer.running import Running
+
+# RabbitMQ 4.3 counts no message that is given back: without this it would go on for ever.
+FAULTS_BEFORE_REVIEW = 3
+
+
+class Faults:
+    """How often the handling of each attempt has failed in this process."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._counts: dict[tuple[str, int], int] = {}
+
+    def forget(self, running: Running) -> None:
+        """It has ended."""
+        if self._counts and running.key is not None:
+            self._counts.pop(running.key, None)
+
+    async def given_up(self, running: Running, error: BaseException) -> bool:
+        """Whether the attempt has an ending after all, because its handling failed too often."""
+        loop = asyncio.get_running_loop()
+        loop.call_exception_handler(
+            {"message": "handling a message failed; it is given back", "exception": error}
+        )
+        if running.key is None or running.envelope is None:
+            return False
+        count = self._counts[running.key] = self._counts.get(running.key, 0) + 1
+        if count < FAULTS_BEFORE_REVIEW:
+            return False
+        try:
+            await self._handler.give_up(running.envelope, error)
+        except Exception as again:
+            loop.call_exception_handler(
+                {"message": "a message could not be given up either", "exception": again}
+            )
+            return False
+        return True
