@@ -23,14 +23,7 @@ from rabbitjobs.events import Bus, Event
 from rabbitjobs.job.blocking import refuse_in_loop
 from rabbitjobs.job.call import Call, Options
 from rabbitjobs.job.decorator import I, P, R, Registers
-from rabbitjobs.job.definition import (
-    AsyncJob,
-    ConcurrencyKey,
-    Definition,
-    Job,
-    check_name,
-    define,
-)
+from rabbitjobs.job.definition import AsyncJob, ConcurrencyKey, Definition, Job, check_name, define
 from rabbitjobs.job.handle import JobHandle
 from rabbitjobs.job.registry import Registry
 from rabbitjobs.policy.rate import Rate
@@ -38,7 +31,6 @@ from rabbitjobs.policy.rules import Rule
 from rabbitjobs.publisher.publisher import Publisher, Sent
 from rabbitjobs.secret import Secret
 from rabbitjobs.settings import BrokerFiles
-from rabbitjobs.wire.protocol import Wire
 
 if TYPE_CHECKING:
     from rabbitjobs.consumer.middleware import Chain, Middleware

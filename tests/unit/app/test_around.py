@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from rabbitjobs import Context, RabbitJobs, events
 from rabbitjobs.app.children import program_of, registry
 from rabbitjobs.clock import now
+from rabbitjobs.consumer import context as context_module
 from rabbitjobs.consumer.context import enter
 from rabbitjobs.errors import RegistrationError, WorkerError
 from rabbitjobs.job.definition import Definition
@@ -33,6 +35,14 @@ def begin(attempt: int = 1) -> Context:
     context = Context(envelope, lambda _job_id, _progress: None)
     enter(context)
     return context
+
+
+@pytest.fixture(autouse=True)
+def outside() -> Iterator[None]:
+    """Be outside of any attempt again: the tests that follow in this thread would be inside."""
+    yield
+    context_module._current.set(None)
+    structlog.contextvars.clear_contextvars()
 
 
 def around(steps: Steps, name: str) -> Callable[[Context, Callable[[], Any]], Any]:

@@ -111,6 +111,8 @@ async def test_each_command_of_the_shell_is_answered(shop: Shop) -> None:
         (("inspect", "registered"), "waits on work"),
         (("inspect", "stacks"), "in waits"),
         (("control", "slots", "work", "7"), "slots 7"),
+        (("control", "rate", "work", "10/s"), "rate 10/s"),
+        (("control", "rate", "work", "60/m", "--job", "waits"), "job waits"),
         (("control", "pause", "work"), "paused True"),
         (("control", "resume", "work"), "paused False"),
         (("control", "pause", "other"), "does not consume that queue"),
@@ -119,11 +121,15 @@ async def test_each_command_of_the_shell_is_answered(shop: Shop) -> None:
         ran = await asyncio.to_thread(shop.command, *command, "--worker", worker_name())
         assert ran.exit_code == 0, (command, ran.output)
         assert text in ran.output and f"{worker_name()}:" in ran.output
-    ran = await asyncio.to_thread(shop.command, "control", "rate", "work", "10/s")
-    assert (ran.exit_code, "refused: expected a worker that has rates" in ran.output) == (1, True)
+    for refused, said in (
+        (("work", "10"), "refused: expected a rate such as"),
+        (("work", "10/s", "--job", "nothing"), "refused: expected a job that is known here"),
+    ):
+        ran = await asyncio.to_thread(shop.command, "control", "rate", *refused)
+        assert (ran.exit_code, said in ran.output) == (1, True), ran.output
     assert any(isinstance(one, events.WorkerToldToStop) for one in shop.heard)
     commands = [one.command for one in shop.heard if isinstance(one, events.ControlHeard)]
-    assert commands == ["set-slots", "pause", "resume", "pause", "shutdown"]
+    assert commands == ["set-slots", "set-rate", "set-rate", "pause", "resume", "pause", "shutdown"]
     ran = await asyncio.to_thread(
         shop.command, "control", "cancel", "--tag", "t", "--why", "moved", "--who", "ann"
     )
