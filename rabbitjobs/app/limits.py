@@ -167,11 +167,11 @@ class Limiters:
         """Have a job, or (``None``) the queue, keep another rate from now on."""
         if definition is None:
             self._queue = (self._limiter(self._name, rate),)
-            self._queue[0].rate = rate
+            self._queue[0].change(rate)
             self._of.clear()
         else:
             self._set[definition.name] = rate
-            self._limiter(f"job {definition.name}", rate).rate = rate
+            self._limiter(f"job {definition.name}", rate).change(rate)
 
     def _own(self, definition: Definition | None) -> Rate | None:
         return self._set.get(definition.name, definition.rate) if definition is not None else None

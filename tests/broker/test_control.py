@@ -179,6 +179,26 @@ def test_slots_are_set_while_it_works(shop: Crew, client: ControlClient) -> None
     assert queue["slots"] == 1
 
 
+def test_a_rate_is_set_while_it_works(shop: Crew, client: ControlClient) -> None:
+    """On a queue that had none: the jobs that wait keep it; then another one, of their job."""
+    (worker,) = ready(shop, "work")
+    (done,) = only(client, protocol.SetRate("work", "2/s"), worker)
+    assert done == {"queue": "work", "job": None, "rate": "2/s", "before": None}
+    note = shop.app.remote("note", queue="work")
+    begun = now()
+    slow = [note.send(number) for number in range(6)]
+    assert [one.result(timeout=40) for one in slow] == list(range(6))
+    assert now() - begun >= 2.2  # five spacings, less a moment
+    (done,) = only(client, protocol.SetRate("work", "1000/s"), worker)
+    assert (done["rate"], done["before"]) == ("1000/s", "2/s")
+    (done,) = only(client, protocol.SetRate("work", "500/s", "note"), worker)
+    assert (done["job"], done["rate"]) == ("note", "500/s")
+    quick = [note.send(number) for number in range(60)]
+    begun = now()
+    assert [one.result(timeout=40) for one in quick] == list(range(60))
+    assert now() - begun < 20
+
+
 def test_a_queue_is_paused_and_resumed(shop: Crew, client: ControlClient) -> None:
     """What runs ends; what waits stays in the queue, for others or for later."""
     (worker,) = ready(shop, "work")

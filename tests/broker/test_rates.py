@@ -148,6 +148,25 @@ def test_a_job_whose_worker_was_killed_takes_its_own_lease_over(shop: Crew) -> N
     shop.until_status(Status.SUCCEEDED, job_id)
 
 
+def test_cancelled_jobs_give_their_key_back_and_need_none(shop: Crew) -> None:
+    """One that runs, and one that waits for it or was put off: the third has the key at once."""
+    stay = shop.app.remote("stay", queue="keys")
+    worker = shop.consume("keys")
+    first = stay.send("ada")
+    until(lambda: len(shop.lines()) == 1, why=lambda: worker.log)
+    second, third = stay.send("ada"), shop.app.remote("one", queue="keys").send("bob", 1)
+    until(lambda: len(shop.lines()) == 2, why=lambda: worker.log)
+    second.cancel("not needed")
+    shop.until_status(Status.CANCELLED, second.id)
+    assert shop.lines()[1].startswith("bob")
+    fourth = stay.send("ada")
+    first.cancel("nor this")
+    (shop.folder / "go").touch()  # a thread cannot be ended
+    shop.until_status(Status.SUCCEEDED, fourth.id)
+    shop.until_status(Status.SUCCEEDED, third.id)
+    assert sum(line.startswith("stay") for line in shop.lines()) == 2
+
+
 def test_slots_follow_the_backlog(shop: Crew) -> None:
     """Up to the max, and down again when it is worked off; each job runs once."""
     nap = shop.app.remote("nap", queue="scaled")

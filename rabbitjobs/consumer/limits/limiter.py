@@ -61,6 +61,13 @@ class Limiter:
         """Whether it is one job's, and not the whole queue's."""
         return self.name.startswith("job ")
 
+    def change(self, rate: Rate) -> None:
+        """Keep another rate of the same scope from now on; the starts in hand are given up."""
+        self.rate = rate
+        self._tokens = Tokens()
+        self._not_before = -math.inf
+        self._wake()
+
     def ready(self) -> bool:
         """Whether a job may start now."""
         return self._tokens.ready(self._clock())
@@ -126,7 +133,8 @@ class Limiter:
 
     async def _asked(self, want: int) -> None:
         places, self._places = self._places, []
-        ask = Ask(key=self.name, spacing=self.rate.spacing, want=want, places=len(places))
+        rate = self.rate
+        ask = Ask(key=self.name, spacing=rate.spacing, want=want, places=len(places))
         taken: Slice | None = None
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -139,6 +147,8 @@ class Limiter:
         now = self._clock()
         if taken is None:
             self._not_before = now + AWAY_SECONDS
+        elif rate != self.rate:  # it was changed meanwhile
+            self._is_away("")
         else:
             self._is_away("")
             self._tokens.add(taken, now)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rabbitjobs import RabbitJobs
-from rabbitjobs.app.limits import limits_of
+from rabbitjobs.app.limits import Limits, limits_of
 from rabbitjobs.consumer.limits.gate import Gate
-from rabbitjobs.errors import RegistrationError, WorkerError
+from rabbitjobs.errors import ControlRefused, RegistrationError, WorkerError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.policy.rate import rate
 
@@ -89,6 +89,76 @@ def test_a_rate_of_each_process_needs_none(tmp_path: Path, monkeypatch: pytest.M
     app = app_with(tmp_path, "{rate: {limit: 5/s, scope: process}}")
     app.job("limited", rate=rate("1/s", scope="process"))(lambda: None)
     assert gate(app) is not None
+
+
+def limits(app: RabbitJobs) -> Limits:
+    """Of its only queue."""
+    queue = app.spec.queues["default"]
+    return limits_of(app, queue, nobody_puts_off, away=lambda _reason: None)
+
+
+def test_a_rate_is_set_where_there_was_none(tmp_path: Path) -> None:
+    """Of the queue, or of one job beside it; there is a gate from then on, with room."""
+    app = app_with(tmp_path, "{concurrency: 4}")
+    app.job("plain")(lambda: None)
+    found = limits(app)
+    assert found.gate is None
+    change = found.set_rate("10/s", None)
+    assert (str(change.rate), change.before) == ("10/s", None)
+    assert change.gate is found.gate and change.gate.room(4) == 10
+    plain = app.registry.get("plain")
+    assert [one.what for one in change.gate._limits_of(plain)] == ["rate of queue default: 10/s"]
+    again = found.set_rate("60/m", "plain")
+    assert again.gate is change.gate
+    assert [one.what for one in change.gate._limits_of(plain)] == [
+        "rate of queue default: 10/s",
+        "rate of job plain: 60/m",
+    ]
+
+
+def test_a_rate_that_is_replaced_keeps_its_scope(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its line: starts that are in hand are used."""
+    monkeypatch.setenv("RABBITJOBS_STORE_URL", "none")
+    app = app_with(tmp_path, "{rate: {limit: 5/s, scope: process}}")
+    app.job("limited", rate=rate("1/s", scope="process"))(lambda: None)
+    found = limits(app)
+    limited = app.registry.get("limited")
+    before = found.make_gate()._limits_of(limited)
+    assert str(found.set_rate("7/s", None).rate) == "7/s in each process"
+    change = found.set_rate("2/s", "limited")
+    assert (str(change.rate), str(change.before)) == (
+        "2/s in each process",
+        "1/s in each process",
+    )
+    assert change.gate._limits_of(limited) == before
+    assert [str(one.rate) for one in before] == ["7/s in each process", "2/s in each process"]
+
+
+@pytest.mark.parametrize(
+    ("queue", "rate", "job", "said"),
+    [
+        ("{ordered: true}", "5/s", None, "got an ordered queue"),
+        ("{}", "5", None, "expected a rate such as"),
+        ("{}", "5/s", "nothing", "expected a job that is known here, got 'nothing'"),
+        ("{}", "5/s", None, "expected a store for a rate that the fleet shares"),
+    ],
+)
+def test_a_rate_that_cannot_be_kept_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    queue: str,
+    rate: str,
+    job: str | None,
+    said: str,
+) -> None:
+    """And changes nothing."""
+    monkeypatch.setenv("RABBITJOBS_STORE_URL", "none")
+    found = limits(app_with(tmp_path, queue))
+    with pytest.raises(ControlRefused, match=said):
+        found.set_rate(rate, job)
+    assert found.gate is None
 
 
 @pytest.mark.parametrize(
