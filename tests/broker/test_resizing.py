@@ -31,6 +31,7 @@ class Holder:
         self.came = 0
         self.again = 0
         self.consuming = 0
+        self.paused = 0
         self._changed = threading.Condition()
         link = session.consume()
 
@@ -57,6 +58,7 @@ class Holder:
     def _note(self, state: str) -> None:
         with self._changed:
             self.consuming += state == "consuming"
+            self.paused += state == "paused"
             self._changed.notify_all()
 
     def wait(self, condition: Callable[[], object]) -> None:
@@ -65,6 +67,12 @@ class Holder:
 
     def resize(self, prefetch: int) -> None:
         self.session.portal.post(self.subscription.resize, prefetch)
+
+    def pause(self) -> None:
+        self.session.portal.post(self.subscription.pause)
+
+    def resume(self) -> None:
+        self.session.portal.post(self.subscription.resume)
 
     def ack(self, count: int) -> None:
         with self._changed:
@@ -82,12 +90,26 @@ async def test_the_prefetch_grows_and_shrinks_under_work(
     vhost: Vhost, make_wire: Callable[[], Wire]
 ) -> None:
     """What the old consumer was handed stays out and is settled by its old tag."""
+    await _on_a_queue(vhost, make_wire, _play)
+
+
+@pytest.mark.parametrize("make_wire", [PikaWire, AioPikaWire])
+async def test_a_consumer_that_is_paused_under_work_counts_nothing(
+    vhost: Vhost, make_wire: Callable[[], Wire]
+) -> None:
+    """What acks free just before it is cancelled is handed over, and settled as ever."""
+    await _on_a_queue(vhost, make_wire, _pause)
+
+
+async def _on_a_queue(
+    vhost: Vhost, make_wire: Callable[[], Wire], play: Callable[[Session], None]
+) -> None:
     control = RabbitControl(vhost.url, alarm=lambda _: None)
     await control.start()
     await control.declare_queue("work", {"x-queue-type": "quorum"})
     session = Session(make_wire, parse_urls(vhost.url), name="resizing")
     try:
-        await asyncio.to_thread(_play, session)
+        await asyncio.to_thread(play, session)
     finally:
         await asyncio.to_thread(session.close)
         await control.close()
@@ -121,6 +143,25 @@ def _play(session: Session) -> None:
     again.wait(lambda: again.came)
     # A queue gives in order: what had not been acked would have come before it.
     assert (again.came, again.again) == (1, 0)
+
+
+def _pause(session: Session) -> None:
+    _fill(session)
+    holder = Holder(session, 3)
+    for turn in range(1, 9):
+        holder.wait(lambda: holder.out)
+        holder.ack(2)
+        holder.pause()
+        holder.wait(lambda turn=turn: holder.paused == turn)  # type: ignore[misc]
+        holder.resume()
+        holder.wait(lambda turn=turn: holder.consuming == turn + 1)  # type: ignore[misc]
+    while holder.came < COUNT:
+        before = holder.came
+        holder.ack(len(holder.out))
+        holder.wait(lambda before=before: holder.came > before)  # type: ignore[misc]
+    holder.ack(len(holder.out))
+    assert (holder.came, holder.again) == (COUNT, 0)
+    asyncio.run_coroutine_threadsafe(_end(holder), session.portal.loop).result(20)
 
 
 async def _end(holder: Holder) -> None:
