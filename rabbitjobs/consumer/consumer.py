@@ -103,7 +103,7 @@ class QueueConsumer:
             self._hand_back(self._read(handed)[0], handed)
             return
         if self._waiting and self._waiting[0][2].epoch != handed.epoch:
-            self._waiting.clear()  # they came on an earlier connection, and come again
+            self._forget_waiting()
         envelope, why = self._read(handed)
         if envelope is not None and self._adopt(envelope, handed):
             return
@@ -114,6 +114,9 @@ class QueueConsumer:
 
     def _forget_waiting(self) -> None:
         """What has not started is delivered again, here or to others: it must not run twice."""
+        for _, _, handed in self._waiting:
+            # A consumer that left in order holds it open until then; for any other it is too late.
+            self._attachment.nack(handed)
         self._waiting.clear()
 
     def _read(self, handed: Handed) -> tuple[Envelope | None, str]:
