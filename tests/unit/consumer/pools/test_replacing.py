@@ -102,6 +102,30 @@ async def test_a_pool_whose_children_do_not_start_says_so_and_tries_again(
     assert bench.reports[-1] == ""
 
 
+async def test_a_child_that_cannot_be_made_costs_no_other_ones_job(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """A container's limit of processes, say: the others go on, and it is tried again."""
+    full = tmp_path / "full"
+    bench.pool(size=2, program=Program(f"{PROGRAMS}:without_room_while", {"path": str(full)}))
+    other = asyncio.create_task(bench.value("meet", str(tmp_path), "here", "go"))
+    await there(tmp_path / "here")
+    await bench.value("give_back", 1)
+    full.touch()
+    assert (await bench.failure("die", 9)).kind == "crash"
+    async with asyncio.timeout(PATIENCE):
+        await bench.news.wait()
+    assert "a child process died at its start" in bench.reports[0]
+    (tmp_path / "go").touch()
+    assert await other == "here"
+    full.unlink()
+    assert await asyncio.gather(*(bench.value("give_back", 1) for _ in range(4))) == [1] * 4
+    async with asyncio.timeout(PATIENCE):
+        while bench.reports[-1]:
+            bench.news.clear()
+            await bench.news.wait()
+
+
 async def test_an_app_whose_import_starts_threads_is_not_forked(
     bench: Bench, tmp_path: Path
 ) -> None:
