@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 
+from rabbitjobs.consumer.pools import link, member
 from rabbitjobs.consumer.pools.processes import ProcessPool
 from rabbitjobs.consumer.pools.protocol import Program
 from rabbitjobs.testing.pools.kit import PATIENCE, Bench, there
@@ -124,6 +129,33 @@ async def test_a_child_that_cannot_be_made_costs_no_other_ones_job(
         while bench.reports[-1]:
             bench.news.clear()
             await bench.news.wait()
+
+
+@pytest.mark.parametrize(
+    ("room", "name"), [(link.subprocess, "Popen"), (member.socket, "socketpair")]
+)
+async def test_a_worker_that_cannot_make_processes_for_a_while_tries_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, room: Any, name: str
+) -> None:
+    """Its jobs would wait for ever."""
+    bench.pool(size=1)
+    server = await bench.value("parent")
+    make, refused = getattr(room, name), []
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        if not refused:
+            refused.append(1)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return make(*args, **options)
+
+    monkeypatch.setattr(room, name, refuse)
+    os.kill(server, signal.SIGKILL)
+    async with asyncio.timeout(PATIENCE):
+        while not any("Too many open files" in said for said in bench.reports):
+            bench.news.clear()
+            await bench.news.wait()
+    assert await bench.value("give_back", 1) == 1
+    assert bench.reports[-1] == ""
 
 
 async def test_an_app_whose_import_starts_threads_is_not_forked(
