@@ -245,6 +245,22 @@ async def test_a_consumer_that_never_connected_drains_at_once(bench: Bench) -> N
     assert await bench.drain() == Drained(0, 0, 0)
 
 
+async def test_a_consumer_that_is_stopped_before_it_has_begun_takes_nothing(bench: Bench) -> None:
+    """Its queue's messages would go round and round between it and the broker."""
+    gate = threading.Event()
+    bench.session.portal.post(gate.wait, 10)  # the I/O thread has something else to do
+    bench.put("i")
+    await bench.consumer.start()
+    draining = asyncio.create_task(bench.drain())
+    await asyncio.sleep(0.01)
+    gate.set()
+    assert await draining == Drained(0, 0, 0)
+    assert bench.consumer.state == "stopped"
+    await bench.until(lambda: bench.session.consuming.wire)
+    assert bench.broker.depth("shop.q.q") == (1, 0)
+    assert bench.heard(events.JobHandedBack) == []
+
+
 async def test_a_deleted_queue_is_unhealthy_until_it_is_there_again(bench: Bench) -> None:
     """It is never recreated by a worker."""
     bench.register(lambda: 1)
