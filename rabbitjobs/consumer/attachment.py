@@ -118,9 +118,10 @@ class Attachment:
             self._subscription.ack(self._settled.popleft())
 
     def _look_for_settled(self) -> None:
-        self._ack_settled()
         loop = self._session.portal.loop
+        # First: should an ack fail, those behind it are not left lying, nor is any later one.
         self._looking = loop.call_later(BLOCKED_SECONDS, self._look_for_settled)
+        self._ack_settled()
 
     async def _stop(self) -> None:
         assert self._subscription is not None
