@@ -16,6 +16,7 @@ import structlog
 from rabbitjobs.consumer.pools import link, member
 from rabbitjobs.consumer.pools.processes import ProcessPool
 from rabbitjobs.consumer.pools.protocol import Program
+from rabbitjobs.testing.pools.jobs import SOFT
 from rabbitjobs.testing.pools.kit import PATIENCE, Bench, there
 
 PROGRAMS = "tests.unit.consumer.pools.programs"
@@ -156,6 +157,29 @@ async def test_a_worker_that_cannot_make_processes_for_a_while_tries_again(
             await bench.news.wait()
     assert await bench.value("give_back", 1) == 1
     assert bench.reports[-1] == ""
+
+
+async def test_a_limit_that_is_over_after_the_stop_finds_nobody(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Its child has gone, and its memory with it."""
+    reported: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: reported.append(str(context["exception"]))
+    )
+    pool = bench.pool(size=1)
+    await bench.value("give_back", 1)
+    job = asyncio.create_task(bench.run("clean_up", str(tmp_path / "clean")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    begun = asyncio.get_running_loop().time()
+    pool.stop()
+    await pool.ended()
+    assert asyncio.get_running_loop().time() < begun + SOFT.total_seconds()
+    await asyncio.sleep(2 * SOFT.total_seconds())
+    assert reported == []
+    with pytest.raises(asyncio.CancelledError):
+        await job
 
 
 async def test_an_app_whose_import_starts_threads_is_not_forked(
