@@ -11,6 +11,7 @@ from rabbitjobs.clock import now
 from rabbitjobs.consumer.attachment import Attachment
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.handle import Handler, about
+from rabbitjobs.consumer.refusals import Refusals
 from rabbitjobs.errors import SignatureRefused, Undecodable
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
@@ -74,7 +75,7 @@ class QueueConsumer:
         self._waiting: deque[tuple[Envelope | None, str, Handed]] = deque()
         self._running: set[_Running] = set()
         self._by_key: dict[tuple[str, int], _Running] = {}
-        self._faults: dict[tuple[str, int], int] = {}
+        self._faults = Refusals()
         self._stopping = False
         self._cancelling = False
         self._settled = 0
@@ -173,7 +174,7 @@ class QueueConsumer:
         self._attachment.ack(running.handed)
         self._settled += 1
         if self._faults and running.key is not None:
-            self._faults.pop(running.key, None)
+            self._faults.forget(running.key)
         self._free(running)
 
     async def _given_up(self, running: _Running, error: BaseException) -> bool:
@@ -183,7 +184,7 @@ class QueueConsumer:
         )
         if running.key is None:
             return False
-        faults = self._faults[running.key] = self._faults.get(running.key, 0) + 1
+        faults = self._faults.add(running.key)
         envelope, _ = self._read(running.handed)
         if envelope is None or faults < FAULTS_BEFORE_REVIEW:
             return False
