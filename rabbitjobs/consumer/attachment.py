@@ -51,12 +51,14 @@ class Attachment:
         self._takes_turns = takes_turns
         self._lost = lost
         self._arguments = None if timeout is None else _timeout_argument(timeout)
+        self._started = False
         self._subscription: Subscription | None = None
         self._settled: deque[Handed] = deque()
         self._looking: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Subscribe; returns at once, ``state`` says when it consumes."""
+        self._started = True
         self._loop = asyncio.get_running_loop()
         mailbox = Mailbox(self._loop)
         link = self._session.consume()
@@ -102,10 +104,11 @@ class Attachment:
         self._session.portal.post(self._subscription.nack, handed)
 
     async def stop(self) -> bool:
-        """Take nothing more; ``False`` if it never subscribed, and there is nothing to finish."""
-        if self._subscription is None:
+        """Take nothing more; ``False`` if it never started, and there is nothing to finish."""
+        if not self._started:
             return False
-        await self._session.portal.run(self._subscription.stop())
+        # Asked for there: a start that is still on its way to the I/O thread comes before this.
+        await self._session.portal.run(self._stop())
         return True
 
     async def finish(self) -> None:
@@ -120,9 +123,14 @@ class Attachment:
             self._subscription.ack(self._settled.popleft())
 
     def _look_for_settled(self) -> None:
-        self._ack_settled()
         loop = self._session.portal.loop
+        # First: should an ack fail, those behind it are not left lying, nor is any later one.
         self._looking = loop.call_later(BLOCKED_SECONDS, self._look_for_settled)
+        self._ack_settled()
+
+    async def _stop(self) -> None:
+        assert self._subscription is not None
+        await self._subscription.stop()
 
     async def _finish(self) -> None:
         assert self._subscription is not None
