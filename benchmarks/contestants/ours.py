@@ -51,6 +51,13 @@ def threaded(payload: str) -> int:
     return 1
 
 
+@app.job(queue="children", ignore_result=not STORE)
+def crunched(payload: str) -> int:
+    """The job in a child process."""
+    mark(payload)
+    return 1
+
+
 @app.job(
     queue="failing",
     on=[rules.retry("at-once", on=Passing), rules.review(on=Hopeless)],
@@ -67,7 +74,13 @@ async def rated(payload: str) -> None:
     mark(payload)
 
 
-JOBS = {"coroutines": noop, "threads": threaded, "failing": failing, "rated": rated}
+JOBS = {
+    "coroutines": noop,
+    "threads": threaded,
+    "children": crunched,
+    "failing": failing,
+    "rated": rated,
+}
 JOB = JOBS[os.environ.get("BENCH_QUEUE", "coroutines")]
 
 

@@ -26,6 +26,7 @@ from rabbitjobs.consumer.progress import Progressing
 from rabbitjobs.errors import WorkerError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology.model import QueueSpec
+from rabbitjobs.topology.timeouts import asked_timeout
 
 
 class Role(Protocol):
@@ -118,6 +119,7 @@ class ConsumeRole:
             ordered=known_queue.ordered,
             gate=self.limits.gate,
             autoscale=Autoscale(least, slots, bus=app.bus) if least is not None else None,
+            timeout=asked_timeout(known_queue, app.registry.hard_limits().get(queue, ())),
         )
 
     async def start(self) -> None:

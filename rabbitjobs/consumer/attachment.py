@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
@@ -24,7 +25,8 @@ class Attachment:
     ``ack`` or ``nack``. At most ``prefetch`` messages are out at a time. ``takes_turns``: the queue
     has a single active consumer. ``lost`` hears, on that loop too, that what is out is not ours any
     more: the broker gives it to others; ``rested``, that nothing more comes until ``resume``.
-    Nothing here blocks.
+    ``timeout`` is the consumer timeout to ask for: RabbitMQ 4.3 takes it before that of a policy,
+    older ones ignore it. Nothing here blocks.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Attachment:
         takes_turns: bool = False,
         lost: Callable[[], None] = lambda: None,
         rested: Callable[[], None] = lambda: None,
+        timeout: timedelta | None = None,
     ) -> None:
         self.state: State = "waiting"
         self.reason = "not connected yet"
@@ -51,12 +54,15 @@ class Attachment:
         self._takes_turns = takes_turns
         self._lost = lost
         self._rested = rested
+        self._arguments = None if timeout is None else _timeout_argument(timeout)
+        self._started = False
         self._subscription: AdjustableSubscription | None = None
         self._settled: deque[Handed] = deque()
         self._looking: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Subscribe; returns at once, ``state`` says when it consumes."""
+        self._started = True
         self._loop = asyncio.get_running_loop()
         mailbox = Mailbox(self._loop)
         link = self._session.consume()
@@ -68,6 +74,7 @@ class Attachment:
                 prefetch=self._prefetch,
                 deliver=lambda batch: mailbox.post_all(self._take, zip(batch)),
                 changed=lambda state, reason: mailbox.post(self._changed, state, reason),
+                arguments=self._arguments,
                 takes_turns=self._takes_turns,
             )
             self._look_for_settled()
@@ -129,10 +136,11 @@ class Attachment:
         return await self._session.portal.run(self._subscription.backlog())
 
     async def stop(self) -> bool:
-        """Take nothing more; ``False`` if it never subscribed, and there is nothing to finish."""
-        if self._subscription is None:
+        """Take nothing more; ``False`` if it never started, and there is nothing to finish."""
+        if not self._started:
             return False
-        await self._session.portal.run(self._subscription.stop())
+        # Asked for there: a start that is still on its way to the I/O thread comes before this.
+        await self._session.portal.run(self._stop())
         return True
 
     async def finish(self) -> None:
@@ -147,9 +155,14 @@ class Attachment:
             self._subscription.ack(self._settled.popleft())
 
     def _look_for_settled(self) -> None:
-        self._ack_settled()
         loop = self._session.portal.loop
+        # First: should an ack fail, those behind it are not left lying, nor is any later one.
         self._looking = loop.call_later(BLOCKED_SECONDS, self._look_for_settled)
+        self._ack_settled()
+
+    async def _stop(self) -> None:
+        assert self._subscription is not None
+        await self._subscription.stop()
 
     async def _finish(self) -> None:
         assert self._subscription is not None
@@ -157,3 +170,7 @@ class Attachment:
             self._looking.cancel()
         self._ack_settled()
         await self._subscription.finish()
+
+
+def _timeout_argument(timeout: timedelta) -> dict[str, int]:
+    return {"x-consumer-timeout": int(timeout.total_seconds() * 1000)}

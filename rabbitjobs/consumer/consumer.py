@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
+from datetime import timedelta
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
@@ -33,7 +34,8 @@ class QueueConsumer:
     """Runs the jobs of one queue on the loop it is started on, at most ``slots`` at a time.
 
     It holds at most ``prefetch`` messages, those that run included; without it one for each slot,
-    and those for which ``gate`` has room. ``autoscale`` changes the slots as it goes.
+    and those for which ``gate`` has room. ``autoscale`` changes the slots as it goes. ``timeout``
+    is the consumer timeout that it asks for; without it the queue's or the node's.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class QueueConsumer:
         ordered: bool = False,
         gate: Gate | None = None,
         autoscale: Autoscale | None = None,
+        timeout: timedelta | None = None,
     ) -> None:
         self.queue = queue
         self.slots = slots
@@ -63,6 +66,7 @@ class QueueConsumer:
             take=self._take,
             bus=bus,
             takes_turns=ordered,
+            timeout=timeout,
             lost=self._forget_waiting,
             rested=self._return_waiting,
         )
@@ -94,8 +98,7 @@ class QueueConsumer:
 
     def running(self, job_id: str) -> Envelope | None:
         """The attempt of a job that runs here now; on the loop."""
-        found = (one for (known, _), one in self._by_key.items() if known == job_id)
-        return next((one.envelope for one in found), None)
+        return next((one.envelope for key, one in self._by_key.items() if key[0] == job_id), None)
 
     async def start(self) -> None:
         """Subscribe; returns at once, ``state`` says when it consumes."""
@@ -344,9 +347,8 @@ class QueueConsumer:
         """Let jobs in by ``gate`` from now on, or by its new limits if it is the one there is."""
         if self._stopping:
             return
-        if self._gate is not gate:
-            self._gate = gate
-            gate.open(self)
+        self._gate = gate
+        gate.open(self)
         waiting, self._waiting = self._waiting, deque()
         for envelope, why, handed in waiting:
             if envelope is None or not self._wait_at_gate(envelope, handed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from rabbitjobs.consumer.handle import Handler
+from rabbitjobs.consumer.refusals import Refusals
 from rabbitjobs.consumer.running import Running
 
 # RabbitMQ 4.3 counts no message that is given back: without this it would go on for ever.
@@ -16,12 +17,15 @@ class Faults:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._counts: dict[tuple[str, int], int] = {}
+        self._counts = Refusals()
+
+    def __len__(self) -> int:
+        return len(self._counts)
 
     def forget(self, running: Running) -> None:
         """It has ended."""
         if self._counts and running.key is not None:
-            self._counts.pop(running.key, None)
+            self._counts.forget(running.key)
 
     async def given_up(self, running: Running, error: BaseException) -> bool:
         """Whether the attempt has an ending after all, because its handling failed too often."""
@@ -31,8 +35,7 @@ class Faults:
         )
         if running.key is None or running.envelope is None:
             return False
-        count = self._counts[running.key] = self._counts.get(running.key, 0) + 1
-        if count < FAULTS_BEFORE_REVIEW:
+        if self._counts.add(running.key) < FAULTS_BEFORE_REVIEW:
             return False
         try:
             await self._handler.give_up(running.envelope, error)

@@ -18,10 +18,11 @@ class AckWindow:
     settled prefix; acking a tag twice closes the channel, so each tag leaves the window once.
     """
 
-    __slots__ = ("_enough", "_open", "filling", "held")
+    __slots__ = ("_enough", "_open", "_returned", "filling", "held")
 
     def __init__(self) -> None:
         self._open: dict[int, bool] = {}
+        self._returned: list[int] = []
         self._enough = 0
         self.held = 0
         self.filling: asyncio.Event | None = None
@@ -35,7 +36,7 @@ class AckWindow:
     def delivered(self, tag: int) -> None:
         """A message came."""
         self._open[tag] = False
-        if self.filling is not None and len(self._open) >= self._enough:
+        if self.filling is not None and self._out >= self._enough:
             self.filling.set()
 
     async def fill(self, enough: int, seconds: float) -> None:
@@ -44,10 +45,15 @@ class AckWindow:
         From here on ``filling`` says so, until the caller takes it away.
         """
         self._enough, self.filling = enough, asyncio.Event()
-        if len(self._open) < enough:
+        if self._out < enough:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self.filling.wait()
+
+    @property
+    def _out(self) -> int:
+        """What is given back is out until the broker hears of it."""
+        return len(self._open) + len(self._returned)
 
     def settle(self, tag: int) -> bool:
         """Its job is settled; ``False`` if the tag is unknown or was settled before."""
@@ -57,12 +63,18 @@ class AckWindow:
         self.held += 1
         return True
 
-    def remove(self, tag: int) -> bool:
+    def give_back(self, tag: int) -> bool:
         """It is given back instead; ``False`` if it is unknown or already settled."""
         if self._open.get(tag) is not False:
             return False
         del self._open[tag]
+        self._returned.append(tag)
         return True
+
+    def returned(self) -> list[int]:
+        """Take out every tag that was given back, for a nack each."""
+        taken, self._returned = self._returned, []
+        return taken
 
     def prefix(self) -> int | None:
         """Take out the settled prefix: the last tag of it, for one ack with ``multiple``."""

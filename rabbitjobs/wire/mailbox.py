@@ -24,9 +24,10 @@ class Mailbox:
         self._closed = False
 
     def post(self, call: Callable[..., object], *args: Any) -> None:
-        """Run ``call(*args)`` on the loop soon. Dropped silently once the loop is closed.
+        """Run ``call(*args)`` on the loop soon.
 
-        After ``close`` it runs at once, in the caller's thread.
+        Once the loop is closed, ``close`` runs it, if that is ever called; after that it runs at
+        once, in the caller's thread.
         """
         self._calls.append((call, args))
         self._wake()
@@ -38,8 +39,9 @@ class Mailbox:
             self._awake = True
             try:
                 self._loop.call_soon_threadsafe(self._run)
-            except RuntimeError:  # the loop is closed: nobody is left to hear it
-                self._calls.clear()
+            except RuntimeError:  # the loop is closed: what is posted now is left to ``close``
+                if self._closed:
+                    self._run()
 
     def post_all(self, call: Callable[..., object], arguments: Iterable[tuple[Any, ...]]) -> None:
         """Post ``call(*args)`` for each of the arguments, and wake the loop once."""

@@ -170,7 +170,7 @@ class Subscription:
             self._since = loop.time()
             self._changed("consuming", "")
             self._watching = loop.create_task(self._watch(wire))
-            self._flush()  # what was settled before the broker's answer came
+            self._flush()  # what was settled or given back before the broker's answer came
 
     async def _consume(self, wire: Wire, epoch: int) -> Consumer:
         self._asked = self._prefetch
@@ -331,16 +331,17 @@ class Subscription:
         """Give it back to the queue."""
         if handed.epoch != self._epoch:
             self.stale += not self._leaving.settle(handed.epoch, handed.delivery.tag, ack=False)
-        elif self._window.remove(handed.delivery.tag) and self._consumer is not None:
-            self._consumer.nack(handed.delivery.tag)
+        elif self._window.give_back(handed.delivery.tag):
+            self._flush()
 
     def _flush(self) -> None:
         self._flush_soon = False
         window, consumer = self._window, self._consumer
         if consumer is None or window.filling is not None:
             return
-        last = window.prefix()
-        if last is not None:
+        for tag in window.returned():
+            consumer.nack(tag)
+        if (last := window.prefix()) is not None:
             consumer.ack(last, multiple=True)
         if window.held * 2 >= self._prefetch:
             self._flush_rest()

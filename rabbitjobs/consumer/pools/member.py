@@ -126,9 +126,7 @@ class Member:
 
     def done(self) -> Call | None:
         """Take the call from it."""
-        for timer in self.timers:
-            timer.cancel()
-        self.timers.clear()
+        self._forget_timers()
         call, self.call = self.call, None
         return call
 
@@ -144,8 +142,14 @@ class Member:
 
     def close(self) -> None:
         """Let go of pipe and mark, after ``hear_out``."""
+        self._forget_timers()
         self._pipe.close()
         self._mark.close()
+
+    def _forget_timers(self) -> None:
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
 
     def _quiet(self) -> None:
         self._reading = False

@@ -151,8 +151,8 @@ async def test_a_consumer_that_is_cancelled_at_once_makes_no_hot_loop(reader: Te
     assert reader.world.consumes == 1
 
 
-async def test_what_is_settled_before_the_brokers_answer_is_acked_after_it() -> None:
-    """Deliveries may overtake the answer to the subscription."""
+async def test_what_is_settled_before_the_brokers_answer_is_told_after_it() -> None:
+    """Deliveries may overtake the answer. What is given back goes first: an ack would cover it."""
     reader = TenReader()
     consume = reader.world.make
     gate = asyncio.Event()
@@ -164,6 +164,7 @@ async def test_what_is_settled_before_the_brokers_answer_is_acked_after_it() -> 
         async def slow(*args: object, **kwargs: object) -> object:
             consumer = await original(*args, **kwargs)  # type: ignore[arg-type]
             consumer.deliver(1)
+            consumer.deliver(2)
             await gate.wait()
             return consumer
 
@@ -172,12 +173,13 @@ async def test_what_is_settled_before_the_brokers_answer_is_acked_after_it() -> 
 
     reader.link._make_wire = eager  # type: ignore[assignment]
     reader.link.start()
-    await until(lambda: reader.handed)
-    reader.subscription.ack(reader.handed[0])
+    await until(lambda: len(reader.handed) == 2)
+    reader.subscription.nack(reader.handed[0])
+    reader.subscription.ack(reader.handed[1])
     assert await reader.flushed() == []
     gate.set()
     await reader.consuming()
-    assert await reader.flushed() == [("upto", 1)]
+    assert await reader.flushed() == [("nack", 1), ("upto", 2)]
     await reader.link.close()
 
 
