@@ -40,8 +40,11 @@ class Mailbox:
             try:
                 self._loop.call_soon_threadsafe(self._run)
             except RuntimeError:  # the loop is closed: what is posted now is left to ``close``
-                if self._closed:
-                    self._run()
+                self._run_if_closed()
+
+    def _run_if_closed(self) -> None:
+        if self._closed:
+            self._run()
 
     def post_all(self, call: Callable[..., object], arguments: Iterable[tuple[Any, ...]]) -> None:
         """Post ``call(*args)`` for each of the arguments, and wake the loop once."""
