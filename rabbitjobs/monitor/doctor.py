@@ -172,12 +172,11 @@ def _topology(plan: Plan, broker: BrokerFacts) -> Iterable[Check]:
 def _rights(spec: TopologySpec, broker: BrokerFacts, roles: Collection[str]) -> Iterable[Check]:
     if not broker.rights:
         return
-    # Few are meant to be operators, and a worker nearly is one.
-    lacks = {
-        name: missing
-        for name, missing in lacking(spec, broker.rights, broker.tags).items()
-        if name != "operator" or name in roles
-    }
+    lacks = dict(lacking(spec, broker.rights, broker.tags))
+    # Few are meant to be operators, and a worker nearly is one; who can do all may be that too.
+    operates = not lacks["operator"] and all(lacks[name] for name in lacks if name != "operator")
+    if "operator" not in roles and not operates:
+        del lacks["operator"]
     complete = [name for name, missing in lacks.items() if not missing]
     if roles:
         meant = [name for name in lacks if name in roles]

@@ -6,7 +6,6 @@ import enum
 import string
 from collections.abc import Callable, Mapping
 from datetime import date
-from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
@@ -79,7 +78,9 @@ def _bounded(wanted: Concurrency, job: str, values: list[str]) -> str:
     text = msgspec.json.encode([home, *values]).decode()
     if len(text) <= _LONGEST:
         return text
-    return f"{text[:100]}...{sha256(text.encode()).hexdigest()}"
+    import hashlib  # here, for who only sends pays for it at import
+
+    return f"{text[:100]}...{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _parts(text: str) -> list[tuple[str, str | None, str | None, str | None]]:
