@@ -21,6 +21,7 @@ from rabbitjobs.consumer.pools.choice import PROCESSES, SOLO, Pools
 from rabbitjobs.consumer.pools.protocol import PoolOptions
 from rabbitjobs.errors import WorkerError
 from rabbitjobs.topology.model import QueueSpec
+from rabbitjobs.topology.timeouts import asked_timeout
 
 
 class Role(Protocol):
@@ -98,6 +99,7 @@ class ConsumeRole:
             prefetch=max(known_queue.prefetch or 0, slots),
             bus=app.bus,
             ordered=known_queue.ordered,
+            timeout=asked_timeout(known_queue, app.registry.hard_limits().get(queue, ())),
         )
 
     async def start(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
+from datetime import timedelta
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
@@ -44,6 +45,7 @@ class QueueConsumer:
     """Runs the jobs of one queue on the loop it is started on, at most ``slots`` at a time.
 
     It holds at most ``prefetch`` messages, those that run included; without it one for each slot.
+    ``timeout`` is the consumer timeout that it asks for; without it the queue's or the node's.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class QueueConsumer:
         bus: events.Bus,
         prefetch: int | None = None,
         ordered: bool = False,
+        timeout: timedelta | None = None,
     ) -> None:
         self.queue = queue
         self._attachment = Attachment(
@@ -67,6 +70,7 @@ class QueueConsumer:
             take=self._take,
             bus=bus,
             takes_turns=ordered,
+            timeout=timeout,
             lost=self._forget_waiting,
         )
         self._handler = handler
