@@ -6,6 +6,8 @@ import asyncio
 import errno
 import os
 import signal
+import socket
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from typing import Any
 import pytest
 import structlog
 
-from rabbitjobs.consumer.pools import link, member
 from rabbitjobs.consumer.pools.processes import ProcessPool
 from rabbitjobs.consumer.pools.protocol import Program
 from rabbitjobs.testing.pools.jobs import SOFT
@@ -132,20 +133,17 @@ async def test_a_child_that_cannot_be_made_costs_no_other_ones_job(
             await bench.news.wait()
 
 
-@pytest.mark.parametrize(
-    ("room", "name"), [(link.subprocess, "Popen"), (member.socket, "socketpair")]
-)
+@pytest.mark.parametrize(("room", "name"), [(subprocess, "Popen"), (socket, "socketpair")])
 async def test_a_worker_that_cannot_make_processes_for_a_while_tries_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, room: Any, name: str
 ) -> None:
     """Its jobs would wait for ever."""
     bench.pool(size=1)
     server = await bench.value("parent")
-    make, refused = getattr(room, name), []
+    make, refusals = getattr(room, name), iter([True])
 
     def refuse(*args: Any, **options: Any) -> Any:
-        if not refused:
-            refused.append(1)
+        if next(refusals, False):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return make(*args, **options)
 
