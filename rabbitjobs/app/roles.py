@@ -28,6 +28,9 @@ from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology.model import QueueSpec
 from rabbitjobs.topology.timeouts import asked_timeout
 
+# What the pools get to end; they bound that themselves, to less.
+LEAVE_SECONDS = 5.0
+
 
 class Role(Protocol):
     """One thing that a worker process does."""
@@ -143,13 +146,22 @@ class ConsumeRole:
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
         try:
-            return await self.consumer.drain(grace, hurry)
+            drained = await self.consumer.drain(grace, hurry)
+            await self._see_off(hurry)
+            return drained
         finally:
             if self.book is not None:
                 self.book.stop()
 
     def _running(self, job_id: str) -> Envelope | None:
         return self.consumer.running(job_id)
+
+    async def _see_off(self, hurry: asyncio.Event) -> None:
+        """Children whose worker is gone are killed, though they be in their exit handlers."""
+        waits = [asyncio.ensure_future(one) for one in (self.executor.ended(), hurry.wait())]
+        await asyncio.wait(waits, timeout=LEAVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     def _report(self, reason: str) -> None:
         """A pool cannot run jobs for now, or can again: the queue's work stands still meanwhile."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -33,16 +34,11 @@ class Mailbox:
         self._wake()
 
     def _wake(self) -> None:
-        if self._closed:
-            self._run()
-        elif not self._awake:
+        if not (self._awake or self._closed):
             self._awake = True
-            try:
+            # If the loop is closed, what is posted now is left to ``close``.
+            with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._run)
-            except RuntimeError:  # the loop is closed: what is posted now is left to ``close``
-                self._run_if_closed()
-
-    def _run_if_closed(self) -> None:
         if self._closed:
             self._run()
 

@@ -105,7 +105,7 @@ class Subscription:
         """Subscribe anew, at full prefetch."""
         if not self._stopping:
             self._forget()
-            self._task = asyncio.get_running_loop().create_task(self._attach(wire))
+            self._attach_again(wire)
 
     def link_down(self, reason: str) -> None:
         """What was delivered and not acked will be delivered again."""
@@ -131,8 +131,7 @@ class Subscription:
             self._watching = None
 
     async def _attach(self, wire: Wire, *, after: float = 0.0) -> None:
-        if after:
-            await asyncio.sleep(after)
+        await asyncio.sleep(after)
         retrying = tenacity.AsyncRetrying(
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
             retry=tenacity.retry_if_exception_type(ChannelClosed),
@@ -221,10 +220,9 @@ class Subscription:
         self._let_go()
         if wire is self._link.wire:
             self._fail(reason)
-            loop = asyncio.get_running_loop()
-            short = loop.time() - self._since < SHORT_LIFE_SECONDS
-            pause = SHORT_LIFE_SECONDS / 2 if short else 0.0
-            self._task = loop.create_task(self._attach(wire, after=pause))
+            lived = asyncio.get_running_loop().time() - self._since
+            pause = SHORT_LIFE_SECONDS / 2 if lived < SHORT_LIFE_SECONDS else 0.0
+            self._attach_again(wire, after=pause)
 
     def _let_go(self, *, quiet: bool = False) -> None:
         """``quiet``: it was cancelled by us; what came before the answer can still be settled."""
@@ -288,6 +286,11 @@ class Subscription:
         if not self._stopping:
             self._link.renew("no answer to channel.close: what that consumer holds must come free")
 
+    def _attach_again(self, wire: Wire, *, after: float = 0.0) -> None:
+        if self._task is not None:
+            self._task.cancel()  # of two, the later would push out the other's living consumer
+        self._task = asyncio.get_running_loop().create_task(self._attach(wire, after=after))
+
     def _hungry(self, before: int) -> bool:
         """Whether there is room and nothing has come since ``before`` messages had come."""
         return self._delivered == before and len(self._window) < self._prefetch
@@ -313,7 +316,7 @@ class Subscription:
             return
         self._rebuilt = (wire, self._delivered)
         self._fail(f"{reason}; the consumer is built anew")
-        self._task = asyncio.get_running_loop().create_task(self._attach(wire))
+        self._attach_again(wire)
 
     def _fail(self, reason: str) -> None:
         self._leaving.leave()  # whoever hears of it takes everything that is out as lost

@@ -23,6 +23,7 @@ from rabbitjobs.consumer.pools.frames import (
     Stop,
     ToServer,
     encode,
+    received,
 )
 from rabbitjobs.consumer.pools.server import server_command, written
 
@@ -103,13 +104,7 @@ class ServerLink:
             pass
 
     def _read(self) -> None:
-        while True:
-            try:
-                data = self._control.recv(CONTROL_BYTES)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                data = b""
+        while (data := received(self._control, CONTROL_BYTES)) is not None:
             if not data:
                 self._close()
                 return

@@ -18,6 +18,7 @@ from rabbitjobs.consumer.pools.frames import (
     Job,
     Mark,
     framed,
+    received,
 )
 from rabbitjobs.consumer.pools.protocol import Ended
 from rabbitjobs.message.envelope import Envelope
@@ -157,13 +158,7 @@ class Member:
         self._loop.remove_writer(self._pipe)
 
     def _read(self, *, to_the_end: bool = False) -> None:
-        while self._reading:
-            try:
-                data = self._pipe.recv(READ_BYTES)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                data = b""
+        while self._reading and (data := received(self._pipe, READ_BYTES)) is not None:
             if not data:
                 self._quiet()
                 return

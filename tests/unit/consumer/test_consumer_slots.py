@@ -200,11 +200,11 @@ async def test_what_waits_for_a_slot_goes_back_when_its_consumer_leaves_in_order
     taken: list[Handed] = []
     take = bench.consumer._take
 
-    def seen(one: Handed) -> None:
+    def note(one: Handed) -> None:
         taken.append(one)
         take(one)
 
-    monkeypatch.setattr(bench.consumer._attachment, "_take", seen)
+    monkeypatch.setattr(bench.consumer._attachment, "_take", note)
     await bench.consumer.start()
     await bench.until(lambda: bench.consumer._waiting)
     subscription = bench.consumer._attachment._subscription

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import tenacity
@@ -149,6 +150,36 @@ async def test_a_consumer_that_is_cancelled_at_once_makes_no_hot_loop(reader: Te
     reader.consumer.cancelled("taken away")
     await asyncio.sleep(0.05)
     assert reader.world.consumes == 1
+
+
+async def test_a_consumer_that_is_cancelled_while_it_begins_is_followed_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two, the first would keep what it was handed for as long as the connection lives."""
+    monkeypatch.setattr(module, "SHORT_LIFE_SECONDS", 0.1)
+    reader = TenReader()
+    make = reader.world.make
+    first = iter([True])
+
+    def taken_away() -> object:
+        wire = make()
+        consume = wire.consume
+
+        async def begin(queue: str, **options: Any) -> object:
+            if next(first, False):
+                options["cancelled"]("the queue was deleted")
+                raise ChannelClosed("NOT_FOUND")
+            return await consume(queue, **options)
+
+        wire.consume = begin  # type: ignore[assignment, method-assign]
+        return wire
+
+    reader.link._make_wire = taken_away  # type: ignore[assignment]
+    reader.link.start()
+    await reader.consuming()
+    await asyncio.sleep(0.2)
+    assert [one for one in reader.wire.consumers if not one.closed] == [reader.consumer]
+    await reader.stop()
 
 
 async def test_what_is_settled_before_the_brokers_answer_is_told_after_it() -> None:

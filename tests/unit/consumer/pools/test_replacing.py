@@ -140,12 +140,10 @@ async def test_a_worker_that_cannot_make_processes_for_a_while_tries_again(
     """Its jobs would wait for ever."""
     bench.pool(size=1)
     server = await bench.value("parent")
-    make = getattr(room, name)
-    refused: list[int] = []
+    make, refusals = getattr(room, name), iter([True])
 
     def refuse(*args: Any, **options: Any) -> Any:
-        if not refused:
-            refused.append(1)
+        if next(refusals, False):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return make(*args, **options)
 
