@@ -60,7 +60,7 @@ async def test_paused_it_holds_what_it_has_and_takes_nothing(reader: ChangingRea
     first.deliver(1)
     await until(lambda: reader.handed)
     reader.subscription.pause()
-    await until(lambda: reader.states[-1][0] == "paused")
+    await until(lambda: reader.said("paused"))
     assert first.cancelled_by_us
     reader.subscription.resize(5)
     reader.subscription.nack(reader.handed[0])
@@ -110,7 +110,7 @@ async def test_paused_before_it_ever_consumed_it_does_not_begin() -> None:
     await until(lambda: reader.world.consumes == 1)
     reader.subscription.pause()
     reader.world.answering.set()
-    await until(lambda: reader.states[-1][0] == "paused")
+    await until(lambda: reader.said("paused"))
     assert reader.consumer.cancelled_by_us
     await reader.stop()
 
