@@ -11,9 +11,10 @@ from rabbitjobs.broker.management import Management, management_of
 from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.clock import uuid7
 from rabbitjobs.secret import Secret
+from tests.faults.process import Failed, Process, until
 from tests.faults.row import row
 from tests.faults.rows_processes import MIXED
-from tests.faults.stage import SLOTS, Failed, Process, Stage, until
+from tests.faults.stage import SLOTS, Stage
 
 WORK = "faults.q.work"
 # What two workers may run twice when the broker delivers what the other one still runs.

@@ -10,13 +10,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from rabbitjobs.broker.url import parse_urls
+from tests.faults.process import Process
 from tests.faults.proxy import BOTH as EITHER
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.row import row
 from tests.faults.rows_broker import BOTH, SENDERS, WORK
 from tests.faults.rows_cluster import cluster
 from tests.faults.rows_processes import MIXED
-from tests.faults.stage import SLOTS, Process, Stage
+from tests.faults.stage import SLOTS, Stage
 
 SECONDS = 120.0
 

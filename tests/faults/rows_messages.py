@@ -14,9 +14,10 @@ from rabbitjobs.errors import RabbitJobsError, TooLarge
 from rabbitjobs.testing.control import RabbitControl
 from rabbitjobs.testing.wire.raw import POISON, raw_header
 from tests.faults.ledger import Pen
+from tests.faults.process import Failed, until
 from tests.faults.row import row
 from tests.faults.rows_broker import WORK, delete, refusals
-from tests.faults.stage import Failed, Stage, until
+from tests.faults.stage import Stage
 
 JOBS = "faults.jobs"
 # Bodies of a known job that nobody can run: where they end is the desk.

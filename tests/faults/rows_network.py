@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from rabbitjobs.broker.url import parse_urls
+from tests.faults.process import Failed, until
 from tests.faults.proxy import BOTH as EITHER
 from tests.faults.proxy import Direction, Proxy, proxy
 from tests.faults.row import row
 from tests.faults.rows_broker import BOTH, SENDERS, refusals
 from tests.faults.rows_processes import MIXED
-from tests.faults.stage import Failed, Stage, until
+from tests.faults.stage import Stage
 
 
 def through(stage: Stage) -> tuple[Proxy, str]:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from tests.faults.process import Process, until
 from tests.faults.row import row
-from tests.faults.stage import Process, Stage, until
+from tests.faults.stage import Stage
 
 CHILDREN = {"pool": "processes", "children": "2"}
 

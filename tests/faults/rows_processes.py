@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 
 from tests.faults.ledger import read
+from tests.faults.process import Failed
 from tests.faults.row import row
-from tests.faults.stage import SLOTS, Failed, Stage
+from tests.faults.stage import SLOTS, Stage
 
 MIXED = ("--mix", "mark,mark,grind,flaky,mark,skip,mark,ask")
 

@@ -10,8 +10,9 @@ import subprocess
 import time
 from contextlib import closing
 
+from tests.faults.process import Failed, Process, until
 from tests.faults.row import row
-from tests.faults.stage import SLOTS, Failed, Process, Stage, until
+from tests.faults.stage import SLOTS, Stage
 
 
 @row(quick=True)

@@ -17,8 +17,9 @@ from rabbitjobs.broker.cluster import Cluster
 from rabbitjobs.broker.node import Node
 from rabbitjobs.errors import RabbitJobsError
 from tests.faults.ledger import Balance, balance
+from tests.faults.process import Failed
 from tests.faults.row import Row
-from tests.faults.stage import Failed, Stage, stage
+from tests.faults.stage import Stage, stage
 
 REFERENCE = "4.3"
 

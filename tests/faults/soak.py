@@ -22,11 +22,12 @@ from pathlib import Path
 
 from rabbitjobs.errors import NodeError
 from tests.faults.meters import Reading, Verdict, judge, of_process
+from tests.faults.process import Process
 from tests.faults.row import Row
 from tests.faults.rows_cluster import cluster
 from tests.faults.rows_composite import PUBLISHING, Storm, behind_proxies
 from tests.faults.run import HEAD, Place, Theatre, line
-from tests.faults.stage import Process, Stage
+from tests.faults.stage import Stage
 
 # Every seventh job ends on the desk: a few, because each stays in the store as an open case.
 MIX = ("--mix", "mark,grind,mark,flaky,mark,mark,ask")

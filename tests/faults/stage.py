@@ -10,22 +10,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.broker.cluster import Cluster
 from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
 from tests.faults.ledger import ENDINGS, Balance, Line, Pen, balance, read, recovery
+from tests.faults.process import PATIENCE, Failed, Process, until
 
 ROOT = Path(__file__).parents[2]
-# For what must happen and may take its time on a busy machine.
-PATIENCE = 50.0
 # A run in which nothing has ended for so long does not go on by itself.
 STILL = 40.0
 SLOTS = 10
@@ -41,79 +40,6 @@ queues:
     on:
       - {error: tests.faults.load.Again, do: retry}
 """
-
-
-class Failed(AssertionError):
-    """A row does not hold."""
-
-
-def until(
-    condition: Callable[[], object],
-    what: str,
-    *,
-    patience: float = PATIENCE,
-    pause: float = 0.05,
-    why: Callable[[], object] = lambda: "",
-) -> None:
-    """Return once ``condition`` holds; raises ``Failed`` when it does not in time."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() > deadline:
-            raise Failed(f"expected {what} within {patience:g} s; {why()}")
-        time.sleep(pause)
-
-
-@dataclass
-class Process:
-    """One process of the app."""
-
-    popen: subprocess.Popen[bytes]
-    path: Path
-
-    @property
-    def log(self) -> str:
-        """What it has said so far."""
-        return self.path.read_text(encoding="utf-8", errors="replace")
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self.popen.poll() is None
-
-    def says(self, text: str, times: int = 1) -> Self:
-        """Wait until it has said this so often; raises ``Failed`` if it ends before."""
-
-        def said() -> bool:
-            found = self.log.count(text) >= times
-            if not found and not self.alive:
-                raise Failed(f"expected {text!r} of {self.path.stem}, got its end: {self.tail}")
-            return found
-
-        until(said, f"{self.path.stem} to say {text!r}", why=lambda: self.tail)
-        return self
-
-    @property
-    def tail(self) -> str:
-        """The end of what it said."""
-        return self.log[-1500:]
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.popen.send_signal(number)
-
-    def ends(self, code: int | None = 0) -> None:
-        """Wait for its end, with this exit code (``None``: any)."""
-        try:
-            got = self.popen.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise Failed(f"expected {self.path.stem} to end, it goes on: {self.tail}") from None
-        if code is not None and got != code:
-            raise Failed(f"expected exit {code} of {self.path.stem}, got {got}: {self.tail}")
-
-    def kill(self) -> None:
-        """kill -9, and wait for its end."""
-        self.popen.kill()
-        self.popen.wait()
 
 
 @dataclass

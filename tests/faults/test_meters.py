@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.meters import FEWEST, Reading, Verdict, judge, of_process
-from tests.faults.stage import until
+from tests.faults.process import until
 
 
 def verdicts(meter: str, value: Callable[[int], float], readings: int = 120) -> list[Verdict]:

@@ -21,7 +21,6 @@ from rabbitjobs.errors import (
     BrokerUnavailable,
     QueueFull,
     SendError,
-    SendRefused,
     SendRejected,
     SendUnknown,
     StoreError,
@@ -34,14 +33,13 @@ from rabbitjobs.job.definition import Definition, Job
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.properties import Properties
-from rabbitjobs.publisher.outcomes import error_of
 from rabbitjobs.publisher.prepare import MAX_BODY_BYTES, envelope_of, outgoing_of
 from rabbitjobs.publisher.publisher import Publisher
 from rabbitjobs.testing.memory import declare_plan
 from rabbitjobs.topology.model import QueueSpec, TopologySpec, default_retry
 from rabbitjobs.topology.plan import compile_plan
 from rabbitjobs.wire.memory import MemoryBroker, MemoryWire
-from rabbitjobs.wire.protocol import CONFIRMED, Outgoing, Rejected, Unknown
+from rabbitjobs.wire.protocol import Outgoing
 from rabbitjobs.wire.session import Session
 
 SPEC = TopologySpec(
@@ -369,28 +367,6 @@ async def test_endings_publish_confirmed_or_raise(shop: Shop) -> None:
     await shop.publisher.confirmed(ok)
     with pytest.raises(Unroutable):
         await shop.publisher.confirmed(Outgoing("shop.jobs", "typo", Properties(), b""))
-
-
-@pytest.mark.parametrize(
-    ("outcome", "kind"),
-    [
-        (Unknown("silence"), SendUnknown),
-        (Rejected("unroutable", "t"), Unroutable),
-        (Rejected("nacked", "t"), QueueFull),
-        (Rejected("too-large", "t"), TooLarge),
-        (Rejected("refused", "t", 403), SendRefused),
-        (Rejected("refused", "t", 404), Unroutable),
-        (Rejected("unavailable", "t"), BrokerUnavailable),
-        (Rejected("blocked", "t"), BrokerBlocked),
-    ],
-)
-def test_each_outcome_has_its_error(outcome: Rejected | Unknown, kind: type[SendError]) -> None:
-    """With what it is about, and what to do."""
-    error = error_of(outcome, queue="q", job="j", job_id="i")
-    assert type(error) is kind
-    assert (error.queue, error.job, error.job_id) == ("q", "j", "i")
-    assert outcome.text in str(error)
-    assert error_of(CONFIRMED) is None
 
 
 def test_a_delay_beyond_the_ladder_is_refused(shop: Shop) -> None:
