@@ -16,6 +16,7 @@ FailureKind = Literal[
     "undecodable",  # the message cannot be read
     "unstorable",  # it ran, and the store refuses what came of it
     "expired",  # it came after its expiry
+    "approval",  # it has not run: it waits for a person's yes
 ]
 Do = Literal[
     "retry",
