@@ -20,6 +20,7 @@ from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.consumer.pools.choice import PROCESSES, SOLO, Pools
 from rabbitjobs.consumer.pools.protocol import PoolOptions
 from rabbitjobs.errors import WorkerError
+from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology.model import QueueSpec
 
 
@@ -42,6 +43,16 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+def _refuse_a_gate_without_store(app: RabbitJobs, queue: str) -> None:
+    gated = [job.name for job in app.registry if job.queue == queue and job.needs_approval]
+    if gated and app.parts.store_url is None:
+        raise WorkerError(
+            f"expected a store for {', '.join(gated)}, which needs approval, got none; set "
+            "store.url to that of the desk",
+            queue=queue,
+        )
+
+
 class ConsumeRole:
     """Consumes one work queue."""
 
@@ -56,8 +67,9 @@ class ConsumeRole:
         self.name = f"consume {queue}"
         one = known_queue.ordered or known_queue.pool == SOLO
         slots = 1 if one else slots or known_queue.concurrency
-        self._queue, self._bus = queue, app.bus
+        self._queue, self._bus, self._app = queue, app.bus, app
         self._recorder = recorder = app.parts.recorder()
+        _refuse_a_gate_without_store(app, queue)
         self._keeps = any(not job.ignore_result for job in app.registry if job.queue == queue)
         note_progress = recorder.progress if recorder else lambda _job_id, _progress: None
 
@@ -88,6 +100,7 @@ class ConsumeRole:
             keep=app.settings.keep.total_seconds(),
             worker=worker_name(),
             signing=app.parts.signing,
+            approved=self._approved if recorder is not None else None,
         )
         self._consumer = QueueConsumer(
             queue=queue,
@@ -99,6 +112,11 @@ class ConsumeRole:
             bus=app.bus,
             ordered=known_queue.ordered,
         )
+
+    async def _approved(self, envelope: Envelope) -> bool:
+        # The first look may import and open the store: not on the loop.
+        backend = await asyncio.to_thread(lambda: self._app.parts.backend)
+        return backend is not None and await backend.approved(envelope)
 
     async def start(self) -> None:
         """See ``Role``."""

@@ -13,6 +13,7 @@ from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import failure_of
+from rabbitjobs.consumer.gate import Approved, stopped_at_the_gate
 from rabbitjobs.consumer.rulebook import rule_book
 from rabbitjobs.ending.quarantine import quarantined, refused
 from rabbitjobs.ending.settle import Publish, settle, until_done
@@ -55,6 +56,7 @@ class Handler:
         worker: str,
         chance: Callable[[], float] = random.random,
         signing: Signing | None = None,
+        approved: Approved | None = None,
     ) -> None:
         self._queue = queue
         self._spec = spec
@@ -67,6 +69,7 @@ class Handler:
         self._worker = worker
         self._chance = chance
         self._signing = signing
+        self._approvals = approved
         self._books: dict[str, RuleBook] = {}
         self._known: dict[str, Terms] = {}
 
@@ -83,8 +86,11 @@ class Handler:
             if recorded is not None:
                 await self._repeat(envelope, recorded, terms)
                 return
-        self._begin(envelope, redelivered, terms)
-        outcome = await self._executor.execute(envelope)
+        if terms.gated and not await self._approved(envelope):
+            outcome = stopped_at_the_gate(envelope)
+        else:
+            self._begin(envelope, redelivered, terms)
+            outcome = await self._executor.execute(envelope)
         decision = self._decide(outcome)
         if decision is not None and not decision.counts and self._recorder is not None:
             self._recorder.running(passed_on(outcome, terms))
@@ -157,6 +163,7 @@ class Handler:
             # Without a store nothing is kept either: it is not even put together.
             ignore_result=self._recorder is None or bool(definition and definition.ignore_result),
             known=definition is not None and definition.function is not None,
+            gated=definition is not None and definition.needs_approval,
             worker=self._worker,
             renew=self._signing.renew if self._signing is not None else None,
         )
@@ -176,6 +183,13 @@ class Handler:
         return await until_done(
             lambda: recorder.recorded(envelope.id, envelope.attempt), self._delayed(envelope)
         )
+
+    async def _approved(self, envelope: Envelope) -> bool:
+        """Whether a person let it run; the desk's store knows, whatever the message says."""
+        approvals = self._approvals
+        if approvals is None or envelope.release is None:
+            return False
+        return await until_done(lambda: approvals(envelope), self._delayed(envelope))
 
     async def _repeat(self, envelope: Envelope, recorded: bytes, terms: Terms) -> None:
         await self._settle(repeated(envelope, recorded, terms), envelope)

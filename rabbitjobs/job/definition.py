@@ -36,6 +36,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a job. ``function`` and ``arguments`` are ``None`` for a remote one.
 
     ``pool`` says where it runs (``None``: as its queue says), the limits how long.
+    ``needs_approval``: no attempt runs before a person at the desk has said yes.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     retry: str | None = None
     rules: tuple[Rule, ...] = ()
     ignore_result: bool = False
+    needs_approval: bool = False
     is_async: bool = False
     pool: str | None = None
     soft_limit: timedelta | None = None
@@ -72,6 +74,7 @@ def define(
     retry: str | None,
     rules: tuple[Rule, ...],
     ignore_result: bool,
+    needs_approval: bool = False,
     pool: str | None = None,
     soft_limit: timedelta | None = None,
     hard_limit: timedelta | None = None,
@@ -99,6 +102,7 @@ def define(
         retry=retry,
         rules=rules,
         ignore_result=ignore_result,
+        needs_approval=needs_approval,
         is_async=inspect.iscoroutinefunction(function),
         pool=pool,
         soft_limit=soft_limit,
