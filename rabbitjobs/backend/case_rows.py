@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from rabbitjobs.backend.protocol import Record
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.store import audit
-from rabbitjobs.store.schema import LIVE_STATES, cases
+from rabbitjobs.store.schema import LIVE_STATES, RELEASED_STATES, cases
 from rabbitjobs.store.text import storable
 
 
@@ -25,14 +25,15 @@ def follow(connection: Connection, namespace: str, records: Sequence[Record]) ->
 
 
 def released_as(connection: Connection, namespace: str, envelope: Envelope) -> bool:
-    """Whether the case that a message names has been released by a person, with this payload."""
+    """Whether the case that a message names stands released by a person, with this payload."""
     payload = hashlib.sha256(envelope.body).hexdigest()
     query = select(cases.c.id).where(
         cases.c.id == storable(envelope.case or ""),
         cases.c.namespace == namespace,
         cases.c.job_id == storable(envelope.id),
         cases.c.job == storable(envelope.job),
-        cases.c.release_id.is_not(None),
+        # Neither before a person's yes, nor after he took it back, nor once the job has ended.
+        cases.c.state.in_(RELEASED_STATES),
         cases.c.payload_hash == payload,
     )
     return connection.execute(query).first() is not None

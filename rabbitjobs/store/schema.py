@@ -257,3 +257,6 @@ told = Table(
 
 LIVE_STATES = ("open", "releasing", "released")
 """States of a case in which something may still happen to its job."""
+
+RELEASED_STATES = ("releasing", "released")
+"""States of a case whose job is on its way by a person's word."""

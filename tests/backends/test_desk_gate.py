@@ -66,6 +66,22 @@ async def test_only_what_a_person_has_seen_is_approved(
     assert await backend.approved(msgspec.structs.replace(envelope, attempt=3))
 
 
+async def test_a_yes_ends_with_the_job_or_when_it_is_taken_back(
+    backend: SqlBackend, desk: Desk, broker: Broker, gate: Case, outcome: Callable[..., Record]
+) -> None:
+    """A copy that comes later, from wherever, needs a yes of its own."""
+    released = desk.approve(gate.id, who="ann", version=1)
+    first = broker.sent[0].envelope
+    desk.reopen(gate.id, "not this one", who="ann", version=released.version)
+    assert not await backend.approved(first)
+    again = desk.approve(gate.id, who="ann", version=desk.get(gate.id).version)
+    assert await backend.approved(broker.sent[1].envelope)
+    about = {"case": gate.id, "release": again.release_id}
+    await backend.record(outcome(str(gate.job_id), 3, **about))
+    assert desk.get(gate.id).state == "closed"
+    assert not await backend.approved(msgspec.structs.replace(first, attempt=9))
+
+
 def test_a_no_ends_the_job_as_failed(
     backend: SqlBackend, desk: Desk, broker: Broker, gate: Case
 ) -> None:

@@ -19,6 +19,7 @@ from rabbitjobs.message.properties import Properties
 from rabbitjobs.policy.decision import Failure
 from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.intake import FailedMessage, take_in
+from rabbitjobs.settings import load
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.outbox import Outbox, OutboxRow
 
@@ -131,6 +132,20 @@ def test_a_bulk_action_from_python(
     assert len(sent) == 3
     assert "3 cases" in capsys.readouterr().out
     store.close()
+
+
+def test_the_config_of_the_guide_is_one(tmp_path: Path) -> None:
+    """Every key in it is known, and its values fit."""
+    (block,) = re.findall(
+        r"```yaml\n(# config/rabbitjobs.yaml\nreview:.*?)```",
+        (GUIDES / "human-review.md").read_text(),
+        re.DOTALL,
+    )
+    (tmp_path / "rabbitjobs.yaml").write_text(block)
+    found = load(tmp_path, {}).review
+    assert found is not None
+    assert found.person("bob").queues == ("emails",)
+    assert found.deadline_of("emails") != found.deadline_of("reports")
 
 
 def test_a_job_that_needs_approval(store_url: str) -> None:
