@@ -87,9 +87,11 @@ def show(ctx: click.Context, case_id: str, who: str | None, json_: bool) -> None
     desk = desk_from_context(ctx)
     who = who_of(desk, who)
     case = desk.get(case_id, who=who)
+    offers = desk.offers(case, who=who)
     audit, comments = desk.audit(case.id, who=who), desk.comments(case.id, who=who)
     if wants_json(ctx, json_):
-        print_json({"case": as_plain(case), "audit": audit, "comments": comments})
+        told = {"audit": audit, "comments": comments, "offers": offers}
+        print_json({"case": as_plain(case), **told})
     else:
         print_lines(text.describe(case, audit, comments))
 

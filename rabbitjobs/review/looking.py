@@ -10,6 +10,7 @@ from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import AuditRow, Case, Filters, Page, Sort, Stats
 from rabbitjobs.review.groups import Groups
 from rabbitjobs.review.hand import require, shown_to, within_sql
+from rabbitjobs.review.offers import offers
 from rabbitjobs.review.options import DeskOptions, Person
 from rabbitjobs.review.trail import Comment
 from rabbitjobs.store.engine import Store
@@ -73,6 +74,10 @@ class Looks:
         person = self._person(who)
         require(person, "look", case)
         return shown_to(person, case, self._options)
+
+    def offers(self, case: Case, *, who: str) -> tuple[str, ...]:
+        """The actions on a case that would not be refused to this person now, by method name."""
+        return offers(self._person(who), case, self._clock())
 
     def audit(self, case_id: str, *, who: str | None = None) -> tuple[AuditRow, ...]:
         """What was done to a case, oldest first."""
