@@ -313,7 +313,15 @@ class CaseChanged(DeskError):
 
 
 class ActionRefused(DeskError):
-    """The action is not allowed in the case's state."""
+    """The action is not allowed in the case's state, or while somebody else holds the case."""
+
+
+class NotAllowed(DeskError):
+    """This person may not do that, or not with a case of that queue or job."""
+
+
+class BulkNotFound(DeskError):
+    """No bulk action has this id."""
 
 
 # --- notifications -------------------------------------------------------------------------

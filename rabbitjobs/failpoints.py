@@ -19,6 +19,11 @@ Place = Literal[
     "after-forward-confirm",  # a worker: what follows an attempt is confirmed, its delivery unacked
     "after-publish-confirm",  # a publisher: the broker has confirmed, ``send`` has not returned
     "after-mail",  # the notifier: a channel took the message, and that is remembered; not acked
+    "after-intake-commit",  # the intake: the case is in the store, its message unacked
+    "after-release-commit",  # the desk: a release is promised, and not published yet
+    "after-release-confirm",  # the desk: the broker has it, its case does not say so yet
+    "after-bulk-item",  # the desk: one case of a bulk action is done, the next one not begun
+    "after-deadline",  # the desk: one case's deadline was kept, the next one's not yet
 ]
 PLACES: Final[tuple[str, ...]] = get_args(Place)
 

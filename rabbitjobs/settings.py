@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rabbitjobs.fields import Field
     from rabbitjobs.message.signing import SigningOptions
     from rabbitjobs.notify.options import NotifyOptions
+    from rabbitjobs.review.options import DeskOptions
     from rabbitjobs.topology.model import TopologySpec
 
 FILE: Final = "rabbitjobs.yaml"
@@ -96,6 +97,7 @@ class Settings:
     deadline: timedelta = _DEADLINE
     note_queued: bool = False
     notify: NotifyOptions | None = None
+    review: DeskOptions | None = None
     signing: SigningOptions | None = None
     topology: TopologySpec | None = None
     folder: Path | None = None
@@ -167,7 +169,7 @@ def _of_file(
     )
     top = root(document).keys(
         "app", "include", "broker", "store", "results", "worker", "publisher", "notify",
-        "signing",
+        "review", "signing",
     )  # fmt: skip
     broker = top.child("broker").keys("url", "management_url", "wire", "ca", "cert", "key")
     store = top.child("store").keys("url")
@@ -192,6 +194,7 @@ def _of_file(
         ),
         note_queued=results.child("queued").flag(),
         notify=_notify(top.child("notify")),
+        review=_review(top.child("review")),
         signing=_signing(top.child("signing")),
     )
     if settings.broker_files and settings.broker_url:
@@ -247,6 +250,14 @@ def _notify(place: Field) -> NotifyOptions | None:
     from rabbitjobs.notify.reading import read as read_notify
 
     return read_notify(place)
+
+
+def _review(place: Field) -> DeskOptions | None:
+    if not place.given:
+        return None
+    from rabbitjobs.review.options import read as read_review
+
+    return read_review(place)
 
 
 def _signing(place: Field) -> SigningOptions | None:

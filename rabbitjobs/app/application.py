@@ -204,6 +204,7 @@ class RabbitJobs:
         retry: str | None = None,
         on: Sequence[Rule] = (),
         ignore_result: bool = False,
+        needs_approval: bool = False,
         pool: str | None = None,
         soft_limit: timedelta | None = None,
         hard_limit: timedelta | None = None,
@@ -219,6 +220,7 @@ class RabbitJobs:
         retry: str | None = None,
         on: Sequence[Rule] = (),
         ignore_result: bool = False,
+        needs_approval: bool = False,
         pool: str | None = None,
         soft_limit: timedelta | None = None,
         hard_limit: timedelta | None = None,
@@ -230,6 +232,9 @@ class RabbitJobs:
         ``queue`` is a queue of the config; ``retry`` names a retry policy other than the queue's;
         ``on`` are failure rules that come before the queue's. ``ignore_result`` keeps nothing of
         a success: no result, and no record that would drop a duplicate run.
+
+        ``needs_approval`` sends each one to the review desk before it runs: ``desk.approve`` lets
+        it, ``desk.reject`` ends it as failed. Its workers need the store of the desk.
 
         ``pool`` is where it runs: ``asyncio``, ``threads``, ``processes``, ``solo`` or another
         package's; else as the queue says. At ``soft_limit`` ``SoftTimeLimit`` is raised in it (a
@@ -250,6 +255,7 @@ class RabbitJobs:
                 retry=retry,
                 rules=tuple(on),
                 ignore_result=ignore_result,
+                needs_approval=needs_approval,
                 pool=pool,
                 soft_limit=soft_limit,
                 hard_limit=hard_limit,

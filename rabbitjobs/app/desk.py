@@ -11,6 +11,7 @@ from rabbitjobs.message.arguments import decode_result
 from rabbitjobs.publisher.outcomes import error_of
 from rabbitjobs.publisher.relay import outgoing_of_row
 from rabbitjobs.review.desk import Desk
+from rabbitjobs.review.options import DEFAULT
 
 if TYPE_CHECKING:
     from rabbitjobs.app.application import RabbitJobs
@@ -55,4 +56,5 @@ def make_desk(app: RabbitJobs, store: Store) -> Desk:
         keep=keep,
         validate_result=validate_result,
         signing=app.parts.signing,
+        options=app.settings.review or DEFAULT,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
-from rabbitjobs import events
+from rabbitjobs import events, failpoints
 from rabbitjobs.app.application import RabbitJobs
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.drained import Drained, total
@@ -23,6 +24,7 @@ from rabbitjobs.notify.options import NotifyOptions
 from rabbitjobs.policy.decision import Failure
 from rabbitjobs.publisher.relay import Relay
 from rabbitjobs.review.intake import FailedMessage, atake_in
+from rabbitjobs.review.options import DEFAULT
 from rabbitjobs.review.reading import failed_message
 from rabbitjobs.store.outbox import Outbox
 from rabbitjobs.topology import names
@@ -32,11 +34,12 @@ from rabbitjobs.wire.protocol import Delivery, Outgoing
 INTAKE_PREFETCH = 100
 SWEEP_SECONDS = 60.0
 SWEEP_AGAIN_SECONDS = 5.0
+KEPT_AT_ONCE = 500
 FAULTS_BEFORE_QUARANTINE = 3
 
 
 class IntakeRole:
-    """Takes review items into the store, relays the outbox, deletes what has expired."""
+    """Takes review items into the store, relays the outbox, keeps deadlines, deletes the old."""
 
     name = "intake"
 
@@ -45,6 +48,7 @@ class IntakeRole:
         if store is None or backend is None:
             raise StoreError("expected a store for the intake, got none; set store.url")
         self._app, self._store, self._backend = app, store, backend
+        self._options = app.settings.review or DEFAULT
         self._consumers = [
             SystemConsumer(
                 queue=queue,
@@ -75,7 +79,7 @@ class IntakeRole:
     async def _take(self, delivery: Delivery) -> None:
         message = failed_message(delivery, self._app.namespace)
         try:
-            case_id = await atake_in(self._store, message)
+            case_id = await atake_in(self._store, message, self._options)
         except RabbitJobsError:
             raise
         except Exception as error:
@@ -86,6 +90,7 @@ class IntakeRole:
             self._refusals.forget(_key(delivery))
             return
         self._refusals.forget(_key(delivery))
+        failpoints.reach("after-intake-commit")
         if self._app.bus:
             envelope = message.envelope
             self._app.bus.emit(
@@ -110,11 +115,14 @@ class IntakeRole:
             pause = SWEEP_SECONDS
             try:
                 await asyncio.to_thread(self._backend.clean)
+                kept = await asyncio.to_thread(partial(self._app.desk.keep_up, limit=KEPT_AT_ONCE))
             except Exception as error:  # upkeep that ended in silence would let the store grow
                 self._trouble("store", str(error))
                 pause = SWEEP_AGAIN_SECONDS
             else:
                 self._trouble("store", "")
+                if max(kept) >= KEPT_AT_ONCE:  # there is more of it
+                    pause = SWEEP_AGAIN_SECONDS
             await asyncio.sleep(pause)
 
     def _trouble(self, where: str, reason: str) -> None:

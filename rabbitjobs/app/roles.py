@@ -62,20 +62,30 @@ def check_queue(app: RabbitJobs, queue: str) -> None:
         )
 
 
+def _refuse_a_gate_without_store(app: RabbitJobs, queue: str) -> None:
+    gated = [job.name for job in app.registry if job.queue == queue and job.needs_approval]
+    if gated and app.parts.store_url is None:
+        raise WorkerError(
+            f"expected a store for {', '.join(gated)}, which needs approval, got none; set "
+            "store.url to that of the desk",
+            queue=queue,
+        )
+
+
 class ConsumeRole:
     """Consumes one work queue."""
 
     def __init__(self, app: RabbitJobs, queue: str, *, slots: int | None = None) -> None:
-        spec = app.spec
         check_queue(app, queue)
-        known_queue = spec.queues[queue]
+        known_queue = app.spec.queues[queue]
         self.name = f"consume {queue}"
         one = known_queue.ordered or known_queue.pool == SOLO
         least = known_queue.least_concurrency if slots is None and not one else None
         slots = 1 if one else slots or known_queue.concurrency
-        self.queue, self._bus = queue, app.bus
+        self.queue, self._bus, self._app = queue, app.bus, app
         self.ordered, self.solo = known_queue.ordered, known_queue.pool == SOLO
         self._recorder = recorder = app.parts.recorder()
+        _refuse_a_gate_without_store(app, queue)
         self._keeps = any(not job.ignore_result for job in app.registry if job.queue == queue)
         self._progress = Progressing(app.registry, recorder, app.bus, self._running)
 
@@ -99,7 +109,7 @@ class ConsumeRole:
         self.book = app.parts.book()
         handler = Handler(
             queue=queue,
-            spec=spec,
+            spec=app.spec,
             registry=app.registry,
             executor=self.executor,
             recorder=recorder,
@@ -109,11 +119,12 @@ class ConsumeRole:
             worker=worker_name(),
             signing=app.parts.signing,
             book=self.book,
+            approved=self._approved if recorder is not None else None,
         )
         self.limits = limits_of(app, known_queue, handler.put_off, away=self._report)
         self.consumer = QueueConsumer(
             queue=queue,
-            namespace=spec.namespace,
+            namespace=app.spec.namespace,
             session=app.parts.session(),
             handler=handler,
             slots=least or slots,
@@ -124,6 +135,11 @@ class ConsumeRole:
             autoscale=Autoscale(least, slots, bus=app.bus) if least is not None else None,
             timeout=asked_timeout(known_queue, app.registry.hard_limits().get(queue, ())),
         )
+
+    async def _approved(self, envelope: Envelope) -> bool:
+        # The first look may import and open the store: not on the loop.
+        backend = await asyncio.to_thread(lambda: self._app.parts.backend)
+        return backend is not None and await backend.approved(envelope)
 
     async def start(self) -> None:
         """See ``Role``."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from rabbitjobs.backend.protocol import Record
-from rabbitjobs.store.schema import LIVE_STATES, audit, cases
+from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.store import audit
+from rabbitjobs.store.schema import LIVE_STATES, RELEASED_STATES, cases
+from rabbitjobs.store.text import storable
 
 
 def follow(connection: Connection, namespace: str, records: Sequence[Record]) -> None:
@@ -18,6 +22,21 @@ def follow(connection: Connection, namespace: str, records: Sequence[Record]) ->
     for record in records:
         if record.case is not None and record.status.final:
             _close(connection, namespace, record, record.case)
+
+
+def released_as(connection: Connection, namespace: str, envelope: Envelope) -> bool:
+    """Whether the case that a message names stands released by a person, with this payload."""
+    payload = hashlib.sha256(envelope.body).hexdigest()
+    query = select(cases.c.id).where(
+        cases.c.id == storable(envelope.case or ""),
+        cases.c.namespace == namespace,
+        cases.c.job_id == storable(envelope.id),
+        cases.c.job == storable(envelope.job),
+        # Neither before a person's yes, nor after he took it back, nor once the job has ended.
+        cases.c.state.in_(RELEASED_STATES),
+        cases.c.payload_hash == payload,
+    )
+    return connection.execute(query).first() is not None
 
 
 def _close(connection: Connection, namespace: str, record: Record, case_id: str) -> None:
@@ -37,18 +56,18 @@ def _close(connection: Connection, namespace: str, record: Record, case_id: str)
             outcome=outcome,
             closed=record.ended,
             updated=record.ended,
+            lease_until=None,
             version=cases.c.version + 1,
         )
     )
     if closed.rowcount:
         version = connection.execute(select(cases.c.version).where(cases.c.id == case_id)).scalar()
-        connection.execute(
-            insert(audit).values(
-                case_id=case_id,
-                at=record.ended,
-                who=f"worker {record.worker}".strip(),
-                action="close",
-                detail=f"{outcome}, attempt {record.attempt}",
-                version=version,
-            )
+        audit.append(
+            connection,
+            case_id,
+            at=record.ended,
+            who=f"worker {record.worker}".strip(),
+            action="close",
+            detail=f"{outcome}, attempt {record.attempt}",
+            version=int(version or 0),
         )

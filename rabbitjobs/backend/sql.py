@@ -8,10 +8,11 @@ from functools import partial
 from sqlalchemy import Connection
 
 from rabbitjobs import clock
-from rabbitjobs.backend import ended_rows, result_rows, sweep, unique_rows
+from rabbitjobs.backend import case_rows, ended_rows, result_rows, sweep, unique_rows
 from rabbitjobs.backend.ended_rows import entry_of, with_storable_ids
 from rabbitjobs.backend.protocol import Record, Status, Stored
 from rabbitjobs.backend.sweep import Swept
+from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.store import inbox
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.text import storable
@@ -54,6 +55,11 @@ class SqlBackend:
         if record.leaves_no_trace:
             return True
         return await self._store.awrite(self._write_outcomes, record)
+
+    async def approved(self, envelope: Envelope) -> bool:
+        """Whether a person at the desk has let this message run: this job, with these arguments."""
+        namespace = self._store.namespace
+        return await self._store.aread(lambda c: case_rows.released_as(c, namespace, envelope))
 
     def running(self, record: Record) -> None:
         """Note that an attempt runs; never written if its outcome is there within 0.1 s."""

@@ -12,7 +12,7 @@ from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.edited import pretty
 
 
-def edited(desk: Desk, case: Case) -> bytes | None:
+def edited(desk: Desk, case: Case, who: str) -> bytes | None:
     """Open the editor until the arguments fit; the new body, ``None`` if nothing was changed."""
     before = pretty(case.payload)
     shown, problem = before, ""
@@ -23,7 +23,7 @@ def edited(desk: Desk, case: Case) -> bytes | None:
             return None
         body = plain.encode("utf-8")
         try:
-            desk.check(case.id, msgspec.json.format(body, indent=-1))
+            desk.check(case.id, msgspec.json.format(body, indent=-1), who=who)
         except (ArgumentsRefused, msgspec.DecodeError) as error:
             shown, problem = plain, str(error)
             continue

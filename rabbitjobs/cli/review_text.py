@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from rabbitjobs.clock import format_duration
+from rabbitjobs.review.bulk_case import Bulk, BulkItem
 from rabbitjobs.review.case import AuditRow, Case, CaseLine, Stats
 from rabbitjobs.review.edited import pretty
+from rabbitjobs.review.groups import Group
+from rabbitjobs.review.moment import moment
+from rabbitjobs.review.options import DeskOptions
+from rabbitjobs.review.trail import Comment
 from rabbitjobs.topology.draw import padded, width
 
+GROUP_HEADINGS = ("GROUP", "OPEN", "ALL", "JOB", "ERROR", "FIRST", "LAST")
+PEOPLE_HEADINGS = ("NAME", "ROLE", "QUEUES", "JOBS")
+BULK_HEADINGS = ("BULK", "STATE", "ACTION", "CASES", "WHO", "AGE")
+BULK_ITEM_HEADINGS = ("PLACE", "CASE", "FATE", "OUTCOME")
 HEADINGS = ("CASE", "STATE", "JOB", "QUEUE", "ATT", "ERROR", "AGE")
 # Ids are UUIDs of version 7: the first twelve digits are the time, so fewer would hardly differ.
 SHORT_ID = 18
@@ -34,18 +43,40 @@ def visible_lines(text: str) -> list[str]:
     return [visible(line) for line in text.expandtabs(4).split("\n")]
 
 
+def as_group(group: Group, now: float) -> tuple[str, ...]:
+    """One cause as the columns of a list."""
+    error = f"{group.error_type.rpartition('.')[2]}: {group.error}"
+    return (
+        group.fingerprint,
+        str(group.open),
+        str(group.total),
+        visible(group.job or "-"),
+        visible(error.split("\n", 1)[0])[:60],
+        _age(now - group.first_seen),
+        _age(now - group.last_seen),
+    )
+
+
 def as_row(case: CaseLine, now: float) -> tuple[str, ...]:
     """One case as the columns of a list."""
     error = f"{case.error_type.rpartition('.')[2]}: {case.error}" if case.error else case.error_type
     return (
         case.id[:SHORT_ID],
-        case.state,
+        _state(case, now),
         visible(case.job or "-"),
         visible(case.queue or "-"),
         str(case.attempt),
         visible(error.split("\n", 1)[0])[:60],
         _age(now - case.opened),
     )
+
+
+def _state(case: CaseLine, now: float) -> str:
+    holder = case.held_by(now)
+    mark = "!" * min(case.severity, 3)
+    if holder is not None:
+        return f"{case.state}{mark}:{visible(holder)}"
+    return f"{case.state}{mark}:snoozed" if case.asleep(now) else f"{case.state}{mark}"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -55,7 +86,9 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(map(padded, row, widths)).rstrip()
 
 
-def describe(case: Case, audit: Iterable[AuditRow]) -> Iterator[str]:
+def describe(
+    case: Case, audit: Iterable[AuditRow], comments: Iterable[Comment] = ()
+) -> Iterator[str]:
     """Everything that is known of a case, line by line."""
     yield from _facts(case)
     yield from _section("history", _history(case))
@@ -63,6 +96,7 @@ def describe(case: Case, audit: Iterable[AuditRow]) -> Iterator[str]:
     yield from _section(
         f"payload (sha256 {case.payload_hash})", visible_lines(pretty(case.payload))
     )
+    yield from _section("comments", [line for one in comments for line in _comment(one)])
     yield from _section("audit", [line for row in audit for line in _audit(row)])
 
 
@@ -81,6 +115,13 @@ def _facts(case: Case) -> Iterator[str]:
         "updated": moment(case.updated),
         "closed": moment(case.closed),
         "owner": case.owner,
+        "held until": moment(case.lease_until),
+        "snoozed": moment(case.snoozed_until),
+        "deadline": f"{moment(case.deadline)}, then {case.deadline_do}" if case.deadline else "",
+        "severity": str(case.severity) if case.severity else "",
+        "failures": f"{case.failures}, the last {moment(case.seen)}",
+        "group": case.fingerprint,
+        "hidden": ", ".join(case.hidden),
         "tags": ", ".join(case.tags),
         "from": f"exchange {origin.exchange or '-'}, key {origin.routing_key or '-'}, "
         f"queue {origin.source_queue or '-'}",
@@ -114,9 +155,15 @@ def _history(case: Case) -> Iterator[str]:
         yield f"attempt {past.attempt}  {moment(past.started)}  {past.seconds:.3f} s  {what}"
 
 
+def _comment(comment: Comment) -> Iterator[str]:
+    yield f"{moment(comment.at)}  {visible(comment.who)}"
+    yield from (f"    {line}" for line in visible_lines(comment.text))
+
+
 def _audit(row: AuditRow) -> Iterator[str]:
     first, *more = visible_lines(row.detail)
-    yield f"{moment(row.at)}  v{row.version}  {visible(row.who)}  {row.action}  {first}".rstrip()
+    who = visible(f"{row.who} by {row.via}" if row.via else row.who)
+    yield f"{moment(row.at)}  v{row.version}  {who}  {row.action}  {first}".rstrip()
     yield from (f"    {line}" for line in more)
 
 
@@ -133,14 +180,32 @@ def statistics(stats: Stats) -> Iterator[str]:
         yield from (f"  {line}" for line in columns(rows))
 
 
-def moment(at: float | None) -> str:
-    """A time in UTC; empty for none. A message may claim a time that no calendar has."""
-    if at is None:
-        return ""
-    try:
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError, OSError):
-        return f"{at:.0f} s after 1970"
+def people_rows(options: DeskOptions) -> Iterator[tuple[str, ...]]:
+    """Who may do what, one person a row; the rest last."""
+    for person in options.people.values():
+        limits = (", ".join(names) or "all" for names in (person.queues, person.jobs))
+        yield (visible(person.name), person.role, *map(visible, limits))
+    yield ("(others)", options.others, "all", "all")
+
+
+def as_bulk(bulk: Bulk, now: float) -> tuple[str, ...]:
+    """One bulk action as the columns of a list."""
+    age = _age(now - bulk.created)
+    return (bulk.id, bulk.state, bulk.action, str(bulk.total), visible(bulk.who), age)
+
+
+def as_bulk_item(item: BulkItem) -> tuple[str, ...]:
+    """One case of a bulk action as the columns of a list."""
+    return (str(item.place), item.case_id, item.fate, visible(item.outcome)[:200])
+
+
+def bulk_line(bulk: Bulk) -> str:
+    """How far a bulk action is, on one line."""
+    counts = ", ".join(f"{number} {fate}" for fate, number in sorted(bulk.counts.items()))
+    why = f" ({visible(bulk.why)})" if bulk.why else ""
+    return f"bulk {bulk.id}: {bulk.action} of {bulk.total}, {bulk.state}{why}: {counts}".rstrip(
+        ": "
+    )
 
 
 def _age(seconds: float) -> str:

@@ -14,6 +14,7 @@ from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import failure_of, plain_failure
+from rabbitjobs.consumer.gate import Approved, stopped_at_the_gate
 from rabbitjobs.consumer.limits.parked import Admission
 from rabbitjobs.consumer.rulebook import rule_book
 from rabbitjobs.control.book import Book
@@ -61,6 +62,7 @@ class Handler:
         chance: Callable[[], float] = random.random,
         signing: Signing | None = None,
         book: Book | None = None,
+        approved: Approved | None = None,
     ) -> None:
         self._queue = queue
         self._spec = spec
@@ -74,6 +76,7 @@ class Handler:
         self._chance = chance
         self._signing = signing
         self._book = book
+        self._approvals = approved
         self._books: dict[str, RuleBook] = {}
         self._known: dict[str, Terms] = {}
 
@@ -93,20 +96,20 @@ class Handler:
             if recorded is not None:
                 await self._repeat(envelope, recorded, terms)
                 return
+        # Before the look at cancellations: nothing is waited for between that and the start.
+        approved = not terms.gated or await self._approved(envelope)
         if self._book is not None and not self._book.settled:
             order = await self._cancellation(self._book, envelope, terms)
             if order is not None:
                 await self._drop(envelope, order, terms)
                 return
-        self._begin(envelope, redelivered, terms)
-        if admission is not None and admission.failure is not None:
-            at = now()
-            outcome = Outcome(envelope=envelope, started=at, ended=at, failure=admission.failure)
-        elif hold is not None:
-            outcome = await self._executor.execute(envelope, lease_lost=hold.lost)
+        if hold is not None:
             terms = msgspec.structs.replace(terms, lease=hold.token)
+        if not approved:
+            outcome = stopped_at_the_gate(envelope)
         else:
-            outcome = await self._executor.execute(envelope)
+            self._begin(envelope, redelivered, terms)
+            outcome = await self._attempt(envelope, admission)
         decision = self._decide(outcome)
         if decision is not None and not decision.counts and self._recorder is not None:
             self._recorder.running(passed_on(outcome, terms))
@@ -207,6 +210,7 @@ class Handler:
             # Without a store nothing is kept either: it is not even put together.
             ignore_result=self._recorder is None or bool(definition and definition.ignore_result),
             known=definition is not None and definition.function is not None,
+            gated=definition is not None and definition.needs_approval,
             worker=self._worker,
             renew=self._signing.renew if self._signing is not None else None,
         )
@@ -226,6 +230,21 @@ class Handler:
         return await until_done(
             lambda: recorder.recorded(envelope.id, envelope.attempt), self._delayed(envelope)
         )
+
+    async def _approved(self, envelope: Envelope) -> bool:
+        """Whether a person let it run; the desk's store knows, whatever the message says."""
+        approvals = self._approvals
+        if approvals is None or envelope.release is None:
+            return False
+        return await until_done(lambda: approvals(envelope), self._delayed(envelope))
+
+    async def _attempt(self, envelope: Envelope, admission: Admission | None) -> Outcome:
+        if admission is not None and admission.failure is not None:
+            at = now()
+            return Outcome(envelope=envelope, started=at, ended=at, failure=admission.failure)
+        if admission is not None and admission.hold is not None:
+            return await self._executor.execute(envelope, lease_lost=admission.hold.lost)
+        return await self._executor.execute(envelope)
 
     async def _repeat(self, envelope: Envelope, recorded: bytes, terms: Terms) -> None:
         await self._settle(repeated(envelope, recorded, terms), envelope)

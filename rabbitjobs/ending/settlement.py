@@ -73,12 +73,13 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
 class Terms(Keeping, frozen=True, kw_only=True):
     """What the settlement depends on besides the outcome.
 
-    ``known``: this worker has the code. ``renew`` signs a changed envelope; ``None`` where nothing
-    is signed.
+    ``known``: this worker has the code. ``gated``: it runs only with a person's yes. ``renew``
+    signs a changed envelope; ``None`` where nothing is signed.
     """
 
     spec: TopologySpec
     known: bool = True
+    gated: bool = False
     renew: Callable[[Envelope], Envelope] | None = None
 
 

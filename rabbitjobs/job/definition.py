@@ -41,6 +41,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
     ``pool`` says where it runs (``None``: as its queue says), the limits how long, ``rate`` how
     often it starts, ``concurrency`` which of its calls may not run beside each other.
+    ``needs_approval``: no attempt runs before a person at the desk has said yes.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     retry: str | None = None
     rules: tuple[Rule, ...] = ()
     ignore_result: bool = False
+    needs_approval: bool = False
     is_async: bool = False
     pool: str | None = None
     soft_limit: timedelta | None = None
@@ -79,6 +81,7 @@ def define(
     retry: str | None,
     rules: tuple[Rule, ...],
     ignore_result: bool,
+    needs_approval: bool = False,
     pool: str | None = None,
     soft_limit: timedelta | None = None,
     hard_limit: timedelta | None = None,
@@ -109,6 +112,7 @@ def define(
         retry=retry,
         rules=rules,
         ignore_result=ignore_result,
+        needs_approval=needs_approval,
         is_async=inspect.iscoroutinefunction(function),
         pool=pool,
         soft_limit=soft_limit,

@@ -54,6 +54,8 @@ def decide(
             return Decision(do="cancel", rule=failure.error)
         case "arguments":
             return Decision(do="review", rule="the arguments do not fit the job")
+        case "approval":
+            return Decision(do="review", rule="the job needs a person's yes before it runs")
         case "crash":
             return _crash(attempt, book, chance)
         case "signal":

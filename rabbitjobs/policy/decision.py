@@ -17,6 +17,7 @@ FailureKind = Literal[
     "unstorable",  # it ran, and the store refuses what came of it
     "expired",  # it came after its expiry
     "cancelled",  # somebody asked that it ends
+    "approval",  # it has not run: it waits for a person's yes
 ]
 Do = Literal[
     "retry",

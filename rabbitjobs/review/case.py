@@ -13,13 +13,15 @@ from rabbitjobs.message.properties import Properties
 from rabbitjobs.policy.decision import FailureKind
 
 State = Literal["open", "releasing", "released", "closed", "discarded", "resolved"]
-Action = Literal["retry", "edit", "discard", "resolve", "reopen"]
+Action = Literal[
+    "claim", "retry", "edit", "discard", "resolve", "snooze", "reopen", "approve", "reject"
+]
 Reason = Literal["review", "dead-letter", "quarantine"]
 
 STATES: tuple[State, ...] = ("open", "releasing", "released", "closed", "discarded", "resolved")
 
 _ACTIONS: Mapping[State, tuple[Action, ...]] = {
-    "open": ("retry", "edit", "discard", "resolve"),
+    "open": ("claim", "retry", "edit", "discard", "resolve", "snooze"),
     "releasing": ("reopen",),
     "released": ("reopen",),
     "closed": (),
@@ -27,11 +29,18 @@ _ACTIONS: Mapping[State, tuple[Action, ...]] = {
     "resolved": (),
 }
 # A message that cannot be read has no job to send again and no caller who waits.
-_UNREADABLE: frozenset[Action] = frozenset({"discard"})
+_UNREADABLE: frozenset[Action] = frozenset({"claim", "discard", "snooze"})
+# A job that has not run yet waits for a yes or a no; an edit of it is a yes to something else.
+_AT_THE_GATE: Mapping[Action, Action] = {"retry": "approve", "discard": "reject"}
 
 
 class CaseLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A case as a list shows it. Times are unix seconds; ``error`` is capped."""
+    """A case as a list shows it. Times are unix seconds; ``error`` is capped.
+
+    ``seen`` is when it last failed, ``failures`` how often; cases with one ``fingerprint`` have one
+    cause. ``owner`` is who acted last, and holds it until ``lease_until``. At ``deadline`` the desk
+    does ``deadline_do`` by itself. ``severity`` is 0, and one more for each escalation.
+    """
 
     id: str
     version: int
@@ -46,8 +55,24 @@ class CaseLine(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     opened: float
     updated: float
+    seen: float
+    failures: int
+    fingerprint: str
     owner: str | None
+    lease_until: float | None
+    snoozed_until: float | None
+    deadline: float | None
+    deadline_do: str | None
+    severity: int
     tags: tuple[str, ...]
+
+    def held_by(self, now: float) -> str | None:
+        """Who has claimed it at ``now``; ``None`` when nobody has, or the lease has run out."""
+        return self.owner if self.lease_until is not None and self.lease_until > now else None
+
+    def asleep(self, now: float) -> bool:
+        """Whether it is snoozed at ``now``."""
+        return self.state == "open" and self.snoozed_until is not None and self.snoozed_until > now
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +93,7 @@ class Case(CaseLine, frozen=True, kw_only=True):
     exact body as it came, ``payload_hash`` its SHA-256. ``kind``, ``error_type``, ``error``,
     ``classes``, ``traceback`` are the failure; ``rule`` names the policy rule that sent it here.
     ``parent_id`` and ``child_id`` link the case of an edited message to that of the old one.
+    ``hidden`` are the fields of the payload that the person who looks may not see.
     """
 
     message_id: str | None
@@ -88,6 +114,7 @@ class Case(CaseLine, frozen=True, kw_only=True):
     parent_id: str | None
     child_id: str | None
     closed: float | None
+    hidden: tuple[str, ...] = ()
 
     @property
     def history(self) -> tuple[AttemptRecord, ...]:
@@ -100,6 +127,8 @@ class Case(CaseLine, frozen=True, kw_only=True):
         allowed = _ACTIONS[self.state]
         if self.envelope is None:
             return tuple(action for action in allowed if action in _UNREADABLE)
+        if self.kind == "approval":
+            return tuple(_AT_THE_GATE.get(action, action) for action in allowed)
         return allowed
 
     def decoded(self) -> Any:
@@ -111,7 +140,11 @@ class Case(CaseLine, frozen=True, kw_only=True):
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was done to a case. ``version`` is the case's version after it."""
+    """One thing that was done to a case. ``version`` is the case's version after it.
+
+    ``via`` is from where, if known. ``hash`` covers this row and the one before; ``None`` in rows
+    older than the chain.
+    """
 
     id: int
     at: float
@@ -121,20 +154,41 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     before_hash: str | None
     after_hash: str | None
     version: int
+    via: str | None = None
+    hash: str | None = None
+
+
+Sort = Literal["newest", "oldest", "updated", "deadline"]
+SORTS: tuple[Sort, ...] = ("newest", "oldest", "updated", "deadline")
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """Which cases to list: every field that is set must fit. ``text`` is looked for anywhere."""
+    """Which cases to list: every field that is set must fit.
+
+    ``text`` is looked for in ids, errors and arguments, from the beginning of a word on. ``owner``
+    is who acted last, ``claimed`` whether somebody holds the case now, ``snoozed`` whether it
+    sleeps now. ``since`` and ``until`` (unix seconds) bound when it was opened. ``reason`` is how
+    it came to the desk.
+    """
 
     state: State | None = None
     queue: str | None = None
     job: str | None = None
     error_type: str | None = None
     text: str | None = None
+    fingerprint: str | None = None
+    owner: str | None = None
+    claimed: bool | None = None
+    snoozed: bool | None = None
+    reason: Reason | None = None
+    tag: str | None = None
+    job_id: str | None = None
+    since: float | None = None
+    until: float | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Some cases, newest first; ``after`` asks for the next page, ``None``: this is the last."""
+    """Some cases in the order asked for; ``after`` asks for the next page, ``None``: the last."""
 
     cases: tuple[CaseLine, ...]
     after: str | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
 from sqlalchemy import Connection, select
 
 from rabbitjobs.backend.protocol import Status
@@ -15,31 +14,29 @@ from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.policy.decision import Decision, Failure
 from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Case
+from rabbitjobs.review.hand import Hand
 from rabbitjobs.store.schema import jobs
 from rabbitjobs.store.text import storable
 
-
-class ByHand(msgspec.Struct, frozen=True, kw_only=True):
-    """Who ends a case, why and when (unix seconds); ``keep`` is the seconds its result lives."""
-
-    who: str
-    reason: str
-    now: float
-    keep: float
+_DONE = {"discard": "discarded", "reject": "rejected"}
 
 
-def resolve(
-    connection: Connection, namespace: str, case: Case, by: ByHand, *, result: bytes
-) -> Case:
+def resolve(connection: Connection, hand: Hand, case: Case, reason: str, *, result: bytes) -> Case:
     """The job has succeeded with this result; a copy of its message that still comes is dropped."""
-    _end_job(connection, namespace, case, by, result=result)
-    outcome = f"resolved by {by.who}" + (f": {by.reason}" if by.reason else "")
-    return _end_case(connection, case, by, "resolved", outcome)
+    _end_job(connection, hand, case, result=result)
+    outcome = f"resolved by {hand.who}" + (f": {reason}" if reason else "")
+    return _end_case(connection, hand, case, "resolved", outcome, "resolve", reason)
 
 
-def discard(connection: Connection, namespace: str, case: Case, by: ByHand) -> Case:
+def discard(
+    connection: Connection,
+    hand: Hand,
+    case: Case,
+    reason: str,
+    action: Literal["discard", "reject"] = "discard",
+) -> Case:
     """The job has failed for good; its error says who gave it up and why."""
-    outcome = f"discarded by {by.who}: {by.reason}"
+    outcome = f"{_DONE[action]} by {hand.who}: {reason}"
     failure = Failure(
         kind=case.kind,
         error_type=case.error_type,
@@ -47,15 +44,14 @@ def discard(connection: Connection, namespace: str, case: Case, by: ByHand) -> C
         classes=case.classes,
         traceback=case.traceback,
     )
-    _end_job(connection, namespace, case, by, failure=failure, rule=outcome)
-    return _end_case(connection, case, by, "discarded", outcome)
+    _end_job(connection, hand, case, failure=failure, rule=outcome)
+    return _end_case(connection, hand, case, "discarded", outcome, action, reason)
 
 
 def _end_job(
     connection: Connection,
-    namespace: str,
+    hand: Hand,
     case: Case,
-    by: ByHand,
     *,
     result: bytes | None = None,
     failure: Failure | None = None,
@@ -67,29 +63,31 @@ def _end_job(
         return
     settle_by_hand(
         connection,
-        namespace,
-        Outcome(envelope=envelope, started=by.now, ended=by.now, result=result, failure=failure),
+        hand.namespace,
+        Outcome(
+            envelope=envelope, started=hand.now, ended=hand.now, result=result, failure=failure
+        ),
         Decision(do="discard", rule=rule) if failure else None,
-        Keeping(keep=by.keep),
-        shown_as=_last_attempt(connection, namespace, case, envelope),
+        Keeping(keep=hand.keep),
+        shown_as=_last_attempt(connection, hand.namespace, case, envelope),
     )
 
 
 def _end_case(
     connection: Connection,
+    hand: Hand,
     case: Case,
-    by: ByHand,
     state: Literal["resolved", "discarded"],
     outcome: str,
+    action: str,
+    reason: str,
 ) -> Case:
     ended = rows.change(
-        connection, case, state=state, outcome=outcome, owner=by.who, closed=by.now, updated=by.now
-    )
-    action = "resolve" if state == "resolved" else "discard"
-    rows.note(
-        connection, case.id, at=by.now, who=by.who, action=action, detail=by.reason,
-        version=ended.version, before=case.payload_hash, after=case.payload_hash,
+        connection, case, state=state, outcome=outcome, owner=hand.who, lease_until=None,
+        closed=hand.now, updated=hand.now,
     )  # fmt: skip
+    same = case.payload_hash
+    hand.note(connection, ended, action, reason, before=same, after=same)
     return ended
 
 

@@ -22,6 +22,10 @@ from rabbitjobs.message.properties import Properties
 from rabbitjobs.policy.decision import Failure
 from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Case, Reason, hash_of
+from rabbitjobs.review.fingerprint import fingerprint
+from rabbitjobs.review.options import DEFAULT, DeskOptions
+from rabbitjobs.review.payload_fields import hidden
+from rabbitjobs.review.words import search_text
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.schema import failures
 from rabbitjobs.store.text import storable, storable_or_none
@@ -47,17 +51,22 @@ class FailedMessage(msgspec.Struct, frozen=True, kw_only=True):
     deaths: Sequence[dict[str, Any]] = ()
 
 
-def take_in(store: Store, message: FailedMessage) -> str:
-    """Make or reopen the case of a message, and return its id; the same message, the same case."""
-    return store.run(lambda connection: take(connection, store.namespace, message))
+def take_in(store: Store, message: FailedMessage, options: DeskOptions = DEFAULT) -> str:
+    """Make or reopen the case of a message, and return its id; the same message, the same case.
+
+    ``options`` say which deadline it gets and which of its fields nobody may find by a search.
+    """
+    return store.run(lambda connection: take(connection, store.namespace, message, options))
 
 
-async def atake_in(store: Store, message: FailedMessage) -> str:
+async def atake_in(store: Store, message: FailedMessage, options: DeskOptions = DEFAULT) -> str:
     """The a-twin of ``take_in``."""
-    return await store.arun(lambda connection: take(connection, store.namespace, message))
+    return await store.arun(lambda connection: take(connection, store.namespace, message, options))
 
 
-def take(connection: Connection, namespace: str, message: FailedMessage) -> str:
+def take(
+    connection: Connection, namespace: str, message: FailedMessage, options: DeskOptions = DEFAULT
+) -> str:
     """``take_in`` inside the caller's transaction.
 
     A job has one live case at most: a job that fails again after its release reopens its case, and
@@ -70,9 +79,9 @@ def take(connection: Connection, namespace: str, message: FailedMessage) -> str:
     if known is not None:
         return known
     if live is None:
-        _open(connection, namespace, message, case_id, now)
+        _open(connection, namespace, message, case_id, now, options)
     elif _is_news(live, message):
-        _reopen(connection, live, message, now)
+        _reopen(connection, live, message, now, options)
     else:
         _attach(connection, live, message, now)
     _show_in_review(connection, namespace, message, now)
@@ -133,11 +142,16 @@ def _is_news(live: Case, message: FailedMessage) -> bool:
 
 
 def _open(
-    connection: Connection, namespace: str, message: FailedMessage, case_id: str, now: float
+    connection: Connection,
+    namespace: str,
+    message: FailedMessage,
+    case_id: str,
+    now: float,
+    options: DeskOptions,
 ) -> None:
     envelope = message.envelope
     values = {
-        **_facts(message),
+        **_facts(message, options, now),
         "id": case_id,
         "namespace": namespace,
         "version": 1,
@@ -155,9 +169,14 @@ def _open(
     )  # fmt: skip
 
 
-def _reopen(connection: Connection, live: Case, message: FailedMessage, now: float) -> None:
-    facts = _facts(message)
-    case = rows.change(connection, live, **facts, state="open", updated=now)
+def _reopen(
+    connection: Connection, live: Case, message: FailedMessage, now: float, options: DeskOptions
+) -> None:
+    facts = _facts(message, options, now)
+    failures = live.failures + 1
+    case = rows.change(
+        connection, live, **facts, state="open", updated=now, failures=failures, snoozed_until=None
+    )
     rows.note(
         connection,
         case.id,
@@ -184,16 +203,23 @@ def _attach(connection: Connection, live: Case, message: FailedMessage, now: flo
     )
 
 
-def _facts(message: FailedMessage) -> dict[str, Any]:
-    """The columns that say what failed and where it came from."""
+def _facts(message: FailedMessage, options: DeskOptions, now: float) -> dict[str, Any]:
+    """The columns that say what failed and where it came from, and until when a person has time."""
     envelope, failure, properties = message.envelope, _failure(message), message.properties
     payload = envelope.body if envelope else message.raw
     job = storable(envelope.job) if envelope else storable_or_none(properties.type)
+    queue = storable(envelope.queue if envelope else message.queue) or None
+    rule = options.deadline_of(queue)
+    shown = hidden(payload, options.fields_of(job, queue).sensitive)[0]
     return {
+        "fingerprint": fingerprint(job, failure),
+        "seen": now,
+        "deadline": now + rule.after.total_seconds() if rule else None,
+        "deadline_do": rule.do if rule else None,
         "job_id": storable(envelope.id) if envelope else None,
         "attempt": envelope.attempt if envelope else 0,
         "job": job,
-        "queue": storable(envelope.queue if envelope else message.queue) or None,
+        "queue": queue,
         "message_id": storable_or_none(properties.message_id),
         "correlation_id": storable_or_none(properties.correlation_id),
         "trace": storable_or_none(envelope.trace) if envelope else None,
@@ -215,9 +241,9 @@ def _facts(message: FailedMessage) -> dict[str, Any]:
         "properties": msgspec.msgpack.encode(_plain_properties(properties)),
         "payload": payload,
         "payload_hash": hash_of(payload),
-        "search": rows.search_text(
+        "search": search_text(
             envelope.id if envelope else None, job, failure.error_type, failure.error,
-            payload[:4000].decode("utf-8", "replace"),
+            shown[:4000].decode("utf-8", "replace"),
         ),
     }  # fmt: skip
 

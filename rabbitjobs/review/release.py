@@ -13,6 +13,7 @@ from rabbitjobs.backend.protocol import Record, Status, record_of
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Case
+from rabbitjobs.review.hand import Hand
 from rabbitjobs.store import inbox, outbox
 from rabbitjobs.store.outbox import OutboxRow
 from rabbitjobs.store.schema import cases, jobs
@@ -24,13 +25,12 @@ LEASE_SECONDS = 30.0
 
 def promise(
     connection: Connection,
-    namespace: str,
+    hand: Hand,
     case: Case,
     envelope: Envelope,
     *,
-    who: str,
     detail: str,
-    now: float,
+    action: str = "retry",
     sign: Callable[[Envelope], Envelope] = lambda envelope: envelope,
 ) -> OutboxRow:
     """Set the case releasing, allocate the next attempt and put the message into the outbox.
@@ -38,6 +38,7 @@ def promise(
     The release id and the attempt are fixed here: whoever publishes it, and however often, it is
     the same attempt, which the consumers' inbox takes once.
     """
+    namespace = hand.namespace
     attempt = next_attempt(connection, namespace, storable(envelope.id))
     release_id = clock.uuid7()
     changed_for_it = msgspec.structs.replace(
@@ -64,21 +65,16 @@ def promise(
         state="releasing",
         release_id=release_id,
         release_attempt=attempt,
-        owner=who,
-        updated=now,
+        owner=hand.who,
+        lease_until=None,
+        snoozed_until=None,
+        updated=hand.now,
     )
-    rows.note(
-        connection,
-        case.id,
-        at=now,
-        who=who,
-        action="retry",
-        detail=f"{detail}, attempt {attempt}" if detail else f"attempt {attempt}",
-        version=changed.version,
-        before=case.payload_hash,
-        after=changed.payload_hash,
-    )
-    queued = _record(envelope, Status.QUEUED, now)
+    hand.note(
+        connection, changed, action, f"{detail}, attempt {attempt}" if detail else
+        f"attempt {attempt}", before=case.payload_hash, after=changed.payload_hash,
+    )  # fmt: skip
+    queued = _record(envelope, Status.QUEUED, hand.now)
     result_rows.put_outcomes(connection, namespace, [queued])
     return row
 

@@ -6,43 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    case,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Row, insert, select, update
 
 from rabbitjobs.errors import CaseChanged, CaseNotFound
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.properties import Properties
-from rabbitjobs.review.case import (
-    AuditRow,
-    Case,
-    CaseLine,
-    Filters,
-    Origin,
-    Page,
-    Stats,
-)
+from rabbitjobs.review import words
+from rabbitjobs.review.case import AuditRow, Case, Origin
+from rabbitjobs.store.audit import append
 from rabbitjobs.store.schema import LIVE_STATES, audit, cases
 from rabbitjobs.store.text import storable
 
-ERROR_SHOWN = 300
-AGES = (("1h", 3600.0), ("1d", 86400.0), ("7d", 7 * 86400.0))
-
-_line_columns: list[ColumnElement[Any]] = [
-    cases.c[name] for name in CaseLine.__struct_fields__ if name != "error"
-]
-_line_columns.append(func.substr(cases.c.error, 1, ERROR_SHOWN).label("error"))
+note = append
 _AS_THEY_ARE = tuple(
     name
     for name in Case.__struct_fields__
-    if name not in ("tags", "classes", "envelope", "properties", "payload", "origin")
+    if name not in ("tags", "classes", "envelope", "properties", "payload", "origin", "hidden")
 )
 
 
@@ -82,59 +61,6 @@ def find_live(
     return None if row is None else as_case(row)
 
 
-def page(
-    connection: Connection, namespace: str, filters: Filters, limit: int, after: str | None
-) -> Page:
-    """Cases newest first, by key: ids rise with time, so the next page starts below the last id."""
-    query = select(*_line_columns).where(cases.c.namespace == namespace, *_conditions(filters))
-    if after is not None:
-        query = query.where(cases.c.id < after)
-    rows = connection.execute(query.order_by(cases.c.id.desc()).limit(limit + 1)).all()
-    lines = tuple(_as_line(row) for row in rows[:limit])
-    return Page(cases=lines, after=lines[-1].id if len(rows) > limit else None)
-
-
-def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    exact = {
-        cases.c.state: filters.state,
-        cases.c.queue: filters.queue,
-        cases.c.job: filters.job,
-        cases.c.error_type: filters.error_type,
-    }
-    conditions = [column == storable(value) for column, value in exact.items() if value is not None]
-    if filters.text:
-        wanted = storable(filters.text.lower())
-        conditions.append(cases.c.search.contains(wanted, autoescape=True))
-    return conditions
-
-
-def stats(connection: Connection, namespace: str, now: float) -> Stats:
-    """Counts of all cases by state, and of the open ones by queue, error type and age."""
-    is_open = cases.c.state == "open"
-    age = case(
-        *((cases.c.opened > now - seconds, f"< {name}") for name, seconds in AGES), else_="older"
-    )
-    return Stats(
-        states=_counts(connection, namespace, cases.c.state),
-        queues=_counts(connection, namespace, cases.c.queue, is_open),
-        error_types=_counts(connection, namespace, cases.c.error_type, is_open),
-        ages=_counts(connection, namespace, age, is_open),
-    )
-
-
-def _counts(
-    connection: Connection, namespace: str, column: ColumnElement[Any], *conditions: Any
-) -> dict[str, int]:
-    label = column.label("label")
-    query = (
-        select(label, func.count().label("number"))
-        .where(cases.c.namespace == namespace, *conditions)
-        .group_by("label")
-        .order_by(func.count().desc(), "label")
-    )
-    return {str(row.label or "-"): int(row.number) for row in connection.execute(query)}
-
-
 def audit_of(connection: Connection, case_id: str) -> tuple[AuditRow, ...]:
     """Everything that was done to a case, oldest first."""
     query = select(audit).where(audit.c.case_id == case_id).order_by(audit.c.id)
@@ -148,6 +74,7 @@ def audit_of(connection: Connection, case_id: str) -> tuple[AuditRow, ...]:
 def add(connection: Connection, values: Mapping[str, Any]) -> None:
     """Insert a case; ``values`` by column."""
     connection.execute(insert(cases).values(_storable_values(values)))
+    words.put(connection, values["namespace"], values["id"], values["search"])
 
 
 def change(connection: Connection, found: Case, **values: Any) -> Case:
@@ -160,7 +87,10 @@ def change(connection: Connection, found: Case, **values: Any) -> Case:
     )
     if not changed.rowcount:
         raise changed_since(connection, found.id, found.version)
-    return as_case(connection.execute(select(cases).where(cases.c.id == found.id)).one())
+    row = connection.execute(select(cases).where(cases.c.id == found.id)).one()
+    if "search" in values:
+        words.put(connection, row.namespace, found.id, values["search"], anew=True)
+    return as_case(row)
 
 
 def _storable_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,33 +106,6 @@ def changed_since(connection: Connection, case_id: str, version: int) -> CaseCha
     return CaseChanged(
         f"expected case {case_id} as it was at version {version}, got a newer one: "
         f"{what or 'it was changed'}; look at it again"
-    )
-
-
-def note(
-    connection: Connection,
-    case_id: str,
-    *,
-    at: float,
-    who: str,
-    action: str,
-    detail: str,
-    version: int,
-    before: str | None = None,
-    after: str | None = None,
-) -> None:
-    """Add an audit row; ``before`` and ``after`` are hashes of the payload."""
-    connection.execute(
-        insert(audit).values(
-            case_id=case_id,
-            at=at,
-            who=storable(who),
-            action=action,
-            detail=storable(detail),
-            before_hash=before,
-            after_hash=after,
-            version=version,
-        )
     )
 
 
@@ -226,13 +129,3 @@ def as_case(row: Row[Any]) -> Case:
             deaths=msgspec.json.decode(row.deaths, type=list[dict[str, Any]]),
         ),
     )
-
-
-def _as_line(row: Row[Any]) -> CaseLine:
-    values = {name: row._mapping[name] for name in CaseLine.__struct_fields__ if name != "tags"}
-    return CaseLine(**values, tags=msgspec.json.decode(row.tags, type=tuple[str, ...]))
-
-
-def search_text(*parts: str | None) -> str:
-    """What the text filter looks in: lower case, capped so that a list stays quick."""
-    return storable(" ".join(part for part in parts if part)[:8000].lower())

@@ -10,7 +10,7 @@ from typing import Final
 
 VERSION_TABLE: Final = "rj_version"
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """Every revision of the schema, oldest first; a test keeps it equal to the migrations."""
 
 _TABLES: Final = """
@@ -54,11 +54,28 @@ CREATE TABLE rj_cases (
     traceback TEXT NOT NULL, rule TEXT NOT NULL, deaths TEXT NOT NULL, envelope BLOB,
     properties BLOB NOT NULL, payload BLOB NOT NULL, payload_hash TEXT NOT NULL,
     search TEXT NOT NULL, release_id TEXT, release_attempt BIGINT, owner TEXT,
-    tags TEXT NOT NULL, parent_id TEXT, child_id TEXT, PRIMARY KEY (id)
+    tags TEXT NOT NULL, parent_id TEXT, child_id TEXT,
+    fingerprint TEXT DEFAULT '' NOT NULL, seen DOUBLE DEFAULT '0' NOT NULL,
+    failures INTEGER DEFAULT '1' NOT NULL, lease_until DOUBLE, snoozed_until DOUBLE,
+    deadline DOUBLE, deadline_do TEXT, severity INTEGER DEFAULT '0' NOT NULL,
+    audit_hash TEXT, PRIMARY KEY (id)
 );
 CREATE INDEX rj_cases_job ON rj_cases (namespace, job_id);
 CREATE INDEX rj_cases_listed ON rj_cases (namespace, state, id);
 CREATE INDEX rj_cases_release ON rj_cases (release_id);
+CREATE INDEX rj_cases_by_queue ON rj_cases (namespace, queue, state, id);
+CREATE INDEX rj_cases_by_job ON rj_cases (namespace, job, state, id);
+CREATE INDEX rj_cases_by_error ON rj_cases (namespace, error_type, state, id);
+CREATE INDEX rj_cases_by_group ON rj_cases (namespace, fingerprint, state, id, opened, seen);
+CREATE INDEX rj_cases_by_owner ON rj_cases (namespace, owner, state, id);
+CREATE INDEX rj_cases_by_update ON rj_cases (namespace, state, updated, id);
+CREATE INDEX rj_cases_by_deadline ON rj_cases (namespace, state, deadline, id);
+CREATE INDEX rj_cases_by_age ON rj_cases (namespace, state, opened);
+CREATE TABLE rj_case_words (
+    namespace TEXT NOT NULL, word TEXT NOT NULL, case_id TEXT NOT NULL,
+    PRIMARY KEY (namespace, word, case_id)
+) WITHOUT ROWID;
+CREATE INDEX rj_case_words_case ON rj_case_words (case_id);
 CREATE TABLE rj_failures (
     namespace TEXT NOT NULL, failure_id TEXT NOT NULL, case_id TEXT NOT NULL,
     taken DOUBLE NOT NULL, PRIMARY KEY (namespace, failure_id)
@@ -67,7 +84,7 @@ CREATE INDEX rj_failures_case ON rj_failures (case_id);
 CREATE TABLE rj_audit (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, case_id TEXT NOT NULL,
     at DOUBLE NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, detail TEXT NOT NULL,
-    before_hash TEXT, after_hash TEXT, version BIGINT NOT NULL
+    before_hash TEXT, after_hash TEXT, version BIGINT NOT NULL, via TEXT, hash TEXT
 );
 CREATE INDEX rj_audit_case ON rj_audit (case_id, id);
 CREATE TABLE rj_told (
@@ -94,6 +111,18 @@ CREATE TABLE rj_leases (
 ) WITHOUT ROWID;
 CREATE INDEX rj_leases_job ON rj_leases (job_id, namespace);
 CREATE INDEX rj_leases_until ON rj_leases (until);
+CREATE TABLE rj_bulk (
+    id TEXT NOT NULL, namespace TEXT NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,
+    params TEXT NOT NULL, state TEXT NOT NULL, why TEXT NOT NULL, created DOUBLE NOT NULL,
+    updated DOUBLE NOT NULL, next_at DOUBLE NOT NULL, total INTEGER NOT NULL, PRIMARY KEY (id)
+);
+CREATE INDEX rj_bulk_listed ON rj_bulk (namespace, id);
+CREATE TABLE rj_bulk_items (
+    bulk_id TEXT NOT NULL, place INTEGER NOT NULL, case_id TEXT NOT NULL,
+    version BIGINT NOT NULL, state TEXT NOT NULL, outcome TEXT NOT NULL, release_id TEXT,
+    at DOUBLE, PRIMARY KEY (bulk_id, place)
+);
+CREATE INDEX rj_bulk_items_state ON rj_bulk_items (bulk_id, state, place);
 """
 
 STATEMENTS: Final = (

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, select, upda
 from rabbitjobs import clock
 from rabbitjobs.errors import StoreError
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.store import audit
 from rabbitjobs.store.connect import raise_translated
 from rabbitjobs.store.engine import Store
-from rabbitjobs.store.schema import audit, cases, outbox
+from rabbitjobs.store.schema import cases, outbox
 from rabbitjobs.store.text import storable
 from rabbitjobs.store.undone import watch
 
@@ -221,15 +222,14 @@ def _mark_released(connection: Connection, row: OutboxRow) -> None:
     if marked.rowcount:
         query = select(cases.c.id, cases.c.version).where(cases.c.release_id == row.release_id)
         case_id, version = connection.execute(query).one()
-        connection.execute(
-            insert(audit).values(
-                case_id=case_id,
-                at=clock.now(),
-                who="relay" if row.tries else "desk",
-                action="released",
-                detail=f"confirmed by the broker, attempt {row.envelope.attempt}",
-                version=version,
-            )
+        audit.append(
+            connection,
+            case_id,
+            at=clock.now(),
+            who="relay" if row.tries else "desk",
+            action="released",
+            detail=f"confirmed by the broker, attempt {row.envelope.attempt}",
+            version=version,
         )
 
 

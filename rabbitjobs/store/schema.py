@@ -142,11 +142,41 @@ cases = Table(
     Column("tags", Text, nullable=False),
     Column("parent_id", Text),
     Column("child_id", Text),
+    Column("fingerprint", Text, nullable=False, server_default=""),
+    Column("seen", Double, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="1"),
+    Column("lease_until", Double),
+    Column("snoozed_until", Double),
+    Column("deadline", Double),
+    Column("deadline_do", Text),
+    Column("severity", Integer, nullable=False, server_default="0"),
+    Column("audit_hash", Text),
     Index("rj_cases_listed", "namespace", "state", "id"),
     Index("rj_cases_job", "namespace", "job_id"),
     Index("rj_cases_release", "release_id"),
+    Index("rj_cases_by_queue", "namespace", "queue", "state", "id"),
+    Index("rj_cases_by_job", "namespace", "job", "state", "id"),
+    Index("rj_cases_by_error", "namespace", "error_type", "state", "id"),
+    Index("rj_cases_by_group", "namespace", "fingerprint", "state", "id", "opened", "seen"),
+    Index("rj_cases_by_owner", "namespace", "owner", "state", "id"),
+    Index("rj_cases_by_update", "namespace", "state", "updated", "id"),
+    Index("rj_cases_by_deadline", "namespace", "state", "deadline", "id"),
+    Index("rj_cases_by_age", "namespace", "state", "opened"),
 )
-"""The review desk's items."""
+"""The review desk's items. ``seen`` is when it last failed, ``failures`` how often it did,
+``audit_hash`` the hash of its newest audit row."""
+
+case_words = Table(
+    "rj_case_words",
+    metadata,
+    Column("namespace", Text, nullable=False),
+    Column("word", Text().with_variant(Text(collation="C"), "postgresql"), nullable=False),
+    Column("case_id", Text, nullable=False),
+    PrimaryKeyConstraint("namespace", "word", "case_id"),
+    Index("rj_case_words_case", "case_id"),
+    sqlite_with_rowid=False,
+)
+"""The words of each case, by which a search finds it without reading all of them."""
 
 failures = Table(
     "rj_failures",
@@ -171,10 +201,48 @@ audit = Table(
     Column("before_hash", Text),
     Column("after_hash", Text),
     Column("version", BigInteger, nullable=False),
+    Column("via", Text),
+    Column("hash", Text),
     Index("rj_audit_case", "case_id", "id"),
     sqlite_autoincrement=True,
 )
-"""What was done to each case, by whom: rows are only ever added."""
+"""What was done to each case, by whom: rows are only ever added, each with a hash over itself and
+the row before (``store.audit``)."""
+
+bulk = Table(
+    "rj_bulk",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("next_at", Double, nullable=False),
+    Column("total", Integer, nullable=False),
+    Index("rj_bulk_listed", "namespace", "id"),
+)
+"""Bulk actions of the desk. ``params`` is JSON; before ``next_at`` no further item is begun."""
+
+bulk_items = Table(
+    "rj_bulk_items",
+    metadata,
+    Column("bulk_id", Text, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("case_id", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("release_id", Text),
+    Column("at", Double),
+    PrimaryKeyConstraint("bulk_id", "place"),
+    Index("rj_bulk_items_state", "bulk_id", "state", "place"),
+)
+"""The cases that a bulk action was frozen to, each with the version it had then, and what became
+of each."""
 
 told = Table(
     "rj_told",
@@ -233,3 +301,6 @@ leases = Table(
 
 LIVE_STATES = ("open", "releasing", "released")
 """States of a case in which something may still happen to its job."""
+
+RELEASED_STATES = ("releasing", "released")
+"""States of a case whose job is on its way by a person's word."""

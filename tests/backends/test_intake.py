@@ -12,6 +12,7 @@ from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.backend.sql import SqlBackend
 from rabbitjobs.clock import uuid7
 from rabbitjobs.message.properties import Properties
+from rabbitjobs.review import listing
 from rabbitjobs.review import store as rows
 from rabbitjobs.review.case import Case, CaseLine, Filters, hash_of
 from rabbitjobs.review.intake import FailedMessage, atake_in, take_in
@@ -138,7 +139,11 @@ def test_a_message_that_cannot_be_read_is_kept_to_the_byte(
     other = msgspec.structs.replace(message, properties=Properties(message_id="other"))
     assert take_in(store, other) != first
     case = case_of(store, first)
-    assert (case.payload, case.job_id, case.actions) == (body, None, ("discard",))
+    assert (case.payload, case.job_id, case.actions) == (
+        body,
+        None,
+        ("claim", "discard", "snooze"),
+    )
     assert case.properties.headers == properties.headers
 
 
@@ -153,4 +158,5 @@ def test_a_hostile_payload_can_be_stored_and_found(store: Store, failed: Failed)
 
 
 def _all(store: Store, text: str | None = None) -> tuple[CaseLine, ...]:
-    return store.read(lambda c: rows.page(c, store.namespace, Filters(text=text), 100, None)).cases
+    filters = Filters(text=text)
+    return store.read(lambda c: listing.page(c, store.namespace, filters, 100, None)).cases

@@ -108,13 +108,15 @@ class Gate:
         return len(self._parked)
 
     def take(self, envelope: Envelope, handed: Handed) -> bool:
-        """Let a message wait here; ``False``: nothing limits it, or it has expired."""
+        """Let a message wait here; ``False``: nothing limits it, or it will not run now."""
         definition = self._definition_of(envelope.job)
         limits = self._limits_of(definition)
         if not limits and (definition is None or definition.concurrency is None):
             return False
         if envelope.expires is not None and envelope.expires <= now():
             return False
+        if definition is not None and definition.needs_approval and envelope.release is None:
+            return False  # it goes to the desk
         # As the broker would: the higher priority, then the older. Who was put off comes back older
         # than what is new, so nobody starves.
         priority = NEUTRAL_PRIORITY if envelope.priority is None else envelope.priority

@@ -5,98 +5,25 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from rabbitjobs.backend.protocol import Status
 from rabbitjobs.backend.sql import SqlBackend
-from rabbitjobs.cli.review import review
-from rabbitjobs.cli.review_text import columns, moment, visible
+from rabbitjobs.cli.review_text import columns, visible
 from rabbitjobs.cli.store import store as store_group
 from rabbitjobs.cli.table import show
 from rabbitjobs.errors import ArgumentsRefused, CaseChanged
-from rabbitjobs.message.envelope import AttemptRecord, Envelope
-from rabbitjobs.message.properties import Properties
-from rabbitjobs.policy.decision import Failure
-from rabbitjobs.review.desk import Desk
-from rabbitjobs.review.intake import FailedMessage, take_in
+from rabbitjobs.review.moment import moment
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.fresh import REVISIONS
 from rabbitjobs.store.outbox import OutboxRow
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A SQLite store."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}", namespace="shop")
-    store.migrate()
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def sent() -> list[OutboxRow]:
-    """What the desk has published."""
-    return []
-
-
-@pytest.fixture
-def run(store: Store, sent: list[OutboxRow]) -> Run:
-    """Run a command against an app with a desk."""
-
-    def validate(_job: str, body: bytes) -> None:
-        if json.loads(body)["args"] == ["bad"]:
-            raise ArgumentsRefused("to: expected an address, got 'bad'")
-
-    desk = Desk(store, sent.append, validate)
-    app = SimpleNamespace(desk=desk, parts=SimpleNamespace(store=store))
-    context = SimpleNamespace(app=lambda: app)
-
-    def invoke(*arguments: str, group: Any = review, code: int = 0) -> Result:
-        result = CliRunner().invoke(group, arguments, obj=context)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result
-
-    return invoke
-
-
-@pytest.fixture
-def make(store: Store) -> Callable[..., str]:
-    """Make a case; returns its id."""
-    numbers = iter(range(1000))
-
-    def build(*, error: str = "mailbox full", arg: str = "a@example.org") -> str:
-        envelope = Envelope(
-            id=f"job-{next(numbers)}",
-            job="shop.mail",
-            queue="emails",
-            body=json.dumps({"args": [arg], "kwargs": {}}, separators=(",", ":")).encode(),
-            history=(
-                AttemptRecord(attempt=1, started=1.0, seconds=0.5, error_type="E", error="late"),
-            ),
-        )
-        message = FailedMessage(
-            envelope=envelope,
-            failure=Failure(kind="error", error_type="smtplib.SMTPDataError", error=error),
-            decision_rule="default: then review",
-            raw=envelope.body,
-            properties=Properties(message_id="m", timestamp=1),
-            reason="review",
-            queue="shop.review",
-        )
-        return take_in(store, message)
-
-    return build
 
 
 def test_a_list_is_columns_in_a_pipe(run: Run, make: Callable[..., str]) -> None:
@@ -149,7 +76,14 @@ def test_show_prints_everything_and_escapes_it(run: Run, make: Callable[..., str
     for text in (output, plain):
         assert not set(text) & {"\x1b", "\x07", "\u202e"}
     assert json.loads(plain)["case"]["arguments"]["args"] == ["\x07\u202e한"]
-    assert json.loads(plain)["case"]["actions"] == ["retry", "edit", "discard", "resolve"]
+    assert json.loads(plain)["case"]["actions"] == [
+        "claim",
+        "retry",
+        "edit",
+        "discard",
+        "resolve",
+        "snooze",
+    ]
 
 
 def test_retry_says_what_became_of_each(

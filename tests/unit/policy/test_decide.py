@@ -63,6 +63,8 @@ def decided(
         ("undecodable", 1, "quarantine", None),
         ("expired", 1, "expire", None),
         ("arguments", 1, "review", None),
+        ("approval", 1, "review", None),
+        ("approval", 9, "review", None),
         ("crash", 1, "retry", 5.0),
         ("crash", 2, "retry", 20.0),
         ("crash", 3, "review", None),

@@ -27,21 +27,28 @@ def a_case(**changes: Any) -> Case:
 
 @pytest.mark.parametrize("state", STATES)
 def test_an_unreadable_message_can_only_be_discarded(state: Any) -> None:
-    """And only while its case is open."""
-    assert a_case(state=state, envelope=None).actions == (("discard",) if state == "open" else ())
+    """Or put off, and only while its case is open."""
+    allowed = ("claim", "discard", "snooze") if state == "open" else ()
+    assert a_case(state=state, envelope=None).actions == allowed
 
 
 def test_only_an_open_case_is_acted_on() -> None:
     """A release that is lost can be taken back."""
     allowed = {state: a_case(state=state).actions for state in STATES}
     assert allowed == {
-        "open": ("retry", "edit", "discard", "resolve"),
+        "open": ("claim", "retry", "edit", "discard", "resolve", "snooze"),
         "releasing": ("reopen",),
         "released": ("reopen",),
         "closed": (),
         "discarded": (),
         "resolved": (),
     }
+
+
+def test_a_job_at_the_gate_gets_a_yes_or_a_no() -> None:
+    """It has not run, so there is nothing to retry."""
+    gate = a_case(kind="approval")
+    assert gate.actions == ("claim", "approve", "edit", "reject", "resolve", "snooze")
 
 
 @pytest.mark.parametrize("payload", [b"\xff", b"", b"[" * 100_000])

@@ -19,6 +19,7 @@ from rabbitjobs.message.properties import Properties
 from rabbitjobs.policy.decision import Failure
 from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.intake import FailedMessage, take_in
+from rabbitjobs.settings import load
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.outbox import Outbox, OutboxRow
 
@@ -108,11 +109,61 @@ def test_the_desk_from_python(
     store.close()
 
 
+def test_a_bulk_action_from_python(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole group of one cause is frozen and run."""
+    store = Store(store_url, namespace="shop")
+    sent: list[OutboxRow] = []
+    desk = Desk(store, sent.append, lambda _job, _body: None)
+    for number in range(3):
+        envelope = Envelope(id=f"j{number}", job="shop.mail", queue="emails", body=b"{}")
+        failure = Failure(kind="error", error_type="E", error="mailbox full")
+        message = FailedMessage(
+            envelope=envelope, failure=failure, raw=b"{}", properties=Properties(), reason="review"
+        )
+        take_in(store, message)
+    jobs = ModuleType("shop.jobs")
+    jobs.app = ModuleType("app")  # type: ignore[attr-defined]
+    jobs.app.desk = desk  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
+    monkeypatch.setitem(sys.modules, "shop.jobs", jobs)
+    run("bulk")
+    assert len(sent) == 3
+    assert "3 cases" in capsys.readouterr().out
+    store.close()
+
+
+def test_the_config_of_the_guide_is_one(tmp_path: Path) -> None:
+    """Every key in it is known, and its values fit."""
+    (block,) = re.findall(
+        r"```yaml\n(# config/rabbitjobs.yaml\nreview:.*?)```",
+        (GUIDES / "human-review.md").read_text(),
+        re.DOTALL,
+    )
+    (tmp_path / "rabbitjobs.yaml").write_text(block)
+    found = load(tmp_path, {}).review
+    assert found is not None
+    assert found.person("bob").queues == ("emails",)
+    assert found.deadline_of("emails") != found.deadline_of("reports")
+
+
+def test_a_job_that_needs_approval(store_url: str) -> None:
+    """As the guide registers it."""
+    names = run("approval")
+    job = names["pay_back"]
+    assert job.definition.needs_approval  # type: ignore[attr-defined]
+    close(names)
+
+
 @pytest.mark.parametrize(("group", "line"), COMMANDS)
 def test_every_command_of_the_guides_parses(group: str, line: str) -> None:
     """Each names a command and options that exist."""
     parent: click.Group = {"review": review, "store": store_group}[group]
     name, *arguments = shlex.split(line, comments=True)
     command = parent.commands[name]
+    while isinstance(command, click.Group):
+        name, *arguments = arguments
+        command = command.commands[name]
     with command.make_context(name, arguments) as context:
         assert context.command is command

@@ -10,6 +10,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
 
 from rabbitjobs.store import migrate as migration
 from rabbitjobs.store.engine import Store
@@ -84,17 +87,27 @@ def test_an_older_schema_is_not_ready_until_it_is_migrated(tmp_path: Path) -> No
     """Whoever finds one asks the store, which migrates it or refuses it."""
     path = tmp_path / "old.db"
     assert is_ready(path)
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE rj_version SET version_num = ?", (REVISIONS[0],))
-    for later in ("rj_told", "rj_cancelled", "rj_rates", "rj_leases"):
-        connection.execute(f"DROP TABLE {later}")
-    connection.commit()
-    connection.close()
+    path.unlink()
+    _made_by_the_first_release(path)
     assert not is_ready(path)
     store = Store(f"sqlite:///{path}")
     assert store.migrate() == REVISIONS[0]
     store.close()
     assert is_ready(path)
+
+
+def _made_by_the_first_release(path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", "rabbitjobs.store:migrations")
+    config.set_main_option("path_separator", "os")
+    store = Store(f"sqlite:///{path}")
+
+    def upgrade(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, REVISIONS[0])
+
+    store._transaction(store._writer, upgrade)
+    store.close()
 
 
 @pytest.mark.parametrize("version", ["9999", None])
