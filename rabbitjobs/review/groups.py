@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from rabbitjobs.errors import ActionRefused
 from rabbitjobs.review.bounds import check_page
@@ -74,7 +74,7 @@ def groups(
         query = query.having(or_(number < size, and_(number == size, cases.c.fingerprint > mark)))
     counted = connection.execute(query).all()
     shown = [row._mapping for row in counted[:limit]]
-    examples = {row.id: row for row in connection.execute(_examples([r["newest"] for r in shown]))}
+    examples = _examples(connection, [row["newest"] for row in shown])
     found = tuple(
         Group(
             **{str(name): value for name, value in row.items()},
@@ -91,11 +91,12 @@ def groups(
     )
 
 
-def _examples(ids: list[str]) -> Select[Any]:
+def _examples(connection: Connection, ids: list[str]) -> dict[str, Any]:
     error = func.substr(cases.c.error, 1, ERROR_SHOWN).label("error")
-    return select(cases.c.id, cases.c.job, cases.c.queue, cases.c.error_type, error).where(
+    query = select(cases.c.id, cases.c.job, cases.c.queue, cases.c.error_type, error).where(
         cases.c.id.in_(ids)
     )
+    return {row.id: row for row in connection.execute(query)}
 
 
 def _place(after: str) -> tuple[int, str]:
