@@ -9,6 +9,7 @@ from rabbitjobs.errors import StoreUnavailable
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.envelope import Envelope
 from tests.unit.consumer.bench import Bench
+from tests.unit.consumer.orders import Orders, order
 
 
 class Yes:
@@ -96,3 +97,34 @@ async def test_nobody_is_asked_about_what_came_too_late(bench: Bench) -> None:
     await bench.settled()
     (record,) = bench.memory.records.values()
     assert (ran, record.status) == ([], Status.EXPIRED)
+
+
+async def test_what_is_cancelled_comes_before_nobody(bench: Bench) -> None:
+    """Before a yes and after one: it has ended, and the desk is not asked for anything."""
+    ran = gated(bench, Yes("c1"))
+    orders = Orders(bench)
+    orders.rows += [order("one"), order("two")]
+    bench.put("one")
+    bench.put("two", attempt=2, release="r1", case="c1")
+    await bench.consumer.start()
+    await bench.settled()
+    assert {one.status for one in bench.memory.records.values()} == {Status.CANCELLED}
+    assert bench.memory.records[("two", 2)].case == "c1"
+    assert (ran, bench.failed("review")) == ([], [])
+
+
+async def test_what_is_cancelled_while_the_yes_is_looked_up_does_not_start(bench: Bench) -> None:
+    """That look may wait for the store, for as long as it is away."""
+    ran = gated(bench, None)
+    orders = Orders(bench)
+
+    async def yes(_envelope: Envelope) -> bool:
+        await orders.add(order("one"))
+        return True
+
+    bench.handler._approvals = yes
+    bench.put("one", attempt=2, release="r1", case="c1")
+    await bench.consumer.start()
+    await bench.settled()
+    (record,) = bench.memory.records.values()
+    assert (ran, record.status) == ([], Status.CANCELLED)
