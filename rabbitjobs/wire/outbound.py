@@ -70,6 +70,7 @@ class Outbound:
         self._suspects: deque[_Entry] = deque()
         self._flying: set[_Entry] = set()
         self._sweeping = False
+        self._pumping = False
         self._blocked = False
         self._closed = False
         self._silent_since: float | None = None
@@ -164,14 +165,24 @@ class Outbound:
             done(outcome)
 
     def _pump(self) -> None:
-        while self._wire is not None and not self._blocked:
-            if self._suspects:
-                if not self._flying:
-                    self._write(self._suspects.popleft())
-                return
-            if not self._waiting:
-                return
-            self._write(self._waiting.popleft())
+        if self._pumping:
+            return  # a message that was refused on the spot asks for the next: the loop below does
+        self._pumping = True
+        try:
+            while self._wire is not None and not self._blocked and self._write_next():
+                pass
+        finally:
+            self._pumping = False
+
+    def _write_next(self) -> bool:
+        """Write what is next; ``False`` if nothing may be written after it for now."""
+        if not self._suspects:
+            if self._waiting:
+                self._write(self._waiting.popleft())
+            return bool(self._waiting or self._suspects)
+        if not self._flying:
+            self._write(self._suspects.popleft())
+        return not self._flying
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -205,6 +205,40 @@ async def test_an_alarm_holds_back_what_comes(desk: Desk) -> None:
     assert desk.flying() == ["a"]
     desk.world.wire.answer(CONFIRMED)
     assert await desk.outcome("a") == CONFIRMED
+
+
+@pytest.mark.parametrize("suspect", [False, True])
+async def test_any_number_of_messages_may_be_refused_on_the_spot(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, suspect: bool
+) -> None:
+    """As those that no frame can carry: one after another, not one inside the other."""
+    wire = desk.world.wire
+    bad = [f"bad {number}" for number in range(1000)]
+    if suspect:
+        desk.publish(*bad)
+        for _ in bad[1:]:
+            wire.answer(NEIGHBOUR)
+    else:
+        wire.blocked(True)
+        desk.publish(*bad)
+    desk.publish("good")
+    publish = wire.publish
+
+    def refuse(message: Outgoing, done: Callable[[Outcome], None]) -> None:
+        if message.routing_key == "good":
+            publish(message, done)
+        else:
+            done(REFUSED)
+
+    monkeypatch.setattr(wire, "publish", refuse)
+    if suspect:
+        wire.answer(NEIGHBOUR)
+    else:
+        wire.blocked(False)
+    assert all(desk.outcomes[key] == [REFUSED] for key in bad)
+    assert desk.flying() == ["good"]
+    wire.answer(CONFIRMED)
+    assert await desk.outcome("good") == CONFIRMED
 
 
 async def test_an_alarm_that_lasts_is_named(desk: Desk) -> None:
