@@ -161,8 +161,14 @@ class Outbound:
 
     def _finish(self, entry: _Entry, outcome: Outcome) -> None:
         done, entry.done = entry.done, None
-        if done is not None:
+        if done is None:
+            return
+        try:
             done(outcome)
+        except Exception as error:  # one caller's fault must not cost the others their outcome
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "whoever was told the outcome of a publish failed", "exception": error}
+            )
 
     def _pump(self) -> None:
         if self._pumping:
@@ -185,7 +191,11 @@ class Outbound:
         return not self._flying
 
     def _sweep(self) -> None:
+        if self.idle:
+            self._sweeping = False
+            return
         loop = asyncio.get_running_loop()
+        loop.call_later(SWEEP_SECONDS, self._sweep)  # first, as in ``publish``
         now = loop.time()
         for queue in (self._waiting, self._suspects):
             late = [entry for entry in queue if entry.deadline <= now]
@@ -198,10 +208,6 @@ class Outbound:
             self._flying.discard(entry)
         if silent:
             self._on_silence(now)
-        if self.idle:
-            self._sweeping = False
-        else:
-            loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def _on_silence(self, now: float) -> None:
         waited = 0.0 if self._silent_since is None else now - self._silent_since

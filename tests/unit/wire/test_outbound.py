@@ -110,6 +110,44 @@ async def test_a_wire_that_fails_at_a_message_leaves_nobody_waiting(
     assert isinstance(await desk.outcome("a"), Unknown)
 
 
+async def test_a_caller_that_fails_costs_nobody_else_an_outcome(desk: Desk) -> None:
+    """Neither at a deadline nor at a confirm; it is said."""
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: said.append(str(context["exception"]))
+    )
+
+    def fail(outcome: Outcome) -> None:
+        raise RuntimeError(type(outcome).__name__)
+
+    message = Outgoing("x", "k", Properties(), b"")
+    desk.outbound.publish(message, 5.0, fail)
+    desk.world.wire.answer(CONFIRMED)
+    desk.outbound.publish(message, 0.02, fail)
+    desk.publish("late", timeout=0.02)
+    assert isinstance(await desk.outcome("late"), Unknown)
+    desk.publish("later", timeout=0.02)
+    assert isinstance(await desk.outcome("later"), Unknown)
+    assert said == ["Confirmed", "Unknown"]
+
+
+async def test_a_wire_that_fails_at_a_suspect_stops_no_deadlines(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs out of time makes room for the suspect, and writing that fails."""
+    said: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    desk.publish("slow", timeout=0.03)
+    desk.publish("suspect")
+    desk.world.wire.answer(NEIGHBOUR, 1)
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.world.wire, "publish", None)
+        assert isinstance(await desk.outcome("slow"), Unknown)
+    desk.publish("after", timeout=0.02)
+    assert isinstance(await desk.outcome("after"), Unknown)
+    assert len(said) == 1
+
+
 async def test_what_was_never_written_waits_for_a_connection() -> None:
     """And is sent when there is one."""
     desk = Desk()
