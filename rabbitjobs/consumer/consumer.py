@@ -170,8 +170,7 @@ class QueueConsumer:
                     self._free(running)
                     raise
                 _shake_off_cancel()
-            if not await self._given_up(running, error):
-                await asyncio.sleep(FAULT_PAUSE_SECONDS)
+            if not await self._outlasted(running, error):
                 self._give_back(running.handed)
                 self._free(running)
                 return
@@ -180,6 +179,19 @@ class QueueConsumer:
         if self._faults and running.key is not None:
             self._faults.forget(running.key)
         self._free(running)
+
+    async def _outlasted(self, running: _Running, error: BaseException) -> bool:
+        """Whether a fault came to an ending; a job may cancel its task here too, and ends it."""
+        try:
+            if await self._given_up(running, error):
+                return True
+            await asyncio.sleep(FAULT_PAUSE_SECONDS)
+        except asyncio.CancelledError:
+            if self._cancelling:
+                self._free(running)
+                raise
+            _shake_off_cancel()
+        return False
 
     async def _given_up(self, running: _Running, error: BaseException) -> bool:
         """Whether the attempt has an ending after all, because its handling failed too often."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,38 @@ async def test_a_job_that_cancels_its_task_after_its_end_costs_no_slot(
     await bench.consumer.start()
     await bench.settled()
     assert len(runs) == 2
+    assert bench.consumer.busy == 0
+
+
+async def test_a_job_that_cancels_its_task_again_and_again_costs_no_slot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the pause after the fault, which ends there, and while the attempt is given up."""
+    monkeypatch.setattr(module, "FAULT_PAUSE_SECONDS", 3600.0)
+    loop, record = asyncio.get_running_loop(), bench.memory.record
+    tasks: list[asyncio.Task[Any]] = []
+
+    def cancel_soon() -> None:
+        loop.call_soon(tasks[-1].cancel)
+
+    async def cut_off(one: Record) -> bool:
+        if len(tasks) < 5:
+            cancel_soon()
+            await asyncio.Event().wait()
+        return await record(one)
+
+    async def job() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+
+    loop.set_exception_handler(lambda _loop, _context: cancel_soon())
+    monkeypatch.setattr(bench.memory, "record", cut_off)
+    bench.register(job)
+    bench.put("i")
+    await bench.consumer.start()
+    await bench.settled()
+    assert len(tasks) == 5
     assert bench.consumer.busy == 0
 
 
