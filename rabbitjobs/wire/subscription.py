@@ -83,7 +83,7 @@ class Subscription:
         self._changed = changed
         self._arguments = arguments
         self._takes_turns = takes_turns
-        self._delivered = 0
+        self._delivered, self._since, self._silent = 0, 0.0, 0
         self._arrived: list[Handed] = []
         self._rebuilt: tuple[Wire, int] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -91,11 +91,9 @@ class Subscription:
         self._consumer: Consumer | None = None
         self._window = AckWindow()
         self._epoch = 0
-        self._since = 0.0
         self._task: asyncio.Task[None] | None = None
         self._releasing: set[asyncio.Task[None]] = set()
         self._leaving: dict[int, Leaver] = {}
-        self._silent = 0
         self._stopping = False
         self._flush_soon = False
         self._flush_later: asyncio.TimerHandle | None = None
@@ -378,10 +376,12 @@ class Subscription:
     async def stop(self) -> None:
         """Take nothing more; what was delivered can still be acked or given back."""
         self._stopping = True
-        self._look_away()
         self._link.forget(self)
-        if self._task is not None and not self._task.done():
+        if self._task is not None:
+            if self._consumer is None and len(self._window):  # only its answer lets them be acked
+                await asyncio.wait([self._task], timeout=STOP_SECONDS)
             self._task.cancel()
+        self._look_away()
         if self._consumer is not None:
             try:
                 async with asyncio.timeout(STOP_SECONDS):
