@@ -171,7 +171,8 @@ class QueueConsumer:
                     raise
                 _shake_off_cancel()
             if not await self._outlasted(running, error):
-                self._give_back(running.handed)
+                if not self._cancelling:
+                    self._give_back(running.handed)
                 self._free(running)
                 return
         self._attachment.ack(running.handed)
@@ -181,15 +182,12 @@ class QueueConsumer:
         self._free(running)
 
     async def _outlasted(self, running: _Running, error: BaseException) -> bool:
-        """Whether a fault came to an ending; a job may cancel its task here too, and ends it."""
+        """Whether a fault came to an ending; whoever cancels this, as a job may, ends the pause."""
         try:
             if await self._given_up(running, error):
                 return True
             await asyncio.sleep(FAULT_PAUSE_SECONDS)
         except asyncio.CancelledError:
-            if self._cancelling:
-                self._free(running)
-                raise
             _shake_off_cancel()
         return False
 
