@@ -24,12 +24,12 @@ import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.executable, sys.argv[1:])
 """
+DEMO = (sys.executable, "-m", "examples.shop.demo")
 
 
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", HEED, sys.executable, "-m", "examples.shop.demo"]
-        + ["--keep", str(folder), *arguments],
+        [sys.executable, "-c", HEED, *DEMO, "--keep", str(folder), *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
