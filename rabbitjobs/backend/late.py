@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
 from rabbitjobs.backend.protocol import Record, Recorder
+
+_log = logging.getLogger("rabbitjobs.backend")
 
 
 class LateRecorder:
@@ -87,6 +90,9 @@ class LateRecorder:
         with self._lock:
             notes, self._notes = self._notes, []
             for note in notes:
-                note(recorder)
+                try:
+                    note(recorder)
+                except Exception:  # endings wait for this, and a note is not worth one
+                    _log.exception("what a job noted could not be handed to the store")
             self._made = recorder
         making.set_result(recorder)

@@ -110,11 +110,15 @@ class SqlBackend:
         Returns ``None`` if the job has the key now, else the id of the job that holds it. The key
         is free again when that job reaches a final state.
         """
-        return self._store.run(self._claim(key, job_id, until))
-
-    async def aclaim_unique(self, key: str, job_id: str, until: float) -> str | None:
-        """The a-twin of ``claim_unique``."""
-        return await self._store.arun(self._claim(key, job_id, until))
+        claim = partial(
+            unique_rows.claim,
+            namespace=self._store.namespace,
+            key=storable(key),
+            job_id=storable(job_id),
+            until=until,
+            now=clock.now(),
+        )
+        return self._store.run(claim)
 
     def keep_unique(self, key: str, job_id: str, until: float) -> None:
         """Hold a claimed key longer, until ``until`` (unix seconds) at most.
@@ -132,11 +136,12 @@ class SqlBackend:
 
     def free_unique(self, key: str, job_id: str) -> None:
         """Give a key back at once, when the job that claimed it could not be sent."""
-        self._store.run(self._free(key, job_id))
-
-    async def afree_unique(self, key: str, job_id: str) -> None:
-        """The a-twin of ``free_unique``."""
-        await self._store.arun(self._free(key, job_id))
+        free = partial(
+            unique_rows.free,
+            namespace=self._store.namespace,
+            holders=[(storable(key), storable(job_id))],
+        )
+        self._store.run(free)
 
     # --- upkeep ----------------------------------------------------------------------------
 
@@ -197,20 +202,3 @@ class SqlBackend:
     def _find(self, connection: Connection, job_ids: Sequence[str]) -> list[Stored | None]:
         found = result_rows.find(connection, self._store.namespace, job_ids, clock.now())
         return [found.get(job_id) for job_id in job_ids]
-
-    def _claim(self, key: str, job_id: str, until: float) -> partial[str | None]:
-        return partial(
-            unique_rows.claim,
-            namespace=self._store.namespace,
-            key=storable(key),
-            job_id=storable(job_id),
-            until=until,
-            now=clock.now(),
-        )
-
-    def _free(self, key: str, job_id: str) -> partial[None]:
-        return partial(
-            unique_rows.free,
-            namespace=self._store.namespace,
-            holders=[(storable(key), storable(job_id))],
-        )

@@ -245,9 +245,9 @@ class QueueConsumer:
                     self._free(running)
                     raise
                 shake_off_cancel()
-            if not await self._faults.given_up(running, error):
-                await asyncio.sleep(FAULT_PAUSE_SECONDS)
-                self._give_back(running.handed)
+            if not await self._faults.outlasted(running, error, FAULT_PAUSE_SECONDS):
+                if not self._cancelling:
+                    self._give_back(running.handed)
                 self._free(running)
                 return
         self._attachment.ack(running.handed)

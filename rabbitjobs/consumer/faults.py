@@ -6,7 +6,7 @@ import asyncio
 
 from rabbitjobs.consumer.handle import Handler
 from rabbitjobs.consumer.refusals import Refusals
-from rabbitjobs.consumer.running import Running
+from rabbitjobs.consumer.running import Running, shake_off_cancel
 
 # RabbitMQ 4.3 counts no message that is given back: without this it would go on for ever.
 FAULTS_BEFORE_REVIEW = 3
@@ -26,6 +26,19 @@ class Faults:
         """It has ended."""
         if self._counts and running.key is not None:
             self._counts.forget(running.key)
+
+    async def outlasted(self, running: Running, error: BaseException, pause: float) -> bool:
+        """Whether the attempt is given up; if not, that is said after ``pause`` seconds.
+
+        Whoever cancels this, as a job may that holds its task, ends the pause.
+        """
+        try:
+            if await self.given_up(running, error):
+                return True
+            await asyncio.sleep(pause)
+        except asyncio.CancelledError:
+            shake_off_cancel()
+        return False
 
     async def given_up(self, running: Running, error: BaseException) -> bool:
         """Whether the attempt has an ending after all, because its handling failed too often."""

@@ -199,4 +199,12 @@ class Watcher:
             self._subscription.ack(handed)
             # An event of a newer release is not shown.
             with contextlib.suppress(msgspec.MsgspecError):
-                self._show(_batches.decode(handed.delivery.body))
+                self._show_safely(_batches.decode(handed.delivery.body))
+
+    def _show_safely(self, batch: Batch) -> None:
+        try:
+            self._show(batch)
+        except Exception as error:  # unacked, the batches behind it would fill the prefetch
+            self._loop.call_exception_handler(
+                {"message": "showing a batch of events failed", "exception": error}
+            )

@@ -224,9 +224,12 @@ class AioPikaWire:
     async def _ask(self, request: Frame) -> Any:
         """One RPC on a throwaway channel, because a refusal closes it."""
         channel = await self._channel()
+        asked: asyncio.Future[Any] = asyncio.ensure_future(channel.rpc(request))
         try:
-            return await undisturbed(channel.rpc(request), self._connection)
+            return await undisturbed(asked, self._connection)
         finally:
+            if asked.cancel():  # else aiormq's close would wait for its answer
+                await asyncio.wait([asked])
             await close_quietly(channel)
 
 

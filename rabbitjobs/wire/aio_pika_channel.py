@@ -102,9 +102,15 @@ async def open_channel(connection: Any, *, confirms: bool = False) -> Any:
     """A fresh channel of an ``aiormq`` connection. Raises ``ConnectionLost``."""
     if connection.is_closed:
         raise ConnectionLost("expected an open connection to the broker, got a closed one")
-    return await undisturbed(
-        connection.channel(publisher_confirms=confirms, on_return_raises=True), connection
+    opening: asyncio.Future[Any] = asyncio.ensure_future(
+        connection.channel(publisher_confirms=confirms, on_return_raises=True)
     )
+    try:
+        return await undisturbed(opening, connection)
+    except asyncio.CancelledError:
+        if not opening.cancel() and opening.exception() is None:
+            await close_quietly(opening.result())  # just opened, and nobody waits for it any more
+        raise
 
 
 async def close_quietly(channel: Any) -> None:

@@ -85,11 +85,11 @@ class BridgedWire:
 
     async def inspect_queue(self, queue: str) -> tuple[int, int]:
         """Ready messages and consumers."""
-        return await self.carry(self._wire.inspect_queue(queue))
+        return await self._begin(self._wire.inspect_queue(queue))
 
     async def inspect_exchange(self, exchange: str) -> None:
         """Raise ``ChannelClosed`` if there is no such exchange."""
-        await self.carry(self._wire.inspect_exchange(exchange))
+        await self._begin(self._wire.inspect_exchange(exchange))
 
     async def temporary_queue(self, name: str, *, exchange: str, keys: Sequence[str]) -> str:
         """Declare and bind an exclusive queue."""
@@ -104,12 +104,14 @@ class BridgedWire:
 
     async def carry(self, work: Coroutine[Any, Any, T]) -> T:
         """Await a coroutine on the home loop; cancelling the waiter lets it go on there."""
+        return await asyncio.shield(self._begin(work))
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Begin a coroutine on the home loop; cancelling the future cancels it there."""
         if not self._home.is_running():
             work.close()
             raise ConnectionLost("expected the loop of the connection to run, got one that ended")
-        return await asyncio.shield(
-            asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._home))
-        )
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._home))
 
 
 class BridgedConsumer:

@@ -70,6 +70,7 @@ class Outbound:
         self._suspects: deque[_Entry] = deque()
         self._flying: set[_Entry] = set()
         self._sweeping = False
+        self._pumping = False
         self._blocked = False
         self._closed = False
         self._silent_since: float | None = None
@@ -160,21 +161,41 @@ class Outbound:
 
     def _finish(self, entry: _Entry, outcome: Outcome) -> None:
         done, entry.done = entry.done, None
-        if done is not None:
+        if done is None:
+            return
+        try:
             done(outcome)
+        except Exception as error:  # one caller's fault must not cost the others their outcome
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "whoever was told the outcome of a publish failed", "exception": error}
+            )
 
     def _pump(self) -> None:
-        while self._wire is not None and not self._blocked:
-            if self._suspects:
-                if not self._flying:
-                    self._write(self._suspects.popleft())
-                return
-            if not self._waiting:
-                return
-            self._write(self._waiting.popleft())
+        if self._pumping:
+            return  # a message that was refused on the spot asks for the next: the loop below does
+        self._pumping = True
+        try:
+            while self._wire is not None and not self._blocked and self._write_next():
+                pass
+        finally:
+            self._pumping = False
+
+    def _write_next(self) -> bool:
+        """Write what is next; ``False`` if nothing may be written after it for now."""
+        if not self._suspects:
+            if self._waiting:
+                self._write(self._waiting.popleft())
+            return bool(self._waiting or self._suspects)
+        if not self._flying:
+            self._write(self._suspects.popleft())
+        return not self._flying
 
     def _sweep(self) -> None:
+        if self.idle:
+            self._sweeping = False
+            return
         loop = asyncio.get_running_loop()
+        loop.call_later(SWEEP_SECONDS, self._sweep)  # first, as in ``publish``
         now = loop.time()
         for queue in (self._waiting, self._suspects):
             late = [entry for entry in queue if entry.deadline <= now]
@@ -187,10 +208,6 @@ class Outbound:
             self._flying.discard(entry)
         if silent:
             self._on_silence(now)
-        if self.idle:
-            self._sweeping = False
-        else:
-            loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def _on_silence(self, now: float) -> None:
         waited = 0.0 if self._silent_since is None else now - self._silent_since

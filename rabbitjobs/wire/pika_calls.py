@@ -66,3 +66,12 @@ async def call(channel: Channel, rpc: Callable[[Callable[[Any], None]], Any]) ->
     except pika.exceptions.AMQPError as error:
         raise ConnectionLost(reason(error)) from error
     return await answered
+
+
+def close_now(channel: Any) -> None:
+    """Close a channel that may be gone already, whatever was asked on it without an answer."""
+    if not (channel.is_closed or channel.is_closing):
+        # Behind an RPC without an answer pika would never send it.
+        channel._blocking = None
+        channel._blocked.clear()
+        channel.close()

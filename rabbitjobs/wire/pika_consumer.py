@@ -17,7 +17,7 @@ from pika.spec import FRAME_END
 from rabbitjobs.errors import ChannelClosed
 from rabbitjobs.wire.acks import taken_in
 from rabbitjobs.wire.guard import METHOD_FRAME
-from rabbitjobs.wire.pika_calls import call, ignore, reason, resolve
+from rabbitjobs.wire.pika_calls import call, close_now, ignore, reason, resolve
 from rabbitjobs.wire.pika_guard import GuardedAsyncioConnection
 from rabbitjobs.wire.pika_inbox import Inbox
 from rabbitjobs.wire.protocol import Delivery
@@ -121,9 +121,5 @@ class PikaConsumer:
             return
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         channel.add_on_close_callback(lambda *_: resolve(gone, None))
-        if channel.is_open:
-            # Behind an RPC without an answer pika would never send it.
-            channel._blocking = None
-            channel._blocked.clear()
-            channel.close()
+        close_now(channel)
         await gone

@@ -363,10 +363,12 @@ class Subscription:
     async def stop(self) -> None:
         """Take nothing more; what was delivered can still be acked or given back."""
         self._stopping = True
-        self._look_away()
         self._link.forget(self)
-        if self._task is not None and not self._task.done():
+        if self._task is not None:
+            if self._consumer is None and len(self._window):  # only its answer lets them be acked
+                await asyncio.wait([self._task], timeout=STOP_SECONDS)
             self._task.cancel()
+        self._look_away()
         if self._consumer is not None:
             try:
                 async with asyncio.timeout(STOP_SECONDS):

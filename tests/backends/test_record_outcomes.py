@@ -187,14 +187,14 @@ async def test_a_unique_key_has_one_holder(backend: SqlBackend, outcome: Outcome
     assert backend.claim_unique(key, first, now() + 0.001) is None
     backend.keep_unique(key, first, now() + 60)
     assert backend.claim_unique(key, first, now() + 60) is None
-    assert await backend.aclaim_unique(key, second, now() + 60) == first
+    assert backend.claim_unique(key, second, now() + 60) == first
     await backend.record(outcome(first, 1, status=Status.RETRYING, unique=key))
     assert backend.claim_unique(key, second, now() + 60) == first
     await backend.record(outcome(first, 2, unique=key))
     backend.keep_unique(key, first, now() + 60)  # too late: its job has ended
     assert backend.claim_unique(key, second, now() - 1) is None
     assert backend.claim_unique(key, first, now() + 60) is None
-    await backend.afree_unique(key, second)
+    backend.free_unique(key, second)
     assert backend.claim_unique(key, second, now() + 60) == first
     backend.free_unique(key, first)
     assert backend.claim_unique(key, second, now() + 60) is None

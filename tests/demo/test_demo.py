@@ -18,9 +18,18 @@ from examples.shop.processes import ROOT
 pytestmark = pytest.mark.timeout(240)
 
 
+# A shell that puts the tests into the background has them ignore Ctrl-C, and so the demo.
+HEED = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, sys.argv[1:])
+"""
+DEMO = (sys.executable, "-m", "examples.shop.demo")
+
+
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "examples.shop.demo", "--keep", str(folder), *arguments],
+        [sys.executable, "-c", HEED, *DEMO, "--keep", str(folder), *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

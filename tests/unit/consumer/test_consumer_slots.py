@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,24 @@ async def test_a_redelivery_of_a_running_attempt_is_adopted(bench: Bench) -> Non
     assert len(bench.heard(events.JobSucceeded)) == 2
 
 
+async def test_a_second_copy_that_comes_to_a_new_consumer_is_no_redelivery(bench: Bench) -> None:
+    """The first is still held by the one before, which left in order: each needs its own ack."""
+    gate = asyncio.Event()
+    bench.register(gate.wait)
+    bench.put("i")
+    await bench.consumer.start()
+    await bench.until(lambda: bench.consumer.busy == 1)
+    subscription, wire = bench.consumer._attachment._subscription, bench.session.consuming.wire
+    assert subscription is not None and wire is not None
+    await bench.session.portal.run(subscription._subscribe_again(wire))
+    bench.put("i", "other")
+    await bench.until(lambda: bench.consumer.busy == 2)
+    gate.set()
+    await bench.settled()
+    assert bench.heard(events.DeliveryAdopted) == []
+    assert len(bench.heard(events.DuplicateDropped)) == 1
+
+
 async def test_after_a_reconnect_there_are_never_more_jobs_than_slots(bench: Bench) -> None:
     """The prefetch is free again while the old attempts still run; stale messages run once."""
     gates = {name: asyncio.Event() for name in "abcd"}
@@ -111,6 +130,38 @@ async def test_a_job_that_cancels_its_task_after_its_end_costs_no_slot(
     await bench.consumer.start()
     await bench.settled()
     assert len(runs) == 2
+    assert bench.consumer.busy == 0
+
+
+async def test_a_job_that_cancels_its_task_again_and_again_costs_no_slot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the pause after the fault, which ends there, and while the attempt is given up."""
+    monkeypatch.setattr(module, "FAULT_PAUSE_SECONDS", 3600.0)
+    loop, record = asyncio.get_running_loop(), bench.memory.record
+    tasks: list[asyncio.Task[Any]] = []
+
+    def cancel_soon() -> None:
+        loop.call_soon(tasks[-1].cancel)
+
+    async def cut_off(one: Record) -> bool:
+        if len(tasks) < 5:
+            cancel_soon()
+            await asyncio.Event().wait()
+        return await record(one)
+
+    async def job() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+
+    loop.set_exception_handler(lambda _loop, _context: cancel_soon())
+    monkeypatch.setattr(bench.memory, "record", cut_off)
+    bench.register(job)
+    bench.put("i")
+    await bench.consumer.start()
+    await bench.settled()
+    assert len(tasks) == 5
     assert bench.consumer.busy == 0
 
 

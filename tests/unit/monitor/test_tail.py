@@ -6,18 +6,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from rabbitjobs import events
 from rabbitjobs.broker.url import Address
 from rabbitjobs.broker.version import from_version
+from rabbitjobs.message.properties import Properties
 from rabbitjobs.monitor import tail
 from rabbitjobs.monitor.tail import Batch, Broadcaster, LateBroadcaster, Watcher
 from rabbitjobs.testing.memory import declare_plan
 from rabbitjobs.topology.model import default_spec
 from rabbitjobs.topology.plan import compile_plan
 from rabbitjobs.wire.memory import MemoryBroker, MemoryWire
+from rabbitjobs.wire.protocol import Delivery
 from rabbitjobs.wire.session import Session
+from rabbitjobs.wire.subscription import Handed
 
 
 @pytest.fixture
@@ -58,6 +62,30 @@ def test_without_a_watcher_the_bus_soon_wants_no_events_of_each_job(session: Ses
     until(asked)
     until(lambda: bus.each)
     until(asked)
+
+
+def test_a_batch_that_cannot_be_shown_keeps_none_from_those_behind_it(
+    session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unacked, they would fill the prefetch, and the watcher would see nothing more."""
+    seen: list[str] = []
+
+    def show(batch: Batch) -> None:
+        if batch.worker == "bad":
+            raise RuntimeError("no terminal")
+        seen.append(batch.worker)
+
+    watcher = Watcher(session, "shop", show)
+    assert watcher.ready.wait(10)
+    bodies = [msgspec.json.encode(Batch(worker, 0, [])) for worker in ("bad", "good")]
+    arrived = [
+        Handed(Delivery(tag, "x", "k", False, Properties(), body), 0)
+        for tag, body in enumerate(bodies)
+    ]
+    session.portal.post(watcher._deliver, arrived)
+    until(lambda: seen)
+    assert seen == ["good"]
+    assert "showing a batch of events failed" in caplog.text
 
 
 def test_a_watcher_that_is_ready_misses_nothing(

@@ -132,6 +132,28 @@ def test_a_fault_while_it_is_made_is_told_and_the_next_use_tries_again() -> None
     assert not answers
 
 
+def test_a_note_that_fails_holds_up_no_ending_and_no_other_note(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A note may be lost, and it is said."""
+    book = Book()
+
+    def refuse(record: Record) -> None:
+        raise RuntimeError(f"not {record.job_id}")
+
+    async def main() -> None:
+        late = LateRecorder(lambda: book)
+        late.running(SUCCESS)
+        late.progress("1", b"")
+        async with asyncio.timeout(5):
+            assert await late.record(SUCCESS)
+
+    monkeypatch.setattr(book, "running", refuse)
+    asyncio.run(main())
+    assert book.told == ["progress 1", "record 1"]
+    assert "not 1" in caplog.text
+
+
 def test_a_waiter_that_is_cancelled_leaves_the_others_waiting() -> None:
     """As an abandoned job is, when its worker is told to stop at once."""
     book, go = Book(), threading.Event()

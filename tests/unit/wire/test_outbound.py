@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -110,6 +110,44 @@ async def test_a_wire_that_fails_at_a_message_leaves_nobody_waiting(
     assert isinstance(await desk.outcome("a"), Unknown)
 
 
+async def test_a_caller_that_fails_costs_nobody_else_an_outcome(desk: Desk) -> None:
+    """Neither at a deadline nor at a confirm; it is said."""
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: said.append(str(context["exception"]))
+    )
+
+    def fail(outcome: Outcome) -> None:
+        raise RuntimeError(type(outcome).__name__)
+
+    message = Outgoing("x", "k", Properties(), b"")
+    desk.outbound.publish(message, 5.0, fail)
+    desk.world.wire.answer(CONFIRMED)
+    desk.outbound.publish(message, 0.02, fail)
+    desk.publish("late", timeout=0.02)
+    assert isinstance(await desk.outcome("late"), Unknown)
+    desk.publish("later", timeout=0.02)
+    assert isinstance(await desk.outcome("later"), Unknown)
+    assert said == ["Confirmed", "Unknown"]
+
+
+async def test_a_wire_that_fails_at_a_suspect_stops_no_deadlines(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs out of time makes room for the suspect, and writing that fails."""
+    said: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    desk.publish("slow", timeout=0.03)
+    desk.publish("suspect")
+    desk.world.wire.answer(NEIGHBOUR, 1)
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.world.wire, "publish", None)
+        assert isinstance(await desk.outcome("slow"), Unknown)
+    desk.publish("after", timeout=0.02)
+    assert isinstance(await desk.outcome("after"), Unknown)
+    assert len(said) == 1
+
+
 async def test_what_was_never_written_waits_for_a_connection() -> None:
     """And is sent when there is one."""
     desk = Desk()
@@ -205,6 +243,40 @@ async def test_an_alarm_holds_back_what_comes(desk: Desk) -> None:
     assert desk.flying() == ["a"]
     desk.world.wire.answer(CONFIRMED)
     assert await desk.outcome("a") == CONFIRMED
+
+
+@pytest.mark.parametrize("suspect", [False, True])
+async def test_any_number_of_messages_may_be_refused_on_the_spot(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, suspect: bool
+) -> None:
+    """As those that no frame can carry: one after another, not one inside the other."""
+    wire = desk.world.wire
+    bad = [f"bad {number}" for number in range(1000)]
+    if suspect:
+        desk.publish(*bad)
+        for _ in bad[1:]:
+            wire.answer(NEIGHBOUR)
+    else:
+        wire.blocked(True)
+        desk.publish(*bad)
+    desk.publish("good")
+    publish = wire.publish
+
+    def refuse(message: Outgoing, done: Callable[[Outcome], None]) -> None:
+        if message.routing_key == "good":
+            publish(message, done)
+        else:
+            done(REFUSED)
+
+    monkeypatch.setattr(wire, "publish", refuse)
+    if suspect:
+        wire.answer(NEIGHBOUR)
+    else:
+        wire.blocked(False)
+    assert all(desk.outcomes[key] == [REFUSED] for key in bad)
+    assert desk.flying() == ["good"]
+    wire.answer(CONFIRMED)
+    assert await desk.outcome("good") == CONFIRMED
 
 
 async def test_an_alarm_that_lasts_is_named(desk: Desk) -> None:

@@ -182,14 +182,14 @@ async def test_a_consumer_that_is_cancelled_while_it_begins_is_followed_by_one(
     await reader.stop()
 
 
-async def test_what_is_settled_before_the_brokers_answer_is_told_after_it() -> None:
-    """Deliveries may overtake the answer. What is given back goes first: an ack would cover it."""
-    reader = TenReader()
-    consume = reader.world.make
-    gate = asyncio.Event()
+@pytest.fixture
+async def early() -> AsyncIterator[tuple[TenReader, asyncio.Event]]:
+    """Two messages came, and the broker's answer that the consumer begins comes at this event."""
+    reader, gate = TenReader(), asyncio.Event()
+    make = reader.world.make
 
     def eager() -> object:
-        wire = consume()
+        wire = make()
         original = wire.consume
 
         async def slow(*args: object, **kwargs: object) -> object:
@@ -205,13 +205,50 @@ async def test_what_is_settled_before_the_brokers_answer_is_told_after_it() -> N
     reader.link._make_wire = eager  # type: ignore[assignment]
     reader.link.start()
     await until(lambda: len(reader.handed) == 2)
+    yield reader, gate
+    await reader.link.close()
+
+
+async def test_what_is_settled_before_the_brokers_answer_is_told_after_it(
+    early: tuple[TenReader, asyncio.Event],
+) -> None:
+    """Deliveries may overtake the answer. What is given back goes first: an ack would cover it."""
+    reader, gate = early
     reader.subscription.nack(reader.handed[0])
     reader.subscription.ack(reader.handed[1])
     assert await reader.flushed() == []
     gate.set()
     await reader.consuming()
     assert await reader.flushed() == [("nack", 1), ("upto", 2)]
-    await reader.link.close()
+
+
+async def test_stopping_before_the_brokers_answer_loses_no_ack(
+    early: tuple[TenReader, asyncio.Event],
+) -> None:
+    """What came before it and has run would run again."""
+    reader, gate = early
+    reader.subscription.ack(reader.handed[0])
+    stopping = asyncio.ensure_future(reader.subscription.stop())
+    await asyncio.sleep(0)
+    gate.set()
+    await stopping
+    assert reader.consumer.cancelled_by_us
+    reader.subscription.nack(reader.handed[1])
+    await reader.subscription.finish()
+    assert reader.consumer.told == [("upto", 1), ("nack", 2), ("sync", 0)]
+    assert reader.consumer.closed
+    assert reader.subscription._watching is None
+
+
+async def test_an_answer_that_never_comes_holds_up_no_stop(
+    early: tuple[TenReader, asyncio.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came is delivered again."""
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.01)
+    reader, _ = early
+    await reader.subscription.stop()
+    await reader.subscription.finish()
+    assert reader.states[-1] == ("stopped", "")
 
 
 async def test_stopping_and_finishing_lose_no_ack(reader: TenReader) -> None:
