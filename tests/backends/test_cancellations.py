@@ -81,7 +81,8 @@ def test_it_holds_longer_than_the_longest_delay(store: Store, canceller: Cancell
     assert LONGEST.total_seconds() < KEPT_SECONDS
     assert SqlBackend(store).clean(later).cancelled == 0
     assert len(held(store, -OVERLAP, later)) == 1
-    assert SqlBackend(store).clean(now() + KEPT_SECONDS + 1).cancelled == 1
+    # Those of other tests may be in the same database.
+    assert SqlBackend(store).clean(now() + KEPT_SECONDS + 1).cancelled >= 1
     assert held(store, -OVERLAP) == ()
 
 
