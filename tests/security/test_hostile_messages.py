@@ -54,7 +54,7 @@ async def test_pickle_by_its_content_type_is_refused_unread(plain: Shop, tmp_pat
             properties = Properties(type="mark", message_id=kind, content_type=kind)
             await plain.raw(properties, body)
     found = await plain.standing("quarantine", 8)
-    assert [one.body for one in found] == bodies * 4
+    assert sorted(one.body for one in found) == sorted(bodies * 4)
     assert "expected the content type application/json" in found[0].properties.headers[h.RULE]
     await survives(plain)
     assert not (tmp_path / "sprung").exists()
@@ -69,7 +69,7 @@ async def test_pickle_in_the_body_of_a_json_job_is_only_wrong_json(
     for place, body in enumerate(bodies):
         await plain.raw(Properties(type="mark", message_id=f"m{place}"), body)
     found = await plain.standing("review", 2)
-    assert [one.body for one in found] == bodies
+    assert {one.body for one in found} == {*bodies}  # they ended beside each other
     await survives(plain)
     assert not (tmp_path / "sprung").exists()
 
