@@ -1,0 +1,53 @@
+"""Bulk actions that run on, when the request that began them is answered."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from rabbitjobs.errors import ActionRefused, RabbitJobsError
+from rabbitjobs.review.desk import Desk
+
+log = logging.getLogger("rabbitjobs.web")
+MOST_AT_ONCE = 8
+
+
+class Runner:
+    """Runs bulk actions on threads of this process.
+
+    A process that ends leaves them as they are: each case is done or not begun, and whoever presses
+    the button again, anywhere, goes on behind it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[str] = set()
+
+    def start(self, desk: Desk, bulk_id: str, *, who: str) -> None:
+        """Begin, or go on; nothing happens if it runs here already."""
+        with self._lock:
+            if bulk_id in self._running:
+                return
+            if len(self._running) >= MOST_AT_ONCE:
+                raise ActionRefused(
+                    f"expected up to {MOST_AT_ONCE} bulk actions at once, got one more; wait for "
+                    "one of them, or run it by command"
+                )
+            self._running.add(bulk_id)
+        threading.Thread(
+            target=self._run, args=(desk, bulk_id, who), name=f"bulk {bulk_id}", daemon=True
+        ).start()
+
+    def running(self, bulk_id: str) -> bool:
+        """Whether it is run by this process now."""
+        with self._lock:
+            return bulk_id in self._running
+
+    def _run(self, desk: Desk, bulk_id: str, who: str) -> None:
+        try:
+            desk.bulk.run(bulk_id, who=who)
+        except RabbitJobsError as error:
+            log.warning("the bulk action %s stands still: %s; run it again", bulk_id, error)
+        finally:
+            with self._lock:
+                self._running.discard(bulk_id)
