@@ -50,5 +50,6 @@ class Attempts:
     def _forget_old(self) -> None:
         since = self._clock() - WINDOW_SECONDS
         self._failed = {key: at for key, at in self._failed.items() if at[-1] > since}
-        while len(self._failed) >= KEPT_MOST:  # the oldest first, as they came
-            self._failed.pop(next(iter(self._failed)))
+        if len(self._failed) >= KEPT_MOST:  # those who were wrong most often are the ones to know
+            ranked = sorted(self._failed.items(), key=lambda one: len(one[1]), reverse=True)
+            self._failed = dict(ranked[: KEPT_MOST // 2])
