@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from rabbitjobs import clock
 from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.web import login
+from rabbitjobs.web.api.routing import routes as api_routes
 from rabbitjobs.web.faces import PLAIN, Faces
 from rabbitjobs.web.guarding import Guard
 from rabbitjobs.web.service import Service
@@ -43,7 +44,7 @@ def web_app(
     """
     service = Service(app, faces=faces, hosts=hosts, now=now)
     return Starlette(
-        routes=[*login.routes(), *pages],
+        routes=[*login.routes(), *api_routes(), *pages],
         middleware=[Middleware(Guard, service=service)],
         exception_handlers={HTTPException: _shown, RabbitJobsError: _shown},
     )

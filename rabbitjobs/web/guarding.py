@@ -47,7 +47,7 @@ class Guard:
     """Stands before the pages and the API. It sets on ``request.state``:
 
     ``person`` (who it is), ``csrf`` (what forms bring back), ``desk`` (his desk), ``visitor``,
-    ``arrival`` and ``service``.
+    ``arrival``, ``service`` and ``api`` (whether a program asks).
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -62,7 +62,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = {**scope, "state": dict(scope.get("state") or {})}
+        known = {"service": self._service, "api": is_api(scope), "person": None, "csrf": ""}
+        scope = {**scope, "state": {**(scope.get("state") or {}), **known}}
         answer = _Answer(send, keeps=_path(scope).startswith("/static/"))
         try:
             await self._pass(scope, receive, answer)
@@ -75,8 +76,7 @@ class Guard:
 
     async def _pass(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         state, headers = scope["state"], Headers(scope=scope)
-        service, api = self._service, is_api(scope)
-        state.update(service=service, person=None, csrf="", visitor=Visitor(how="nobody"))
+        service, api = self._service, bool(state["api"])
         arrival = arrive(scope, hosts=service.hosts, proxies=service.doors.options.proxies)
         state["arrival"] = arrival
         visitor = await service.doors.who(headers, arrival, api=api)

@@ -17,7 +17,7 @@ def show_error(request: Request, error: Exception) -> Response:
     """The response for an error of ours, or of HTTP itself."""
     headers = error.headers if isinstance(error, HTTPException) else None
     problem = _problem(error)
-    if _for_a_program(request):
+    if request.state.api:
         return response_of(problem, headers)
     text = problem.detail or HTTPStatus(problem.status).description
     fault = Fault(status=problem.status, title=problem.title, text=text)
@@ -33,10 +33,3 @@ def _problem(error: Exception) -> Problem:
         said = "" if error.detail == HTTPStatus(error.status_code).phrase else error.detail
         return plain_problem(error.status_code, said)
     return plain_problem(500, "It is in the log.")
-
-
-def _for_a_program(request: Request) -> bool:
-    path = str(request.scope["path"]).removeprefix(str(request.scope.get("root_path", "")))
-    # Below a mount, the mount's own path has become part of the root.
-    root = str(request.scope.get("root_path", ""))
-    return path == "/api" or path.startswith("/api/") or root.endswith("/api")
