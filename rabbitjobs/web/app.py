@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
 from rabbitjobs import clock
 from rabbitjobs.errors import RabbitJobsError
@@ -18,6 +17,7 @@ from rabbitjobs.web import login
 from rabbitjobs.web.api.routing import routes as api_routes
 from rabbitjobs.web.faces import PLAIN, Faces
 from rabbitjobs.web.guarding import Guard
+from rabbitjobs.web.pages import routes as page_routes
 from rabbitjobs.web.service import Service
 from rabbitjobs.web.showing import show_error
 
@@ -29,7 +29,6 @@ def web_app(
     app: RabbitJobs,
     *,
     hosts: Collection[str] = (),
-    pages: Sequence[BaseRoute] = (),
     faces: Faces = PLAIN,
     now: Callable[[], float] = clock.now,
 ) -> Starlette:
@@ -43,6 +42,9 @@ def web_app(
     closes.
     """
     service = Service(app, faces=faces, hosts=hosts, now=now)
+    pages = page_routes(
+        lambda request: request.state.desk, queues=service.queues, runner=service.runner
+    )
     return Starlette(
         routes=[*login.routes(), *api_routes(), *pages],
         middleware=[Middleware(Guard, service=service)],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from rabbitjobs.errors import ActionRefused, RabbitJobsError
 from rabbitjobs.review.bulk_case import Bulk
 from rabbitjobs.review.desk import Desk
 
+log = logging.getLogger("rabbitjobs.web")
 MOST_AT_ONCE = 8
 
 
@@ -21,9 +23,8 @@ class Runner:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[str] = set()
-        self._trouble: dict[str, str] = {}
 
-    def run(self, desk: Desk, bulk_id: str, who: str) -> Bulk:
+    def start(self, desk: Desk, bulk_id: str, *, who: str) -> Bulk:
         """Begin, or go on; raises what ``Bulks.run`` raises before it does a case.
 
         ``ActionRefused`` also if too many run here; nothing happens if this one does already.
@@ -38,7 +39,6 @@ class Runner:
                     "one of them, or run it by command"
                 )
             self._running.add(found.id)
-            self._trouble.pop(found.id, None)
         try:
             begun = desk.bulk.begin(found.id, who=who)
         except BaseException:
@@ -49,28 +49,21 @@ class Runner:
         ).start()
         return begun
 
-    def runs(self, bulk_id: str) -> bool:
+    def running(self, bulk_id: str) -> bool:
         """Whether it is run by this process now."""
         with self._lock:
             return bulk_id in self._running
 
-    def trouble(self, bulk_id: str) -> str:
-        """Why it stands still, if it does."""
-        with self._lock:
-            return self._trouble.get(bulk_id, "")
-
     def _run(self, desk: Desk, bulk_id: str, who: str) -> None:
-        said = ""
         try:
             desk.bulk.run(bulk_id, who=who)
         except RabbitJobsError as error:
-            said = str(error)
-        except Exception as error:  # the edge of a thread: the page says it
-            said = f"{type(error).__name__}: {error}"
-        self._ended(bulk_id, said)
+            log.warning("the bulk action %s stands still: %s; run it again", bulk_id, error)
+        except Exception:  # the end of a thread: nobody else would hear of it
+            log.exception("the bulk action %s stands still; run it again", bulk_id)
+        finally:
+            self._ended(bulk_id)
 
-    def _ended(self, bulk_id: str, said: str = "") -> None:
+    def _ended(self, bulk_id: str) -> None:
         with self._lock:
             self._running.discard(bulk_id)
-            if said:
-                self._trouble[bulk_id] = said

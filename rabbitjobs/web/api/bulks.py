@@ -47,7 +47,7 @@ def _dry_run(call: Call) -> BulkItems:
 
 
 def _run(call: Call) -> Bulk:
-    return call.service.runner.run(call.desk, call.path["bulk_id"], call.who)
+    return call.service.runner.start(call.desk, call.path["bulk_id"], who=call.who)
 
 
 def _stop(call: Call) -> Bulk:
