@@ -64,12 +64,17 @@ def payload(visit: Visit) -> Response:
 def shown(visit: Visit, found: Case, error: RabbitJobsError | None = None) -> Response:
     """The page of a case; with an ``error``, what was typed stands in its fields still."""
     status, problem = status_of(error) if error else (200, "")
+    tried = visit.request.path_params.get("action", "") if error else ""
+
+    def entered(action: str, name: str, otherwise: str = "") -> str:
+        return visit.posted(name) if action == tried else otherwise
+
     return render(visit.request, "case.html", {
         **_facts(visit, found),
         "problem": problem,
         "problem_text": str(error) if error else "",
-        "tried": visit.request.path_params.get("action", "") if error else "",
-        "typed": visit.form if error else {},
+        "tried": tried,
+        "entered": entered,
         "done": DONE.get(visit.query("done"), ""),
     }, status=status)  # fmt: skip
 

@@ -80,6 +80,8 @@ def _shown(visit: Visit, found: Case, tried: _Try) -> Response:
     as_json = plain is None or (visit.query("as") or visit.posted("as")) == "json"
     faults = tried.error.faults if isinstance(tried.error, ArgumentsRefused) else {}
     rules = visit.desk.options.fields_of(found.job, found.queue)
+    if visit.person.role == "admin":  # nothing is hidden from him
+        rules = msgspec.structs.replace(rules, sensitive=())
     fields = [] if plain is None else fields_of(
         plain, visit.desk.parameters(found.job), rules, typed=_typed(visit), faults=faults
     )  # fmt: skip

@@ -72,6 +72,7 @@ def fields_of(
     return [
         _field(place, name, value, known.get(name), rules, typed, faults)
         for place, name, value in _places(body, parameters)
+        if value is not _MISSING or not _ruled(place, rules)
     ]
 
 
@@ -159,6 +160,11 @@ def _is_plain(value: Any, parameter: Parameter | None) -> bool:
     """Whether it is typed as text: a text for a parameter that takes texts, or of unknown type."""
     takes = parameter is None or parameter.kind in ("str", "Any")
     return isinstance(value, str) and takes and not _UNTYPABLE.search(value.replace("\r\n", "\n"))
+
+
+def _ruled(place: str, rules: FieldRules) -> bool:
+    """Whether the desk would refuse to have this argument added."""
+    return any(_under(rule, place) for rule in (*rules.locked, *rules.sensitive))
 
 
 def _fixed(place: str, value: Any, rules: FieldRules) -> str:
