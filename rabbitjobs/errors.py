@@ -318,6 +318,17 @@ class BulkNotFound(DeskError):
     """No bulk action has this id."""
 
 
+class TokenNotFound(DeskError):
+    """No token of the HTTP API has this id, or it is another's."""
+
+
+# --- web -----------------------------------------------------------------------------------
+
+
+class WebRefused(RabbitJobsError):
+    """The web pages cannot be served as asked: the text says what is not safe, and what to do."""
+
+
 # --- notifications -------------------------------------------------------------------------
 
 

@@ -79,6 +79,15 @@ class Desk(Looks):
         other._via = via
         return other
 
+    def narrowed_to(self, person: Person) -> Self:
+        """The same desk, where the name of ``person`` has the rights given here: for somebody who
+        comes with less than the config gives him."""
+        other = copy.copy(self)
+        others = self._options.others if self._options.people else "admin"
+        people = {**self._options.people, person.name: person}
+        other._options = msgspec.structs.replace(self._options, people=people, others=others)
+        return other
+
     def parameters(self, job: str | None) -> tuple[Parameter, ...]:
         """What the job is called with; empty if nobody here knows its code."""
         return self._parameters(job) if job is not None else ()

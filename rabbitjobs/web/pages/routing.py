@@ -13,8 +13,8 @@ from starlette.staticfiles import StaticFiles
 
 from rabbitjobs.web.pages import acting, bulk, case, editing, listing, live, office
 from rabbitjobs.web.pages.pulse import Pulse
-from rabbitjobs.web.pages.running import Runner
 from rabbitjobs.web.pages.visit import DeskOf, Handler, Site, posting, reading
+from rabbitjobs.web.running import Runner
 
 _STATIC = Path(__file__).parents[1] / "static"
 _READ: tuple[tuple[str, Handler], ...] = (
@@ -42,15 +42,21 @@ _POSTED: tuple[tuple[str, Handler], ...] = (
 )
 
 
-def routes(desk_of: DeskOf, *, queues: Callable[[], Sequence[str]] = lambda: ()) -> list[BaseRoute]:
+def routes(
+    desk_of: DeskOf,
+    *,
+    queues: Callable[[], Sequence[str]] = lambda: (),
+    runner: Runner | None = None,
+) -> list[BaseRoute]:
     """The pages of the desk, to be mounted behind a guard.
 
     ``desk_of`` gives the desk of a request. The guard has set ``request.state.person`` (who looks,
     a ``review.options.Person``) and ``request.state.csrf`` (what every form posts back as the field
     ``csrf``), and has refused everything else that is posted. Only ``/static`` may be seen without
-    a person. ``queues`` names the queues that a job may be sent to instead of its own.
+    a person. ``queues`` names the queues that a job may be sent to instead of its own;
+    ``runner`` is shared with whoever else runs bulk actions in this process.
     """
-    site = Site(desk_of, queues, Runner(), Pulse())
+    site = Site(desk_of, queues, runner or Runner(), Pulse())
     return [
         Route("/", _home, name="home"),
         Mount("/static", StaticFiles(directory=_STATIC), name="static"),

@@ -16,7 +16,7 @@ from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.options import Person
 from rabbitjobs.web.pages.pulse import Pulse
 from rabbitjobs.web.pages.refusals import refused
-from rabbitjobs.web.pages.running import Runner
+from rabbitjobs.web.running import Runner
 
 DeskOf = Callable[[Request], Desk]
 Handler = Callable[["Visit"], Response]
