@@ -15,9 +15,10 @@ from rabbitjobs import clock
 from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.web import login
 from rabbitjobs.web.api.routing import routes as api_routes
-from rabbitjobs.web.faces import PLAIN, Faces
+from rabbitjobs.web.faces import Faces
 from rabbitjobs.web.guarding import Guard
 from rabbitjobs.web.pages import routes as page_routes
+from rabbitjobs.web.pages.faces import PAGES
 from rabbitjobs.web.service import Service
 from rabbitjobs.web.showing import show_error
 
@@ -29,7 +30,7 @@ def web_app(
     app: RabbitJobs,
     *,
     hosts: Collection[str] = (),
-    faces: Faces = PLAIN,
+    faces: Faces = PAGES,
     now: Callable[[], float] = clock.now,
 ) -> Starlette:
     """The desk of ``app`` for any ASGI server, or to be mounted into another ASGI app.
