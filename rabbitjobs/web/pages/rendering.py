@@ -30,6 +30,7 @@ def render(
     common = {
         "person": getattr(state, "person", None),
         "csrf": getattr(state, "csrf", ""),
+        "logged_in": getattr(getattr(state, "visitor", None), "how", "") == "session",
         "root": str(request.scope.get("root_path", "")),
         "path": request.url.path,
         "now": clock.now(),
