@@ -74,7 +74,7 @@ def test_every_operation_keeps_what_the_document_promises(
         suppress_health_check=list(HealthCheck),
     )
     @given(case=described.as_strategy(generation_mode=mode))
-    def every(case: Case) -> None:
+    def every(case: Case[Any]) -> None:
         if next(turn) % 4 and mode is GenerationMode.POSITIVE:
             _aim(desk, case)
         case.call_and_validate(headers=headers)
@@ -82,7 +82,7 @@ def test_every_operation_keeps_what_the_document_promises(
     every()
 
 
-def _aim(desk: WebDesk, case: Case) -> None:
+def _aim(desk: WebDesk, case: Case[Any]) -> None:
     """At something that is there, as it is now: else all that comes back is 404."""
     if "case_id" in case.path_parameters:
         (newest,) = desk.app.desk.list(limit=1).cases
