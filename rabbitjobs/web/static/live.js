@@ -53,12 +53,13 @@ async function refresh() {
   if (busy) { again = true; return; }
   busy = true;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" });
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    if (answer.type === "opaqueredirect") { say("You are logged out.", true); return; }
     if (!answer.ok) { say("This page cannot be brought up to date.", true); return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     take(fresh);
   } catch {
-    // No network, or logged out meanwhile: the page stays as it is.
+    // No network now: the page stays as it is.
   } finally {
     busy = false;
     if (again) { again = false; setTimeout(refresh, 300); }
