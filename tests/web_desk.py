@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from rabbitjobs.store.engine import Store
 from rabbitjobs.testing.memory import declare_plan
 from rabbitjobs.topology.plan import compile_plan
 from rabbitjobs.web.app import web_app
+from rabbitjobs.web.tokens import Tokens
 from rabbitjobs.wire.memory import MemoryBroker, MemoryWire
 
 HOST = "desk.shop.example"
@@ -74,8 +77,6 @@ class WebDesk:
         return store
 
     def now(self) -> float:
-        import time
-
         return time.time() + self.later
 
     def site(self, **options: Any) -> Starlette:
@@ -108,10 +109,6 @@ class WebDesk:
 
     def token(self, who: str = "ann", role: Any = "admin") -> str:
         """The text of a new API token."""
-        from datetime import timedelta
-
-        from rabbitjobs.web.tokens import Tokens
-
         person = self.app.desk.options.person(who)
         made = Tokens(lambda: self.store, self.now).make(
             person, name="test", role=role, keep=timedelta(days=1), by="tests"
@@ -161,6 +158,14 @@ def csrf_in(page: str) -> str:
     found = re.search(r'name="csrf" value="([0-9a-f]+)"', page)
     assert found, page
     return found[1]
+
+
+def form_of(browser: TestClient, case_id: str) -> dict[str, str]:
+    """The hidden fields of a form on the page of a case."""
+    page = browser.get(f"/cases/{case_id}").text
+    version = re.search(r'name="version" value="(\d+)"', page)
+    assert version, page
+    return {"csrf": csrf_in(page), "version": version[1]}
 
 
 @contextmanager

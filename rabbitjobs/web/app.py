@@ -15,10 +15,8 @@ from rabbitjobs import clock
 from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.web import login
 from rabbitjobs.web.api.routing import routes as api_routes
-from rabbitjobs.web.faces import Faces
 from rabbitjobs.web.guarding import Guard
 from rabbitjobs.web.pages import routes as page_routes
-from rabbitjobs.web.pages.faces import PAGES
 from rabbitjobs.web.service import Service
 from rabbitjobs.web.showing import show_error
 
@@ -30,7 +28,6 @@ def web_app(
     app: RabbitJobs,
     *,
     hosts: Collection[str] = (),
-    faces: Faces = PAGES,
     now: Callable[[], float] = clock.now,
 ) -> Starlette:
     """The desk of ``app`` for any ASGI server, or to be mounted into another ASGI app.
@@ -42,7 +39,7 @@ def web_app(
     Mounted under a prefix it needs no lifespan: what it opens is the app's, which ``app.close()``
     closes.
     """
-    service = Service(app, faces=faces, hosts=hosts, now=now)
+    service = Service(app, hosts=hosts, now=now)
     pages = page_routes(
         lambda request: request.state.desk, queues=service.queues, runner=service.runner
     )

@@ -80,12 +80,6 @@ class Doors:
         """The same visitor with a cookie for his forms, which must be set then."""
         return msgspec.structs.replace(visitor, cookie=secrets.token_urlsafe(32))
 
-    async def still(self, visitor: Visitor) -> bool:
-        """Whether he is logged in still: for answers that go on for long."""
-        if visitor.how != "session":
-            return visitor.person is not None
-        return await asyncio.to_thread(self.sessions.find, visitor.cookie) is not None
-
     def desk(self, desk: Desk, visitor: Visitor) -> Desk:
         """The desk as this visitor has it: with the rights he came with, and the way he came."""
         if visitor.how == "token" and visitor.person is not None:

@@ -1,13 +1,12 @@
-"""What stands before the desk, as values: the login, and a fault. The templates draw both."""
+"""The two pages that stand before the desk: the login, and a fault."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+
+from rabbitjobs.web.pages.rendering import render
 
 
 class LoginForm(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,16 +23,11 @@ class LoginForm(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """What a page of a refusal shows."""
-
-    status: int
-    title: str
-    text: str
+def login_page(request: Request, form: LoginForm, status: int) -> Response:
+    """The form of the login."""
+    return render(request, "login.html", {"title": "Log in", "form": form}, status=status)
 
 
-class Faces(NamedTuple):
-    """How both are drawn; whoever draws sets the status himself."""
-
-    login: Callable[[Request, LoginForm, int], Response]
-    fault: Callable[[Request, Fault], Response]
+def fault_page(request: Request, title: str, text: str, status: int) -> Response:
+    """A page that says what was refused, and why."""
+    return render(request, "refused.html", {"title": title, "text": text}, status=status)

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rabbitjobs.web.doors import Refusal
-from rabbitjobs.web.faces import LoginForm
+from rabbitjobs.web.faces import LoginForm, login_page
 from rabbitjobs.web.service import Service
 
 # A path of this site: one slash, then no second one, in whatever way browsers may write it.
@@ -86,7 +86,7 @@ def _form(
         name=name,
         fault=refusal.text if refusal else "",
     )
-    return _service(request).faces.login(request, form, refusal.status if refusal else 200)
+    return login_page(request, form, refusal.status if refusal else 200)
 
 
 def _service(request: Request) -> Service:

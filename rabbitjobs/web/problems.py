@@ -21,7 +21,9 @@ from rabbitjobs.errors import (
     SendError,
     StoreError,
     TokenNotFound,
+    TooLarge,
     UnknownJob,
+    Unroutable,
 )
 from rabbitjobs.secret import mask
 
@@ -35,6 +37,8 @@ _STATUS: tuple[tuple[type[RabbitJobsError], int], ...] = (
     (ActionRefused, 409),
     (ArgumentsRefused, 422),
     (UnknownJob, 422),
+    (Unroutable, 422),
+    (TooLarge, 413),
     (SendError, 502),
     (StoreError, 503),
 )

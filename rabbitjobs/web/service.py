@@ -11,7 +11,6 @@ from rabbitjobs.review.options import DEFAULT, DeskOptions
 from rabbitjobs.review.web_options import OPEN, WebOptions
 from rabbitjobs.store.engine import Store
 from rabbitjobs.web.doors import Doors
-from rabbitjobs.web.faces import Faces
 from rabbitjobs.web.running import Runner
 from rabbitjobs.web.visitor import Visitor
 
@@ -27,14 +26,12 @@ class Service:
         self,
         app: RabbitJobs,
         *,
-        faces: Faces,
         hosts: Collection[str] = (),
         now: Callable[[], float] = clock.now,
     ) -> None:
         self._app = app
         options: WebOptions = app.settings.web or OPEN
         people: DeskOptions = app.settings.review or DEFAULT
-        self.faces = faces
         self.people = people
         self.hosts = frozenset((*options.hosts, *hosts))
         self.doors = Doors(self.store, options, people, now, namespace=app.namespace)

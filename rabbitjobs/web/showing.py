@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from rabbitjobs.errors import RabbitJobsError
-from rabbitjobs.web.faces import Fault
+from rabbitjobs.web.faces import fault_page
 from rabbitjobs.web.problems import Problem, plain_problem, problem_of, response_of
 
 
@@ -20,8 +20,10 @@ def show_error(request: Request, error: Exception) -> Response:
     if request.state.api:
         return response_of(problem, headers)
     text = problem.detail or HTTPStatus(problem.status).description
-    fault = Fault(status=problem.status, title=problem.title, text=text)
-    response: Response = request.state.service.faces.fault(request, fault)
+    if hasattr(request.state, "arrival"):
+        response = fault_page(request, problem.title, text, problem.status)
+    else:  # a page has links, and its host is just what cannot be believed
+        response = PlainTextResponse(text, problem.status)
     response.headers.update(headers or {})
     return response
 

@@ -138,7 +138,7 @@ OPERATIONS = (
     _action("reject", "Say no to a job that waits for a yes", _reject, asked.Reason),
     _action("resolve", "End it with a result given by hand", _resolve, asked.Resolve),
     _action("reopen", "Take a release back", _reopen, asked.Reason),
-    _action("comment", "Add a comment", _comment, asked.Comment),
+    _action("comment", "Add a comment", _comment, asked.Say),
     _action("tag", "Set the tags", _tag, asked.SetTags),
     _action("snooze", "Put it off", _snooze, asked.Snooze),
     _action("wake", "End a snooze now", _wake),

@@ -135,7 +135,7 @@ class Snooze(Body, frozen=True, kw_only=True):
     reason: Note = ""
 
 
-class Comment(Body, frozen=True, kw_only=True):
+class Say(Body, frozen=True, kw_only=True):
     """What to write."""
 
     text: Text

@@ -27,6 +27,7 @@ def document(operations: Iterable[Operation], *, title: str, prefix: str) -> dic
     """The document; ``prefix`` is the path that the API stands under."""
     listed = tuple(operations)
     kinds = [kind for one in listed for kind in (one.gives, one.body) if kind not in (None, str)]
+    # Two types of one name would get other names here, and every reference would miss them.
     _, components = msgspec.json.schema_components(
         [*dict.fromkeys((*kinds, Problem))], ref_template=_REF
     )
