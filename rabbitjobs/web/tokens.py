@@ -146,4 +146,4 @@ def _check(person: Person, name: str, role: Role, keep: timedelta) -> None:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -80,7 +80,7 @@ def test_without_people_other_sites_still_change_nothing(tmp_path: Path) -> None
         evil = {"Origin": "http://evil.example"}
         assert here.post(path, data={**fields, "csrf": ""}).status_code == 403
         assert here.post(path, data=fields, headers=evil).status_code == 403
-        assert here.post(api, content="{}", headers=fence).status_code == 415
+        assert here.post(api, headers=fence).status_code == 415  # no body, as a form may be
         assert here.post(api, json={}, headers={**fence, **evil}).status_code == 403
         assert here.post(path, data=fields).status_code == 303
         assert "@" in str(desk.app.desk.get(case_id).owner)
@@ -147,18 +147,28 @@ def test_path_traversal_is_refused(desk: WebDesk, path: str) -> None:
     assert b"root:" not in answer[1]
 
 
-async def _raw(app: Any, path: str, cookie: str) -> tuple[int, bytes]:
+def test_a_body_that_says_that_it_is_too_large_is_not_even_begun_with(desk: WebDesk) -> None:
+    """However large the number is that says so."""
+    for said in ("65537", "9" * 30):
+        answer = asyncio.run(_raw(desk.site(), "/login", "", length=said))
+        assert answer[0] == 413
+
+
+async def _raw(app: Any, path: str, cookie: str, *, length: str = "") -> tuple[int, bytes]:
     from urllib.parse import unquote
 
-    scope = {
+    scope: Any = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
         "scheme": "https", "path": unquote(path), "raw_path": path.encode(), "root_path": "",
         "query_string": b"", "client": ("203.0.113.7", 1), "server": ("x", 443),
         "headers": [(b"host", HOST.encode()), (b"cookie", cookie.encode())],
     }  # fmt: skip
+    if length:
+        scope["headers"].append((b"content-length", length.encode()))
     sent: list[Any] = []
 
     async def receive() -> Any:
+        assert not length, "expected a body that nobody reads"
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:

@@ -69,6 +69,15 @@ class ExportQuery(Chosen, frozen=True, kw_only=True, forbid_unknown_fields=True)
     form: Form = "jsonl"
 
 
+class DeedsQuery(Query, frozen=True, kw_only=True):
+    """What was done, by one person, of one kind, if they are named; older than row ``after``."""
+
+    doer: Name | None = None
+    action: Name | None = None
+    limit: Limit = 50
+    after: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+
+
 class BulksQuery(Query, frozen=True, kw_only=True):
     """The last bulk actions."""
 

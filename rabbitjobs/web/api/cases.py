@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rabbitjobs.review.case import Page, Stats
 from rabbitjobs.review.groups import Groups
+from rabbitjobs.review.trail import Deeds
 from rabbitjobs.web.api import given
-from rabbitjobs.web.api.asked import CasesQuery, ExportQuery, GroupsQuery
+from rabbitjobs.web.api.asked import CasesQuery, DeedsQuery, ExportQuery, GroupsQuery
 from rabbitjobs.web.api.operation import Call, Operation
 
 EXPORTS = ("application/jsonl", "text/csv")
@@ -34,6 +35,13 @@ def _case(call: Call) -> given.CaseWhole:
 
 def _audit(call: Call) -> given.Trail:
     return given.Trail(audit=call.desk.audit(call.path["case_id"], who=call.who))
+
+
+def _deeds(call: Call) -> Deeds:
+    query: DeedsQuery = call.query
+    return call.desk.deeds(
+        limit=query.limit, after=query.after, doer=query.doer, action=query.action, who=call.who
+    )
 
 
 def _comments(call: Call) -> given.Comments:
@@ -68,6 +76,10 @@ OPERATIONS = (
     Operation(
         "GET", "/groups", "listGroups", "The causes of cases, the most frequent first", _groups,
         Groups, GroupsQuery, errors=(409,),
+    ),
+    Operation(
+        "GET", "/audit", "listDeeds", "What was done to all cases, newest first", _deeds, Deeds,
+        DeedsQuery,
     ),
     Operation("GET", "/stats", "getStats", "Counts by state, queue, error and age", _stats, Stats),
     Operation(
