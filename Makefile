@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup broker lint test test-brokers test-backends faults soak demo bench wheel lock format clean
+.PHONY: help setup broker chromium lint test test-brokers test-backends faults soak demo bench wheel lock format clean
 
 PY := .venv/bin/python
 BROKERS ?=
@@ -23,6 +23,9 @@ setup: .venv/ready ## .venv with the locked requirements and this package
 broker: setup ## and a RabbitMQ to run (BROKERS="3.10 4.0 4.3" for others than the best one)
 	@$(PY) -m rabbitjobs.broker $(BROKERS)
 
+chromium: ## the browser that tests/browser sit at
+	@bash scripts/get-chromium
+
 .venv/ready: requirements/dev.txt pyproject.toml scripts/make-venv
 	@bash scripts/make-venv
 
@@ -37,7 +40,7 @@ format: setup ## put the code into ruff's form
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-test: broker ## all tests; BROKERS="3.10 4.0 4.3" repeats those on a broker for each version
+test: broker chromium ## all tests; BROKERS="3.10 4.0 4.3" repeats those on a broker for each version
 	@$(UNSET) PY=$(PY) WORKERS="$(WORKERS)" BROKERS="$(BROKERS)" PYTEST="$(PYTEST)" \
 	  COVERAGE="$(COVERAGE)" bash scripts/run-tests
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from argon2 import PasswordHasher
@@ -47,7 +49,14 @@ web:
   people:
 """
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+T = TypeVar("T")
 Sits = Callable[..., Page]
+
+
+def apart(call: Callable[[], T]) -> T:
+    """Call on another thread: in this one stands the event loop of the browser."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call).result(60)
 
 
 class Shop:
@@ -59,6 +68,7 @@ class Shop:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
+        self._mail = found.app.remote("shop.mail", queue="emails")
         self.web = found.start("web", "--port", str(port))
         found.start("intake")
         until(lambda: self._answers(port), why=lambda: self.web.log)
@@ -69,8 +79,11 @@ class Shop:
 
     def send(self, *to: str) -> list[str]:
         """Send a mail to each; returns the ids of the jobs."""
-        remote = self.crew.app.remote("shop.mail", queue="emails")
-        return [remote.send(one).id for one in to]
+        return apart(lambda: [self._mail.send(one).id for one in to])
+
+    def result(self, job_id: str) -> Any:
+        """What a job has come to."""
+        return apart(lambda: self.crew.app.handle(job_id).result(20))
 
     def open_cases(self) -> int:
         """How many cases wait."""

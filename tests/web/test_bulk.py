@@ -77,8 +77,8 @@ async def test_a_canary_waits_and_is_stopped(
     frozen = await post(web, "/bulk", action="retry", canary="1", rate="", failures="0")
     bulk_id = frozen.headers["location"].split("/")[2]
     await post(web, f"/bulk/{bulk_id}/run")
-    while (bulk := desk.bulk.get(bulk_id)).state != "canary":
-        assert not bulk.why
+    while (found := desk.bulk.get(bulk_id)).state != "canary":
+        assert not found.why
     page = (await web.get(f"/bulk/{bulk_id}")).text
     assert "waits for its canary" in page
     refused = await post(web, f"/bulk/{bulk_id}/stop", reason=" ")

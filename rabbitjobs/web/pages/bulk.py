@@ -111,12 +111,11 @@ def _form(
     visit: Visit, asked: Chosen, ids: Sequence[str], error: RabbitJobsError | None = None
 ) -> Response:
     status, problem = status_of(error) if error else (200, "")
-    if not ids:
-        # The page says what is chosen; freezing it counts, and says how many there are.
-        first = visit.desk.list(asked.filters, limit=5, who=visit.who)
+    # The page says what is chosen; freezing it counts, and says how many there are.
+    some = () if ids else visit.desk.list(asked.filters, limit=5, who=visit.who).cases
     return render(visit.request, "bulk_new.html", {
         "title": "Act on many cases", "asked": asked, "ids": ids, "actions": BULK_ACTIONS,
-        "sending": SENDING, "examples": () if ids else first.cases, "names": NAMES,
+        "sending": SENDING, "examples": some, "names": NAMES,
         "queues": visit.queues, "typed": visit.form if error else {},
         "problem": problem, "problem_text": str(error) if error else "",
         "lines": _ticked(visit, ids),
