@@ -17,6 +17,8 @@ from starlette.testclient import TestClient
 
 from tests.web_desk import WebDesk, web_desk
 
+ROOT = Path(__file__).parents[3]
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[WebDesk]:
@@ -304,3 +306,19 @@ def test_the_openapi_document_names_every_operation(api: TestClient) -> None:
     assert len(names) == 39
     refs = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert refs == set(document["components"]["schemas"])
+
+
+def test_the_program_of_the_guide_does_what_it_says(
+    desk: WebDesk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a site of its own in place of https."""
+    case_id = desk.case(error="mailbox full")
+    page = (ROOT / "docs" / "guides" / "http-api.md").read_text()
+    (program,) = re.findall(r"<!-- test: api -->\n```python\n(.*?)```", page, re.DOTALL)
+    site = desk.site()
+    monkeypatch.setenv("DESK_TOKEN", desk.token("robot", "reviewer"))
+    monkeypatch.setattr(
+        "httpx.Client", lambda base_url, headers: desk.client(base_url, site=site, headers=headers)
+    )
+    exec(compile(program, "http-api.md", "exec"), {})
+    assert capsys.readouterr().out == f"{case_id} released\n"
