@@ -21,7 +21,7 @@ def cases(visit: Visit) -> Response:
     asked = chosen(visit.query)
     after = visit.query("after") or None
     page = visit.desk.list(asked.filters, limit=PAGE, after=after, sort=asked.sort, who=visit.who)
-    stats = visit.desk.stats(who=visit.who)
+    stats = visit.counts.of(visit.desk, visit.person)
     return render(visit.request, "cases.html", {
         "title": "Cases", "asked": asked, "page": page, "after": after, "stats": stats,
         "tabs": _tabs(visit, asked), "facets": FACETS_SHOWN, "sorts": SORTS, "states": SHOWN,

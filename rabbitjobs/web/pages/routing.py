@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from rabbitjobs.web.pages import acting, bulk, case, editing, listing, live, office
+from rabbitjobs.web.pages.counts import Counts
 from rabbitjobs.web.pages.pulse import Pulse
 from rabbitjobs.web.pages.visit import DeskOf, Handler, Site, posting, reading
 from rabbitjobs.web.running import Runner
@@ -56,7 +57,7 @@ def routes(
     a person. ``queues`` names the queues that a job may be sent to instead of its own;
     ``runner`` is shared with whoever else runs bulk actions in this process.
     """
-    site = Site(desk_of, queues, runner or Runner(), Pulse())
+    site = Site(desk_of, queues, runner or Runner(), Pulse(), Counts())
     return [
         Route("/", _home, name="home"),
         Mount("/static", StaticFiles(directory=_STATIC), name="static"),

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from rabbitjobs.errors import RabbitJobsError
 from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.options import Person
+from rabbitjobs.web.pages.counts import Counts
 from rabbitjobs.web.pages.pulse import Pulse
 from rabbitjobs.web.pages.refusals import refused
 from rabbitjobs.web.running import Runner
@@ -31,6 +32,7 @@ class Site(NamedTuple):
     queues: Callable[[], Sequence[str]]
     runner: Runner
     pulse: Pulse
+    counts: Counts
 
 
 class Visit(NamedTuple):
@@ -40,6 +42,7 @@ class Visit(NamedTuple):
     desk: Desk
     queues: Sequence[str]
     runner: Runner
+    counts: Counts
     form: FormData
 
     @property
@@ -95,7 +98,9 @@ def posting(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Respo
 
 
 def _answer(site: Site, handler: Handler, request: Request, form: FormData) -> Response:
-    visit = partial(Visit, request, queues=site.queues(), runner=site.runner, form=form)
+    visit = partial(
+        Visit, request, queues=site.queues(), runner=site.runner, counts=site.counts, form=form
+    )
     try:
         return handler(visit(desk=site.desk_of(request)))
     except RabbitJobsError as error:
