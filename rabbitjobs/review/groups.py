@@ -91,7 +91,7 @@ def groups(
     )
 
 
-def _examples(ids: list[str]) -> Select[Any]:
+def _examples(ids: list[str]) -> Select[Any, Any, Any, Any, Any]:
     error = func.substr(cases.c.error, 1, ERROR_SHOWN).label("error")
     return select(cases.c.id, cases.c.job, cases.c.queue, cases.c.error_type, error).where(
         cases.c.id.in_(ids)

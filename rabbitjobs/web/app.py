@@ -43,11 +43,14 @@ def web_app(
     pages = page_routes(
         lambda request: request.state.desk, queues=service.queues, runner=service.runner
     )
-    return Starlette(
+    made = Starlette(
         routes=[*login.routes(), *api_routes(), *pages],
         middleware=[Middleware(Guard, service=service)],
         exception_handlers={HTTPException: _shown, RabbitJobsError: _shown},
     )
+    # Such a redirect holds the host's name, and none of ours does.
+    made.router.redirect_slashes = False
+    return made
 
 
 async def _shown(request: Request, error: Exception) -> Response:

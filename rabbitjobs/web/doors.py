@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 
+from rabbitjobs.monitor.logs import escape
 from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.here import local_name
 from rabbitjobs.review.options import DeskOptions
@@ -24,6 +26,7 @@ from rabbitjobs.web.sessions import Sessions
 from rabbitjobs.web.tokens import PREFIX, Tokens, narrowed
 from rabbitjobs.web.visitor import CookieJar, Visitor
 
+log = logging.getLogger("rabbitjobs.web")
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 _NAME_MOST = 200
 
@@ -100,8 +103,11 @@ class Doors:
         # Counted before it is checked: a thousand at once would all be let through else.
         self._attempts.failed(arrival.client, name)
         if not await self._passwords.fit(name, password):
+            # Without the name: it may be a password that somebody typed one field too early.
+            log.warning("a login from %s was refused", escape(arrival.client))
             return _WRONG
         self._attempts.succeeded(arrival.client, name)
+        log.info("%s logged in from %s", escape(name), escape(arrival.client))
         return await asyncio.to_thread(self.sessions.begin, name, via=f"web from {arrival.client}")
 
     async def log_out(self, visitor: Visitor) -> None:

@@ -64,7 +64,7 @@ class Guard:
             return
         known = {"service": self._service, "api": is_api(scope), "person": None, "csrf": ""}
         scope = {**scope, "state": {**(scope.get("state") or {}), **known}}
-        answer = _Answer(send, keeps=_path(scope).startswith("/static/"))
+        answer = _Answer(send, keeps=_is_static(scope))
         try:
             await self._pass(scope, receive, answer)
         except (HTTPException, RabbitJobsError) as error:
@@ -79,6 +79,10 @@ class Guard:
         service, api = self._service, bool(state["api"])
         arrival = arrive(scope, hosts=service.hosts, proxies=service.doors.options.proxies)
         state["arrival"] = arrival
+        scope["scheme"] = "https" if arrival.secure else "http"
+        if _is_static(scope):
+            await self._app(scope, receive, answer)
+            return
         visitor = await service.doors.who(headers, arrival, api=api)
         if not visitor.cookie and visitor.how in ("nobody", "local") and not api:
             visitor = service.doors.greeted(visitor)
@@ -134,11 +138,16 @@ def is_api(scope: Scope) -> bool:
     return path == "/api" or path.startswith("/api/")
 
 
+def _is_static(scope: Scope) -> bool:
+    """Whether it is a file that is the same for everybody."""
+    return _path(scope).startswith("/static/")
+
+
 def _path(scope: Scope) -> str:
     """The path as our routes see it, wherever we are mounted."""
     root = str(scope.get("root_path", ""))
     path = str(scope["path"])
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+    return path[len(root) :] if root and f"{path}/".startswith(f"{root}/") else path
 
 
 def _check_post(
@@ -168,7 +177,7 @@ def _check_program(headers: Headers, visitor: Visitor) -> None:
 def _turned_away(scope: Scope, visitor: Visitor, *, api: bool) -> Response | None:
     """Where somebody goes who has to log in first."""
     path = _path(scope)
-    if visitor.person is not None or path == "/login" or path.startswith("/static/"):
+    if visitor.person is not None or path == "/login":
         return None
     if api:
         if path == "/api/openapi.json":

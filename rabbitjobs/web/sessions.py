@@ -86,7 +86,7 @@ class Sessions:
             web_sessions.c.id_hash == _hash(cookie),
         )
         row = store.read(lambda c: c.execute(select(web_sessions).where(*where)).first())
-        if row is None or row.login != self._login_of(row.who):
+        if row is None or not row.login or row.login != self._login_of(row.who):
             return None
         idle = self._options.idle.total_seconds()
         if row.expires <= now or row.seen + idle <= now:

@@ -13,7 +13,8 @@ from rabbitjobs import clock
 from rabbitjobs.cli.web import web
 from rabbitjobs.errors import NotAllowed, TokenNotFound
 from rabbitjobs.review.options import DeskOptions, Person
-from rabbitjobs.review.web_options import OPEN
+from rabbitjobs.review.web_options import WebOptions
+from rabbitjobs.secret import Secret
 from rabbitjobs.store.engine import Store
 from rabbitjobs.web.sessions import Sessions
 from rabbitjobs.web.tokens import Tokens
@@ -71,7 +72,8 @@ def test_a_token_has_no_more_than_its_person(run: Run) -> None:
 
 def test_somebody_is_logged_out_everywhere(run: Run, store: Store) -> None:
     """In every browser at once."""
-    sessions = Sessions(lambda: store, OPEN, clock.now)
+    people = {name: Secret(f"the hash of {name}") for name in ("ann", "vic")}
+    sessions = Sessions(lambda: store, WebOptions(people=people), clock.now)
     cookies = [sessions.begin("ann", via="web") for _ in range(2)]
     kept = sessions.begin("vic", via="web")
     assert run("logout", "ann", group=web).output == "ended 2 sessions of ann\n"

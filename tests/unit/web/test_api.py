@@ -15,7 +15,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from rabbitjobs.errors import StoreUnavailable
+from rabbitjobs.store.engine import Store
 from tests.web_desk import WebDesk, web_desk
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -304,3 +308,40 @@ def test_the_openapi_document_names_every_operation(api: TestClient) -> None:
     assert len(names) == 39
     refs = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert refs == set(document["components"]["schemas"])
+
+
+def test_the_program_of_the_guide_does_what_it_says(
+    desk: WebDesk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a site of its own in place of https."""
+    case_id = desk.case(error="mailbox full")
+    page = (ROOT / "docs" / "guides" / "http-api.md").read_text()
+    (program,) = re.findall(r"<!-- test: api -->\n```python\n(.*?)```", page, re.DOTALL)
+    site = desk.site()
+    monkeypatch.setenv("DESK_TOKEN", desk.token("robot", "reviewer"))
+    monkeypatch.setattr(
+        "httpx.Client", lambda base_url, headers: desk.client(base_url, site=site, headers=headers)
+    )
+    exec(compile(program, "http-api.md", "exec"), {})
+    assert capsys.readouterr().out == f"{case_id} released\n"
+
+
+def test_a_store_that_is_down_is_told_and_is_back_when_it_is(
+    desk: WebDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 with the time to come again, on pages as in the API; nobody is logged out by it."""
+    browser, api = desk.browser("ann"), desk.program()
+
+    def down(*_given: Any) -> Any:
+        raise StoreUnavailable("expected the store, got a connection refused: pg://u:hunter2@db/x")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "read", down)
+        for client, path in ((browser, "/cases"), (api, "/api/cases")):
+            answer = client.get(path)
+            assert answer.status_code == 503
+            assert "expected the store" in answer.text
+            assert "hunter2" not in answer.text
+        assert answer.headers["retry-after"] == "5"
+    assert browser.get("/cases").status_code == 200
+    assert api.get("/api/cases").status_code == 200
