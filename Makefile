@@ -55,8 +55,8 @@ soak: setup ## constant load, random faults, and meters that must stay flat: MIN
 	@$(UNSET) PY=$(PY) MINUTES="$(MINUTES)" SEED="$(SEED)" BROKERS="$(BROKERS)" WIRES="$(WIRES)" \
 	  bash scripts/run-soak
 
-demo: broker ## the main job, end to end, with real input
-	@$(UNSET) $(PY) -m examples.shop.demo
+demo: broker ## the main job, end to end, with real input (WEB=1: then the desk's page stays open)
+	@$(UNSET) $(PY) -m examples.shop.demo $(if $(WEB),--web)
 
 bench: broker ## ours, the peers, raw clients and C in one contest (QUICK=1: 4 minutes; ONLY=drain; ROUNDS=3)
 	@PY=$(PY) bash scripts/bench-setup
