@@ -42,9 +42,10 @@ PASSWORDS = {"ann": "correct horse battery", "bob": "staple of the bob"}
 QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 CONFIG = """
 review:
+  lease: {lease}
   people:
-    ann: {role: admin}
-    bob: {role: reviewer}
+    ann: {{role: admin}}
+    bob: {{role: reviewer}}
 web:
   people:
 """
@@ -97,13 +98,14 @@ class Shop:
 
 
 @pytest.fixture
-def shop(node: Node, tmp_path: Path) -> Iterator[Shop]:
-    """The desk and its intake run; nobody works yet."""
+def shop(node: Node, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """The desk and its intake run; nobody works yet. A test may name another lease."""
+    config = CONFIG.format(lease=getattr(request, "param", "10m"))
     with crew(node, tmp_path, CODE, TOPOLOGY) as found:
         people = "".join(
             f'    {name}: {{password: "{QUICK.hash(word)}"}}\n' for name, word in PASSWORDS.items()
         )
-        (tmp_path / "config" / "rabbitjobs.yaml").write_text(CONFIG + people)
+        (tmp_path / "config" / "rabbitjobs.yaml").write_text(config + people)
         yield Shop(found)
 
 

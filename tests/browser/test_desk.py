@@ -150,6 +150,27 @@ def test_all_of_it_by_keyboard(shop: Shop, sits: Sits) -> None:
     expect(page).to_have_url(re.compile("/audit$"))
 
 
+@pytest.mark.parametrize("shop", ["6s"], indirect=True)
+def test_an_open_page_keeps_its_claim(shop: Shop, sits: Sits) -> None:
+    """Beyond the lease; when the page is left, the claim ends by itself."""
+    shop.work()
+    shop.send("nowhere")
+    page = sits("bob")
+    page.get_by_role("link", name="shop.mail").click()
+    page.get_by_role("button", name="Claim").click()
+    expect(page.locator("h1 .chip")).to_have_text("yours")
+    (case,) = shop.crew.app.desk.list(Filters(state="open")).cases
+    first = case.lease_until
+    assert first is not None
+
+    def held_until() -> float:
+        return shop.crew.app.desk.get(case.id).lease_until or 0.0
+
+    until(lambda: held_until() > first + 6)
+    page.goto("/help")
+    until(lambda: shop.crew.app.desk.list(Filters(state="open", claimed=False)).cases)
+
+
 def test_without_scripts_every_step_is_there(shop: Shop, sits: Sits) -> None:
     """Claim, snooze, wake, edit and send: all are plain forms."""
     shop.work()

@@ -143,3 +143,32 @@ async def test_scripts_and_strange_signs_are_text(web: httpx.AsyncClient, land: 
         assert "\u202e" not in page
         assert "\x1b" not in page
     assert "\\u202e" in (await web.get(f"/cases/{case.id}", headers={"x-who": "top"})).text
+
+
+async def test_a_message_that_nobody_can_read_has_a_page(
+    web: httpx.AsyncClient, desk: Desk, land: Land
+) -> None:
+    """Its bytes are shown as they are, and can be saved; nothing is offered that needs a job."""
+    raw = b"\xff\x00<b>"
+    case = land(envelope=None, raw=raw, reason="quarantine")
+    top = {"x-who": "top"}
+    page = (await web.get(f"/cases/{case.id}", headers=top)).text
+    assert "Nobody can read them" in page
+    assert "\\xff\\u0000&lt;b&gt;" in page
+    assert "/retry" not in page
+    assert f"/cases/{case.id}/discard" in page
+    assert (await web.get(f"/cases/{case.id}/payload", headers=top)).content == raw
+    # A secret may be anywhere in it.
+    assert "xff" not in (await web.get(f"/cases/{case.id}")).text
+    assert rows((await web.get("/cases?origin=quarantine")).text) == [case.id]
+
+
+async def test_a_large_payload_is_cut_on_the_page_and_whole_in_the_file(
+    web: httpx.AsyncClient, land: Land
+) -> None:
+    body = b'{"args":["' + b"x" * 300_000 + b'"],"kwargs":{}}'
+    case = land(body)
+    page = (await web.get(f"/cases/{case.id}")).text
+    assert len(page) < 200_000
+    assert "cut here" in page
+    assert (await web.get(f"/cases/{case.id}/payload")).content == body

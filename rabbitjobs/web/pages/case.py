@@ -89,7 +89,7 @@ def _facts(visit: Visit, found: Case) -> Mapping[str, Any]:
         "audit": desk.audit(found.id, who=who),
         "comments": desk.comments(found.id, who=who),
         "arguments": arguments(visit, found),
-        "raw": pretty(found.payload)[:PAYLOAD_SHOWN],
+        "raw": _raw(found.payload),
         "cut": len(found.payload) > PAYLOAD_SHOWN,
         "change": _change(visit, found),
         "group": alike[0] if alike else None,
@@ -115,6 +115,13 @@ def arguments(visit: Visit, found: Case) -> tuple[Argument, ...]:
 def as_json(value: Any) -> str:
     """A value of a payload as JSON, over several lines if it is large."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode("utf-8")
+
+
+def _raw(payload: bytes) -> str:
+    """The payload as text; of a large one the beginning, as it is."""
+    if len(payload) > PAYLOAD_SHOWN:
+        return payload[:PAYLOAD_SHOWN].decode("utf-8", "backslashreplace")
+    return pretty(payload)
 
 
 def _change(visit: Visit, found: Case) -> str:
