@@ -17,9 +17,11 @@ from rabbitjobs.web.serving import check_address
 from tests.web_desk import (
     HERE,
     HOST,
+    PASSWORDS,
     REVIEW,
     SITE,
     WebDesk,
+    csrf_in,
     form_of,
     people_in_config,
     web_desk,
@@ -126,6 +128,22 @@ def test_a_proxy_is_believed_only_where_the_config_names_it(tmp_path: Path) -> N
             assert client.post(path, json={"text": "x"}, headers=fence).status_code == 200
         seen = [row.via for row in desk.app.desk.audit(case_id)][1:]
         assert seen == ["api token test from 198.51.100.9", "api token test from 203.0.113.7"]
+
+
+@pytest.mark.parametrize(("peer", "status"), [("10.1.0.4", 303), ("203.0.113.7", 403)])
+def test_behind_tls_of_a_proxy_that_is_named_people_log_in(
+    tmp_path: Path, peer: str, status: int
+) -> None:
+    """It says the scheme; of anybody else the form would be one of another origin."""
+    config = REVIEW + people_in_config() + "  proxies: [10.1.0.0/16]\n"
+    with web_desk(tmp_path / "config", config) as desk:
+        said = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.9", "Origin": SITE}
+        client = desk.client(f"http://{HOST}", peer=peer, headers=said)
+        form = client.get("/login")
+        cookie = form.headers["set-cookie"].partition(";")[0]
+        fields = {"csrf": csrf_in(form.text), "name": "ann", "password": PASSWORDS["ann"]}
+        answer = client.post("/login", data=fields, headers={"Cookie": cookie})
+        assert answer.status_code == status
 
 
 @pytest.mark.parametrize(
