@@ -67,6 +67,8 @@ async function refresh() {
 }
 
 function take(fresh) {
+  // What has ended is not asked for every second any more.
+  if (!fresh.body.dataset.poll) delete document.body.dataset.poll;
   let blocked = false;
   let added = 0;
   const stale = document.body.dataset.version !== fresh.body.dataset.version;
@@ -89,7 +91,11 @@ function take(fresh) {
 
 export function listenToChanges() {
   const { liveUrl, poll } = document.body.dataset;
-  if (poll) setInterval(() => { if (document.visibilityState === "visible") refresh(); }, Number(poll));
+  if (poll) {
+    setInterval(() => {
+      if (document.body.dataset.poll && document.visibilityState === "visible") refresh();
+    }, Number(poll));
+  }
   if (!liveUrl) return;
   let source = null;
   let mark = null;
