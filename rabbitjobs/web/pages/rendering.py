@@ -33,6 +33,7 @@ def render(
         "logged_in": getattr(getattr(state, "visitor", None), "how", "") == "session",
         "root": str(request.scope.get("root_path", "")),
         "path": request.url.path,
+        "mark": getattr(state, "mark", ""),
         "now": clock.now(),
         "release": _release(),
     }

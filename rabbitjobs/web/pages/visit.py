@@ -102,6 +102,9 @@ def _answer(site: Site, handler: Handler, request: Request, form: FormData) -> R
         Visit, request, queues=site.queues(), runner=site.runner, counts=site.counts, form=form
     )
     try:
-        return handler(visit(desk=site.desk_of(request)))
+        desk = site.desk_of(request)
+        # Before anything is read: what changes from then on, the open page hears of.
+        request.state.mark = site.pulse.of(desk)
+        return handler(visit(desk=desk))
     except RabbitJobsError as error:
         return refused(request, error)

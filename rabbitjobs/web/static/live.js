@@ -98,12 +98,12 @@ export function listenToChanges() {
   }
   if (!liveUrl) return;
   let source = null;
-  let mark = null;
+  let mark = document.body.dataset.mark;
   const open = () => {
     source = new EventSource(liveUrl);
     source.addEventListener("mark", (event) => {
       // The first one may differ as well: what changed while nobody listened is asked for then.
-      if (mark !== null && mark !== event.data) refresh();
+      if (mark !== event.data) refresh();
       mark = event.data;
     });
   };
