@@ -72,7 +72,7 @@ FAILING = "10 % retried, 1 % to review"
 P50, P99 = "round trip p50", "round trip p99"
 RESULT_P50, RESULT_P99 = "send to result p50", "send to result p99"
 CPU, COLD, IMPORT, RESIDENT = "CPU of client and broker", "cold start", "import", "resident"
-US, THREADS = "rabbitjobs", "rabbitjobs, threads"
+US, THREADS, CHILDREN = "rabbitjobs", "rabbitjobs, threads", "rabbitjobs, 2 children"
 SQLITE, POSTGRES = "SQLite WAL synchronous=FULL", "PostgreSQL synchronous_commit=on"
 REDIS = "Redis"
 
@@ -131,6 +131,9 @@ BARS = (
     Bar("drain, coroutines: Dramatiq", (DRAIN, US), 4, ((DRAIN, _DRAMATIQ),)),
     Bar("drain, coroutines: Celery prefork", (DRAIN, US), 9, ((DRAIN, "Celery, prefork 1"),)),
     Bar("drain, threads: Dramatiq", (DRAIN, THREADS), 2, ((DRAIN, _DRAMATIQ),)),
+    Bar(
+        "drain, 2 children: Celery prefork 2", (DRAIN, CHILDREN), 2, ((DRAIN, "Celery, prefork 2"),)
+    ),
     Bar("drain, SQLite: Celery, Redis", (RESULTS, f"{US}, {SQLITE}"), 4, _RESULTS_PEER),
     Bar("drain, PostgreSQL: Celery, Redis", (RESULTS, f"{US}, {POSTGRES}"), 4, _RESULTS_PEER),
     Bar("round trip p50: Dramatiq", (P50, US), 1, ((P50, _DRAMATIQ),), below=True),

@@ -32,6 +32,7 @@ def _raw(name: str, program: str, send: str) -> Contestant:
 
 OURS = _ours("coroutines", "rabbitjobs")
 OURS_THREADS = _ours("threads", "rabbitjobs, threads")
+OURS_CHILDREN = _ours("children", "rabbitjobs, 2 children")
 OURS_FAILING = _ours("failing", "rabbitjobs")
 # Its own prefetch of two for each thread costs it half of its speed.
 DRAMATIQ = _peer("Dramatiq, 8 threads", "dramatiq", dramatiq_queue_prefetch="64")

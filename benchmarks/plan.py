@@ -16,9 +16,16 @@ Measure = Callable[[], Iterator[Figure]]
 Labelled = Iterator[tuple[str, Measure]]
 
 DESK = "bench.review"
-_PEERS = (field.CELERY, field.DRAMATIQ, field.FASTSTREAM, field.TASKIQ)
-_MORE = (field.DRAMATIQ_16, field.CELERY_PREFORK_2, field.CELERY_SOLO, field.CELERY_THREADS)
-_FAST = (field.OURS, field.OURS_THREADS, field.PIKA, field.AIO_PIKA, field.NATIVE)
+_PEERS = (field.CELERY, field.CELERY_PREFORK_2, field.DRAMATIQ, field.FASTSTREAM, field.TASKIQ)
+_MORE = (field.DRAMATIQ_16, field.CELERY_SOLO, field.CELERY_THREADS)
+_FAST = (
+    field.OURS,
+    field.OURS_THREADS,
+    field.OURS_CHILDREN,
+    field.PIKA,
+    field.AIO_PIKA,
+    field.NATIVE,
+)
 
 # Who sends how, in which row: each with a command of its own.
 _SENDS = {

@@ -351,10 +351,6 @@ class WorkerError(RabbitJobsError):
     """A worker process cannot start or go on."""
 
 
-class HandBack(WorkerError):
-    """A delivery is not settled but given back to the broker: no ending was reached."""
-
-
 class SoftTimeLimit(WorkerError, TimeoutError):
     """Raised in a job that runs longer than its soft limit, so that it can clean up and end.
 

@@ -51,6 +51,13 @@ def threaded(payload: str) -> int:
     return 1
 
 
+@app.job(queue="children", ignore_result=not STORE)
+def crunched(payload: str) -> int:
+    """The job in a child process."""
+    mark(payload)
+    return 1
+
+
 @app.job(
     queue="failing",
     on=[rules.retry("at-once", on=Passing), rules.review(on=Hopeless)],
@@ -61,7 +68,7 @@ async def failing(payload: str, context: Context) -> None:
     attempt(payload, context.attempt == 1)
 
 
-JOBS = {"coroutines": noop, "threads": threaded, "failing": failing}
+JOBS = {"coroutines": noop, "threads": threaded, "children": crunched, "failing": failing}
 JOB = JOBS[os.environ.get("BENCH_QUEUE", "coroutines")]
 
 

@@ -140,7 +140,9 @@ class Parts:
             if consuming:
                 self.session().consume()
             plan = compile_plan(self._app.spec, amqp.capabilities)
-            verify_over(amqp, plan, management=management, queue=queue)
+            known = self._app.registry.hard_limits() if consuming else {}
+            limits = {name: known[name] for name in known if queue in (None, name)}
+            verify_over(amqp, plan, management=management, queue=queue, limits=limits)
 
     @property
     def signing(self) -> Signing | None:

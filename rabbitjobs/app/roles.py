@@ -22,6 +22,10 @@ from rabbitjobs.consumer.pools.protocol import PoolOptions
 from rabbitjobs.errors import WorkerError
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.topology.model import QueueSpec
+from rabbitjobs.topology.timeouts import asked_timeout
+
+# What the pools get to end; they bound that themselves, to less.
+LEAVE_SECONDS = 5.0
 
 
 class Role(Protocol):
@@ -111,6 +115,7 @@ class ConsumeRole:
             prefetch=max(known_queue.prefetch or 0, slots),
             bus=app.bus,
             ordered=known_queue.ordered,
+            timeout=asked_timeout(known_queue, app.registry.hard_limits().get(queue, ())),
         )
 
     async def _approved(self, envelope: Envelope) -> bool:
@@ -134,7 +139,16 @@ class ConsumeRole:
 
     async def drain(self, grace: float, hurry: asyncio.Event) -> Drained:
         """See ``Role``."""
-        return await self._consumer.drain(grace, hurry)
+        drained = await self._consumer.drain(grace, hurry)
+        await self._see_off(hurry)
+        return drained
+
+    async def _see_off(self, hurry: asyncio.Event) -> None:
+        """Children whose worker is gone are killed, though they be in their exit handlers."""
+        waits = [asyncio.ensure_future(one) for one in (self._executor.ended(), hurry.wait())]
+        await asyncio.wait(waits, timeout=LEAVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     def _report(self, reason: str) -> None:
         """A pool cannot run jobs for now, or can again: the queue's work stands still meanwhile."""

@@ -107,13 +107,16 @@ class Management:
     # --- what stands on a vhost --------------------------------------------------------------
 
     def queues(self, vhost: str) -> list[dict[str, Any]]:
-        """Every queue with its arguments, policy and totals.
+        """Every queue with its arguments and policy, and its totals where they are known.
 
         Without statistics: with them a new queue shows its policy seconds late. The effective
-        definition and the operator policy stand in it on RabbitMQ 4.3 only.
+        definition and the operator policy stand in it on RabbitMQ 4.3 only. Totals are asked for
+        apart: a node that has just started lists no queue at all with them, for about a second
+        after it lets clients in, though all of them stand [measured on 4.3.6].
         """
-        query = "disable_stats=true&enable_queue_totals=true"
-        return list(self._get(f"queues/{_part(vhost)}?{query}"))
+        path = f"queues/{_part(vhost)}?disable_stats=true"
+        totals = {q["name"]: q for q in self._get(f"{path}&enable_queue_totals=true")}
+        return [{**totals.get(q["name"], {}), **q} for q in self._get(path)]
 
     def queue(self, vhost: str, name: str) -> dict[str, Any] | None:
         """One queue with its statistics (which may be seconds late), or ``None``."""

@@ -35,7 +35,7 @@ def doctor(obj: CliContext, as_json: bool, strict: bool, roles: tuple[str, ...])
     except BrokerError as error:  # no URL at all, or one that is refused
         broker = BrokerFacts(address="", error=error.text)
     spec, store = obj.spec(), look_at_store(obj.app().parts.store)
-    checks = diagnose(spec, broker, store, roles=roles)
+    checks = diagnose(spec, broker, store, obj.app().registry.hard_limits(), roles)
     if as_json:
         plain = [asdict(check) for check in checks]
         click.echo(escape_json(json.dumps(plain, ensure_ascii=False, indent=2)))

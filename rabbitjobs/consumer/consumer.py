@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
+from datetime import timedelta
 
 from rabbitjobs import events
 from rabbitjobs.clock import now
 from rabbitjobs.consumer.attachment import Attachment
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.consumer.handle import Handler, about
+from rabbitjobs.consumer.refusals import Refusals
 from rabbitjobs.errors import SignatureRefused, Undecodable
 from rabbitjobs.message.codec import decode
 from rabbitjobs.message.envelope import Envelope
@@ -43,6 +45,7 @@ class QueueConsumer:
     """Runs the jobs of one queue on the loop it is started on, at most ``slots`` at a time.
 
     It holds at most ``prefetch`` messages, those that run included; without it one for each slot.
+    ``timeout`` is the consumer timeout that it asks for; without it the queue's or the node's.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class QueueConsumer:
         bus: events.Bus,
         prefetch: int | None = None,
         ordered: bool = False,
+        timeout: timedelta | None = None,
     ) -> None:
         self.queue = queue
         self._attachment = Attachment(
@@ -66,6 +70,7 @@ class QueueConsumer:
             take=self._take,
             bus=bus,
             takes_turns=ordered,
+            timeout=timeout,
             lost=self._forget_waiting,
         )
         self._handler = handler
@@ -74,7 +79,7 @@ class QueueConsumer:
         self._waiting: deque[tuple[Envelope | None, str, Handed]] = deque()
         self._running: set[_Running] = set()
         self._by_key: dict[tuple[str, int], _Running] = {}
-        self._faults: dict[tuple[str, int], int] = {}
+        self._faults = Refusals()
         self._stopping = False
         self._cancelling = False
         self._settled = 0
@@ -103,7 +108,7 @@ class QueueConsumer:
             self._hand_back(self._read(handed)[0], handed)
             return
         if self._waiting and self._waiting[0][2].epoch != handed.epoch:
-            self._waiting.clear()  # they came on an earlier connection, and come again
+            self._forget_waiting()
         envelope, why = self._read(handed)
         if envelope is not None and self._adopt(envelope, handed):
             return
@@ -114,6 +119,9 @@ class QueueConsumer:
 
     def _forget_waiting(self) -> None:
         """What has not started is delivered again, here or to others: it must not run twice."""
+        for _, _, handed in self._waiting:
+            # A consumer that left in order holds it open until then; for any other it is too late.
+            self._attachment.nack(handed)
         self._waiting.clear()
 
     def _read(self, handed: Handed) -> tuple[Envelope | None, str]:
@@ -170,7 +178,7 @@ class QueueConsumer:
         self._attachment.ack(running.handed)
         self._settled += 1
         if self._faults and running.key is not None:
-            self._faults.pop(running.key, None)
+            self._faults.forget(running.key)
         self._free(running)
 
     async def _given_up(self, running: _Running, error: BaseException) -> bool:
@@ -180,7 +188,7 @@ class QueueConsumer:
         )
         if running.key is None:
             return False
-        faults = self._faults[running.key] = self._faults.get(running.key, 0) + 1
+        faults = self._faults.add(running.key)
         envelope, _ = self._read(running.handed)
         if envelope is None or faults < FAULTS_BEFORE_REVIEW:
             return False

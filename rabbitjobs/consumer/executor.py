@@ -62,6 +62,10 @@ class Executor:
         """From now on a cancelled task is ours: its job was not finished, and not acked."""
         self._pools.stop()
 
+    async def ended(self) -> None:
+        """Return when nothing is left of the pools, after ``stop``."""
+        await self._pools.ended()
+
 
 def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

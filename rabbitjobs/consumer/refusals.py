@@ -1,4 +1,4 @@
-"""How often the store has refused one message: a bounded memory."""
+"""How often one message was refused, by the store or by a fault of ours: a bounded memory."""
 
 from __future__ import annotations
 

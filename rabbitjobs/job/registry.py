@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from rabbitjobs.errors import RegistrationError
 from rabbitjobs.job.definition import Definition
@@ -35,6 +36,13 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    def hard_limits(self) -> dict[str, tuple[timedelta | None, ...]]:
+        """The hard limit of each job, by queue."""
+        found: dict[str, tuple[timedelta | None, ...]] = {}
+        for job in self._jobs.values():
+            found[job.queue] = (*found.get(job.queue, ()), job.hard_limit)
+        return found
 
     def queues(self) -> tuple[str, ...]:
         """Every queue that a registered job names, in the order of first mention."""

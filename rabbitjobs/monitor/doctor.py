@@ -15,6 +15,7 @@ from rabbitjobs.topology import names
 from rabbitjobs.topology.model import QueueSpec, TopologySpec
 from rabbitjobs.topology.permissions import needs
 from rabbitjobs.topology.plan import Plan
+from rabbitjobs.topology.timeouts import Limits, asked_timeout, longest_of
 
 _LET_IN = "mend broker.url or RABBITJOBS_URL, or make the user: `rabbitjobs topology permissions`"
 _APPLY_FIRST = (
@@ -42,13 +43,13 @@ def diagnose(
     spec: TopologySpec,
     broker: BrokerFacts,
     store: StoreFacts,
-    limits: Mapping[str, timedelta | None] | None = None,
+    limits: Mapping[str, Limits] | None = None,
     roles: Collection[str] = (),
 ) -> list[Check]:
     """Every check, in the order in which a person would mend things.
 
-    ``limits`` holds, by queue of the config, the longest time that a job there may run (``None``:
-    some job has no limit). ``roles`` are what this user is for; without them any role will do.
+    ``limits`` holds, by queue of the config, the hard limits of all its jobs. ``roles`` are what
+    this user is for; without them any role will do.
     """
     checks = [*_reached(broker), *_store(store)]
     if broker.error:
@@ -217,11 +218,15 @@ def _wanted(spec: TopologySpec, role: str) -> int:
 
 
 def _timeouts(
-    spec: TopologySpec, broker: BrokerFacts, limits: Mapping[str, timedelta | None]
+    spec: TopologySpec, broker: BrokerFacts, limits: Mapping[str, Limits]
 ) -> Iterable[Check]:
     for queue in spec.queues.values():
         timeout, source = _timeout(spec, queue, broker)
-        limit = limits.get(queue.name) or queue.time_limit
+        known = limits.get(queue.name, ())
+        limit = longest_of(known) or queue.time_limit
+        asked = asked_timeout(queue, known)
+        if asked is not None and _asks(broker):
+            timeout, source = asked, "as its consumers ask, by the hard limits of their jobs"
         shown = f"queue {queue.name}: a delivery is taken back after {_said(timeout)} ({source})"
         wanted = _wanted_timeout(queue, broker)
         if limit is not None and limit >= timeout:
@@ -254,6 +259,11 @@ def _timeout(spec: TopologySpec, queue: QueueSpec, broker: BrokerFacts) -> tuple
     if wanted is not None and EFFECTIVE not in live:
         return wanted, "as configured; whether that was applied cannot be seen from here"
     return BROKERS_TIMEOUT, "RabbitMQ's default; the node's own setting cannot be seen from here"
+
+
+def _asks(broker: BrokerFacts) -> bool:
+    """Whether a consumer may name a timeout of its own on this broker."""
+    return broker.capabilities is not None and broker.capabilities.consumer_timeout == "consumer"
 
 
 def _wanted_timeout(queue: QueueSpec, broker: BrokerFacts) -> timedelta | None:

@@ -135,22 +135,14 @@ class Supervisor:
     async def _live(self, child: Child) -> int:
         # What is asked for from here on is about this process: it may have read the old code.
         child.renewing = False
-        ours, theirs = os.pipe()
-        os.set_inheritable(theirs, True)
-        environment = {**os.environ, VARIABLE: str(theirs)}
         child.since = time.monotonic()
         child.state, child.reason = "starting", ""
-        # A session of its own: Ctrl-C in the terminal reaches the children once, through us.
-        pipe = asyncio.subprocess.PIPE if self._table else None
-        child.process = await asyncio.create_subprocess_exec(
-            *child.command,
-            env=environment,
-            pass_fds=(theirs,),
-            start_new_session=True,
-            stdout=pipe,
-            stderr=asyncio.subprocess.STDOUT if self._table else None,
-        )
-        os.close(theirs)
+        try:
+            ours = await self._start(child)
+        except OSError as error:  # no room for another process: the others go on
+            log.error("process cannot be started", process=child.name, reason=str(error))
+            return os.EX_OSERR
+        assert child.process is not None
         loop = asyncio.get_running_loop()
         child.watching = [loop.create_task(self._watch(child, ours))]
         if child.process.stdout is not None:
@@ -164,6 +156,28 @@ class Supervisor:
         for task in child.watching:
             task.cancel()
         return code
+
+    async def _start(self, child: Child) -> int:
+        """Start its process; the end of the pipe on which that tells where it stands."""
+        ours, theirs = os.pipe()
+        os.set_inheritable(theirs, True)
+        # A session of its own: Ctrl-C in the terminal reaches the children once, through us.
+        pipe = asyncio.subprocess.PIPE if self._table else None
+        try:
+            child.process = await asyncio.create_subprocess_exec(
+                *child.command,
+                env={**os.environ, VARIABLE: str(theirs)},
+                pass_fds=(theirs,),
+                start_new_session=True,
+                stdout=pipe,
+                stderr=asyncio.subprocess.STDOUT if self._table else None,
+            )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        return ours
 
     async def _listen(self, output: asyncio.StreamReader) -> None:
         # By pieces: a line may be longer than any limit, and a pipe that nobody reads any more

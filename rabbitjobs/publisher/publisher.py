@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -77,9 +76,7 @@ class Publisher:
         self._check_on_done = check_on_done
         self._note_sent = note_sent
         self._signing = signing
-        self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._mailboxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
 
     # --- one ------------------------------------------------------------------------------------
 
@@ -169,9 +166,7 @@ class Publisher:
     async def apublish(self, outgoing: Outgoing, timeout: float) -> Outcome:
         """The a-twin of ``publish``."""
         loop = asyncio.get_running_loop()
-        mailbox = self._mailboxes.get(loop)
-        if mailbox is None:
-            mailbox = self._mailboxes[loop] = Mailbox(loop)
+        mailbox = self._mailboxes.get(loop) or self._new_mailbox(loop)
         future: asyncio.Future[Outcome] = loop.create_future()
 
         def resolve(outcome: Outcome) -> None:
@@ -181,6 +176,14 @@ class Publisher:
         post = mailbox.post
         self._session().publish(outgoing, timeout, lambda outcome: post(resolve, outcome))
         return await future
+
+    def _new_mailbox(self, loop: asyncio.AbstractEventLoop) -> Mailbox:
+        # By hand, for a weak dictionary keeps what its values hold, and a mailbox holds its loop.
+        for known in tuple(self._mailboxes):
+            if known.is_closed():
+                self._mailboxes.pop(known, None)
+        made = self._mailboxes[loop] = Mailbox(loop)
+        return made
 
     async def confirmed(self, outgoing: Outgoing) -> None:
         """Publish and raise unless it was confirmed: what endings and releases need."""

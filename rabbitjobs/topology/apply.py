@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rabbitjobs.broker.management import Management
 from rabbitjobs.errors import (
     ChannelClosed,
@@ -14,7 +16,7 @@ from rabbitjobs.topology.diff import Change, Changes, diff
 from rabbitjobs.topology.live import Live, look_live, probe_live, read_live
 from rabbitjobs.topology.objects import Binding, Exchange, Policy, Queue
 from rabbitjobs.topology.plan import Plan
-from rabbitjobs.topology.timeouts import too_short
+from rabbitjobs.topology.timeouts import Limits, too_short, unserved
 
 
 def plan_changes(plan: Plan, *, amqp_url: str, management: Management | None) -> Changes:
@@ -70,15 +72,23 @@ def verify(
 
 
 def verify_over(
-    amqp: Amqp, plan: Plan, *, management: Management | None = None, queue: str | None = None
+    amqp: Amqp,
+    plan: Plan,
+    *,
+    management: Management | None = None,
+    queue: str | None = None,
+    limits: Mapping[str, Limits] | None = None,
 ) -> None:
-    """`verify` over a connection that is there."""
+    """`verify` over a connection that is there.
+
+    ``limits`` are the hard limits of all jobs of each queue that is to be consumed.
+    """
     needed = needed_by(plan, queue) if queue is not None else plan
     live = _reachable(amqp, management) or look_live(amqp, needed)
     changes = diff(needed, live)
     if changes:
         raise TopologyMismatch(_mismatch(changes), queue=queue)
-    if short := too_short(needed, live):
+    if short := (*too_short(needed, live), *unserved(needed, limits or {})):
         raise TopologyMismatch("\n".join(short), queue=queue)
 
 

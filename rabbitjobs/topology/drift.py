@@ -129,11 +129,14 @@ def left_over(plan: Plan, live: Live) -> Iterable[Finding]:
     old = [name for name in sorted(live.queues) if _is_ours(name, prefix) and name not in planned]
     for name in old:
         waiting = live.queues[name].messages
-        advice = "leave it until it is empty, then delete it" if waiting else "it can be deleted"
+        count = "an unknown number of" if waiting is None else waiting
+        advice = (
+            "it can be deleted" if waiting == 0 else "leave it until it is empty, then delete it"
+        )
         yield Finding(
             kind="left over",
             name=f"queue {name}",
-            detail=f"the config no longer has it; {waiting} messages wait in it",
+            detail=f"the config no longer has it; {count} messages wait in it",
             advice=advice,
         )
     yield from _old_exchanges(plan, live, prefix)

@@ -31,7 +31,7 @@ class LiveQueue(msgspec.Struct, frozen=True, kw_only=True):
     """A queue as it stands; ``policy`` and ``operator_policy`` are those in effect, by name.
 
     Before RabbitMQ 4.3 neither ``operator_policy`` nor ``effective`` is told. ``messages`` may be
-    seconds old. ``fault`` is what the broker said where it told no more.
+    seconds old, or unknown. ``fault`` is what the broker said where it told no more.
     """
 
     name: str
@@ -40,7 +40,7 @@ class LiveQueue(msgspec.Struct, frozen=True, kw_only=True):
     policy: str | None = None
     operator_policy: str | None = None
     effective: Mapping[str, Any] = {}
-    messages: int = 0
+    messages: int | None = None
     fault: str | None = None
 
 
@@ -189,7 +189,7 @@ def _queue(found: Mapping[str, Any]) -> LiveQueue:
         policy=found.get("policy") or None,
         operator_policy=found.get("operator_policy") or None,
         effective=found.get("effective_policy_definition") or {},
-        messages=found.get("messages") or 0,
+        messages=found.get("messages"),
     )
 
 

@@ -17,10 +17,11 @@ class AckWindow:
     settled prefix; acking a tag twice closes the channel, so each tag leaves the window once.
     """
 
-    __slots__ = ("_open", "held")
+    __slots__ = ("_open", "_returned", "held")
 
     def __init__(self) -> None:
         self._open: dict[int, bool] = {}
+        self._returned: list[int] = []
         self.held = 0
 
     def __len__(self) -> int:
@@ -41,12 +42,18 @@ class AckWindow:
         self.held += 1
         return True
 
-    def remove(self, tag: int) -> bool:
+    def give_back(self, tag: int) -> bool:
         """It is given back instead; ``False`` if it is unknown or already settled."""
         if self._open.get(tag) is not False:
             return False
         del self._open[tag]
+        self._returned.append(tag)
         return True
+
+    def returned(self) -> list[int]:
+        """Take out every tag that was given back, for a nack each."""
+        taken, self._returned = self._returned, []
+        return taken
 
     def prefix(self) -> int | None:
         """Take out the settled prefix: the last tag of it, for one ack with ``multiple``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,22 +25,22 @@ class Mailbox:
         self._closed = False
 
     def post(self, call: Callable[..., object], *args: Any) -> None:
-        """Run ``call(*args)`` on the loop soon. Dropped silently once the loop is closed.
+        """Run ``call(*args)`` on the loop soon.
 
-        After ``close`` it runs at once, in the caller's thread.
+        Once the loop is closed, ``close`` runs it, if that is ever called; after that it runs at
+        once, in the caller's thread.
         """
         self._calls.append((call, args))
         self._wake()
 
     def _wake(self) -> None:
+        if not (self._awake or self._closed):
+            self._awake = True
+            # If the loop is closed, what is posted now is left to ``close``.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._run)
         if self._closed:
             self._run()
-        elif not self._awake:
-            self._awake = True
-            try:
-                self._loop.call_soon_threadsafe(self._run)
-            except RuntimeError:  # the loop is closed: nobody is left to hear it
-                self._calls.clear()
 
     def post_all(self, call: Callable[..., object], arguments: Iterable[tuple[Any, ...]]) -> None:
         """Post ``call(*args)`` for each of the arguments, and wake the loop once."""

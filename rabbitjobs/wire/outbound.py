@@ -84,13 +84,13 @@ class Outbound:
         if message.properties.message_id is None:
             message = _renamed(message)
         entry = _Entry(message, loop.time() + timeout, done)
+        if not self._sweeping:  # first: should the client fail, the deadline holds all the same
+            self._sweeping = True
+            loop.call_later(SWEEP_SECONDS, self._sweep)
         if self._wire is None or self._blocked or self._suspects:
             self._waiting.append(entry)
         else:
             self._write(entry)
-        if not self._sweeping:
-            self._sweeping = True
-            loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def fire(self, message: Outgoing, done: Callable[[Outcome], None] = lambda _: None) -> None:
         """Publish an event: dropped when there is no connection; ``done`` may never be called."""

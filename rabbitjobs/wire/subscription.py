@@ -61,8 +61,7 @@ class Subscription:
     A consumer that gets nothing, though messages are ready and it has room, is built anew; if that
     does not help, so is the connection. One that holds nothing and gets nothing subscribes anew now
     and then: only a leader answers that, while a node without its majority says that none is ready.
-    ``takes_turns`` (a queue with a single active consumer):
-    ready messages prove nothing while there are other consumers.
+    ``takes_turns`` (one consumer is active): ready messages prove nothing beside other consumers.
     """
 
     def __init__(
@@ -133,8 +132,7 @@ class Subscription:
             self._watching = None
 
     async def _attach(self, wire: Wire, *, after: float = 0.0) -> None:
-        if after:
-            await asyncio.sleep(after)
+        await asyncio.sleep(after)
         retrying = tenacity.AsyncRetrying(
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
             retry=tenacity.retry_if_exception_type(ChannelClosed),
@@ -185,7 +183,7 @@ class Subscription:
             self._since = loop.time()
             self._changed("consuming", "")
             self._watching = loop.create_task(self._watch(wire))
-            self._flush()  # what was settled before the broker's answer came
+            self._flush()  # what was settled or given back before the broker's answer came
 
     async def _consume(self, wire: Wire, epoch: int) -> Consumer:
         asked = asyncio.get_running_loop().create_task(
@@ -235,10 +233,9 @@ class Subscription:
         self._let_go()
         if wire is self._link.wire:
             self._fail(reason)
-            loop = asyncio.get_running_loop()
-            short = loop.time() - self._since < SHORT_LIFE_SECONDS
-            pause = SHORT_LIFE_SECONDS / 2 if short else 0.0
-            self._task = loop.create_task(self._attach(wire, after=pause))
+            lived = asyncio.get_running_loop().time() - self._since
+            pause = SHORT_LIFE_SECONDS / 2 if lived < SHORT_LIFE_SECONDS else 0.0
+            self._attach_again(wire, after=pause)
 
     def _let_go(self, *, quiet: bool = False) -> None:
         """``quiet``: it was cancelled by us; what came before the answer can still be settled."""
@@ -283,8 +280,10 @@ class Subscription:
             self._let_go(quiet=True)
             await self._attach(wire)
 
-    def _attach_again(self, wire: Wire) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._attach(wire))
+    def _attach_again(self, wire: Wire, *, after: float = 0.0) -> None:
+        if self._task is not None:
+            self._task.cancel()  # of two, the later would push out the other's living consumer
+        self._task = asyncio.get_running_loop().create_task(self._attach(wire, after=after))
 
     def _hungry(self, before: int) -> bool:
         """Whether there is room and nothing has come since ``before`` messages had come."""
@@ -343,8 +342,8 @@ class Subscription:
         """Give it back to the queue."""
         if handed.epoch != self._epoch:
             self._settle_late(handed, ack=False)
-        elif self._window.remove(handed.delivery.tag) and self._consumer is not None:
-            self._consumer.nack(handed.delivery.tag)
+        elif self._window.give_back(handed.delivery.tag):
+            self._flush()
 
     def _settle_late(self, handed: Handed, *, ack: bool) -> None:
         leaver = self._leaving.get(handed.epoch)
@@ -358,8 +357,9 @@ class Subscription:
         window, consumer = self._window, self._consumer
         if consumer is None:
             return
-        last = window.prefix()
-        if last is not None:
+        for tag in window.returned():
+            consumer.nack(tag)
+        if (last := window.prefix()) is not None:
             consumer.ack(last, multiple=True)
         if window.held * 2 >= self._prefetch:
             self._flush_rest()

@@ -19,6 +19,7 @@ OURS = field.OURS
 ROWS: dict[str, Callable[[Node], Iterable[Figure]]] = {
     bars.ASEND: lambda node: rows.sends(node, OURS, bars.ASEND, "asend", 60),
     bars.CPU: lambda node: rows.drain(node, OURS, 300),
+    bars.DRAIN: lambda node: rows.drain(node, field.OURS_CHILDREN, 300),
     bars.RESULTS: lambda node: rows.results(
         node, field.OURS_THREADS, 300, bars.SQLITE, lambda: SQLITE
     ),

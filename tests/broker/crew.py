@@ -165,8 +165,12 @@ class Crew:
         for job_id in job_ids:
             until(
                 lambda job_id=job_id: self.status(job_id) is status,  # type: ignore[misc]
-                why=lambda job_id=job_id: (job_id, self.status(job_id)),  # type: ignore[misc]
+                why=lambda job_id=job_id: (job_id, self.status(job_id), *self.logs()),  # type: ignore[misc]
             )
+
+    def logs(self) -> list[str]:
+        """What each worker has said, for the message of a test that fails."""
+        return [worker.log for worker in self.workers]
 
     def lines(self, name: str = "done") -> list[str]:
         """The lines that jobs have written into a file of the folder."""

@@ -85,25 +85,25 @@ def test_a_second_sigterm_is_sharp(shop: Crew) -> None:
     assert shop.lines() == ["1", "1"]
 
 
-def test_the_grace_ends_by_itself(shop: Crew) -> None:
-    """A job that does not end in time is abandoned."""
-    worker = shop.consume("work", "--grace", "0.3")
+def stop_in_the_middle(shop: Crew) -> None:
+    """Run a job that does not end, and stop its worker, which waits for a moment only."""
+    worker = shop.consume("work", "--grace", "0.2")
     worker.says("healthy: consuming")
     shop.app.remote("hold", queue="work").send(1)
     until(lambda: len(shop.lines()) == 1, why=lambda: worker.log)
     worker.signal(signal.SIGTERM)
     assert worker.ends() == 0, worker.log
+
+
+def test_the_grace_ends_by_itself(shop: Crew) -> None:
+    """A job that does not end in time is abandoned."""
+    stop_in_the_middle(shop)
     assert shop.total("q.work") == 1
 
 
 def test_a_job_that_outlasts_the_grace_counts_as_a_delivery(shop: Crew) -> None:
     """On every version: to the broker it looks like a crash, and `explain` says so."""
-    worker = shop.consume("work", "--grace", "0.1")
-    worker.says("healthy: consuming")
-    shop.app.remote("hold", queue="work").send(1)
-    until(lambda: len(shop.lines()) == 1, why=lambda: worker.log)
-    worker.signal(signal.SIGTERM)
-    assert worker.ends() == 0, worker.log
+    stop_in_the_middle(shop)
     with closing(pika.BlockingConnection(pika.URLParameters(shop.app.url))) as connection:
         _, properties, _ = connection.channel().basic_get("shop.q.work")
     assert properties is not None and properties.headers is not None

@@ -9,7 +9,7 @@ from rabbitjobs.backend.protocol import Status
 from tests.broker.crew import Crew, until
 
 SHOP = """
-import os, time
+import atexit, os, time
 from datetime import timedelta
 from pathlib import Path
 from rabbitjobs import Context, RabbitJobs
@@ -24,6 +24,17 @@ def write(name, text):
 
 @app.job("where", queue="heavy")
 def where() -> int:
+    return os.getpid()
+
+
+def leave():
+    time.sleep(1.5)
+    write("left", os.getpid())
+
+
+@app.job("leaver", queue="heavy")
+def leaver() -> int:
+    atexit.register(leave)
     return os.getpid()
 
 
@@ -112,6 +123,15 @@ def test_sigterm_lets_children_finish_and_a_second_one_kills_them(shop: Crew) ->
     (shop.folder / "go").touch()
     shop.consume("heavy")
     assert second.result(timeout=40) == 2
+
+
+def test_children_without_a_job_leave_in_order_with_their_worker(shop: Crew) -> None:
+    """Their exit handlers run, such as those that send off the last metrics."""
+    worker = shop.consume("heavy")
+    pid = shop.app.remote("leaver", queue="heavy").send().result(timeout=40)
+    worker.signal(signal.SIGTERM)
+    assert worker.ends() == 0, worker.log
+    assert shop.lines("left") == [str(pid)]
 
 
 def test_a_job_that_cannot_be_ended_is_given_up_and_the_process_renewed(shop: Crew) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pika
 import pytest
 
-from rabbitjobs.errors import TopologyMismatch, TopologyRefused
+from rabbitjobs.broker.management import management_of
+from rabbitjobs.broker.node import Node
+from rabbitjobs.broker.url import parse_urls
+from rabbitjobs.errors import ConnectionLost, TopologyMismatch, TopologyRefused
 from rabbitjobs.topology import names
+from rabbitjobs.topology.amqp import connect
 from rabbitjobs.topology.apply import apply, plan_changes, verify
 from rabbitjobs.topology.model import default_spec
 from tests.broker.topology_bench import Bench, bench
+from tests.brokers import wanted_version
 
 SHOP = """
 version: 1
@@ -185,3 +191,29 @@ def test_a_refusal_half_way_names_the_object(shop: Bench) -> None:
         shop.apply(config)
     with pytest.raises(pika.exceptions.UnroutableError):
         shop.channel.basic_publish("shop.jobs", "emails", b"", mandatory=True)
+
+
+def test_a_node_that_has_just_started_is_seen_whole() -> None:
+    """It lets clients in before it lists its queues with their totals."""
+    with Node(version=wanted_version()) as node, ThreadPoolExecutor() as pool:
+        url = node.create_vhost()
+        with bench(url, node.management_url) as shop:
+            shop.apply(SHOP)
+            plan = shop.plan(SHOP)
+        node.stop()
+        starting = pool.submit(node.start)
+        while not lets_in(url):
+            assert not starting.done()
+        with management_of(parse_urls(url)[0], node.management_url) as management:
+            for _ in range(20):
+                verify(plan, amqp_url=url, management=management)
+        starting.result()
+
+
+def lets_in(url: str) -> bool:
+    """Whether a broker lets a client in right now."""
+    try:
+        with connect(url):
+            return True
+    except ConnectionLost:
+        return False

@@ -21,6 +21,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -83,8 +84,9 @@ def _named(lines: list[Line]) -> list[Line]:
 class Balance:
     """The check of one ledger; ``faults`` says in words what does not hold.
 
-    ``duplicate_runs`` counts starts of an attempt beyond its first; ``reruns`` those of them that
-    came after that attempt's durable ending. ``longest_publish`` is in seconds.
+    ``duplicate_runs`` counts starts of an attempt beyond its first; ``reruns`` are
+    those of them that came after that attempt's durable ending, as seconds after it, in order.
+    ``longest_publish`` is in seconds.
     """
 
     attempted: int
@@ -101,11 +103,14 @@ class Balance:
     without_effect: tuple[str, ...]
     duplicate_outcomes: int
     duplicate_runs: int
-    reruns: int
+    reruns: tuple[float, ...]
     longest_publish: float
 
-    def faults(self, *, most_duplicates: int, most_reruns: int = 0) -> list[str]:
-        """What is wrong, in words; the bounds are those of duplicate runs and of reruns."""
+    def faults(
+        self, *, most_duplicates: int, most_reruns: int = 0, rerun_seconds: float = inf
+    ) -> list[str]:
+        """What is wrong, in words; the bounds are those of duplicate runs, of reruns, and of the
+        time from an ending to its rerun."""
         sets = {
             "lost": self.lost,
             "unexpected": self.unexpected,
@@ -118,8 +123,11 @@ class Balance:
             found.append("nothing was confirmed: a run without load proves nothing")
         if self.duplicate_outcomes:
             found.append(f"{self.duplicate_outcomes} outcomes were recorded a second time")
-        if self.reruns > most_reruns:
-            found.append(f"{self.reruns} attempts began again after their recorded ending")
+        if len(self.reruns) > most_reruns or max(self.reruns, default=0.0) > rerun_seconds:
+            after = ", ".join(f"{gap:.3f}" for gap in self.reruns)
+            found.append(
+                f"{len(self.reruns)} attempts began again after their recorded ending, by {after} s"
+            )
         if self.duplicate_runs > most_duplicates:
             found.append(
                 f"expected at most {most_duplicates} duplicate runs, got {self.duplicate_runs}"
@@ -184,12 +192,13 @@ def _duplicate_runs(starts: Iterable[Line]) -> int:
     return sum(count - 1 for count in runs.values())
 
 
-def _reruns(starts: Iterable[Line], endings: Iterable[Line]) -> int:
+def _reruns(starts: Iterable[Line], endings: Iterable[Line]) -> tuple[float, ...]:
     """Starts after the durable ending of the same attempt, as its worker told it."""
     ended: dict[str, float] = {}
     for line in endings:
         ended[line.token] = min(line.at, ended.get(line.token, line.at))
-    return sum(line.at > ended[line.token] for line in starts if line.token in ended)
+    gaps = (line.at - ended[line.token] for line in starts if line.token in ended)
+    return tuple(sorted(gap for gap in gaps if gap > 0))
 
 
 def _some(ids: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from rabbitjobs import Context, Ignore, RabbitJobs, Review
@@ -19,6 +20,7 @@ from tests.faults.ledger import ENDINGS, Pen
 follow(os.environ.get("FAULTS_CLOCK"))
 app = RabbitJobs()
 pen = Pen(Path(os.environ["FAULTS_LEDGER"]))
+kept: list[bytes] = []
 
 
 class Again(Exception):
@@ -57,6 +59,39 @@ async def die(ctx: Context, token: str, seconds: float = 0.0) -> None:
     """End the worker, as a crash of an extension does."""
     pen.write("S", token, ctx.job_id, ctx.attempt)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.job("crunch", queue="work", pool="processes")
+def crunch(ctx: Context, token: str, seconds: float = 0.0) -> str:
+    """Take a while, in a child."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    time.sleep(seconds)
+    pen.write("E", token, ctx.job_id)
+    return token
+
+
+@app.job("burst", queue="work", pool="processes")
+def burst(ctx: Context, token: str, seconds: float = 0.0) -> None:
+    """End the child, as a crash of an extension does."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@app.job("hang", queue="work", pool="processes", hard_limit=timedelta(seconds=1))
+def hang(ctx: Context, token: str, seconds: float = 0.0) -> None:
+    """Never end."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    while True:
+        time.sleep(60)
+
+
+@app.job("leak", queue="work", pool="processes")
+def leak(ctx: Context, token: str, seconds: float = 0.0) -> str:
+    """Keep 10 MB."""
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    kept.append(os.urandom(10_000_000))
+    pen.write("E", token, ctx.job_id)
+    return token
 
 
 @app.job("flaky", queue="work")

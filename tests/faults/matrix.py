@@ -8,6 +8,7 @@ from tests.faults import (
     rows_composite,
     rows_messages,
     rows_network,
+    rows_pools,
     rows_processes,
     rows_store,
 )
@@ -16,6 +17,7 @@ from tests.faults.row import ROWS
 # Importing a module adds its rows; this is their order.
 PARTS = (
     rows_processes,
+    rows_pools,
     rows_broker,
     rows_network,
     rows_messages,

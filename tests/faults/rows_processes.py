@@ -30,7 +30,9 @@ def worker_dies_between_forward_and_ack(stage: Stage) -> None:
     """What follows an attempt is confirmed, its delivery is not acked: the second is dropped."""
     stage.load("--mix", "flaky", "--rate", "40")
     doomed = stage.worker(RABBITJOBS_FAILPOINT="after-forward-confirm")
-    stage.fault(duplicates=SLOTS)
+    # Both copies of what follows come at the same time: one may be looked up just before the ending
+    # of the other is written, and begin just after it; never later.
+    stage.fault(duplicates=SLOTS, reruns=SLOTS, within=0.1)
     doomed.ends(137)
     stage.heal()
     stage.recovers()

@@ -115,7 +115,9 @@ class Theatre:
                 row.play(made)
                 found = made.settle()
                 faults += found.faults(
-                    most_duplicates=made.most_duplicates, most_reruns=made.most_reruns
+                    most_duplicates=made.most_duplicates,
+                    most_reruns=made.most_reruns,
+                    rerun_seconds=made.rerun_seconds,
                 )
         except (Failed, RabbitJobsError, subprocess.TimeoutExpired) as error:
             faults.append(str(error))

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -139,6 +140,7 @@ class Stage:
     healed_from: int = 0
     most_duplicates: int = 0
     most_reruns: int = 0
+    rerun_seconds: float = inf
     poison: int = 0
     cluster: Cluster | None = None
 
@@ -232,15 +234,17 @@ class Stage:
 
     # --- faults ---------------------------------------------------------------------------------
 
-    def fault(self, *, duplicates: int = 0, reruns: int = 0) -> None:
+    def fault(self, *, duplicates: int = 0, reruns: int = 0, within: float = inf) -> None:
         """Count a fault that is about to happen, and the runs that it may double.
 
         ``reruns`` of them may begin after the job's ending: of two copies that a publisher wrote
-        into a broken connection, the first may come last, and nobody looks it up.
+        into a broken connection, the first may come last, and nobody looks it up. Where copies can
+        only overlap, a rerun must begin ``within`` so many seconds of the ending.
         """
         self.injected += 1
         self.most_duplicates += duplicates
         self.most_reruns += reruns
+        self.rerun_seconds = within
 
     def heal(self) -> None:
         """From here the time to recover counts."""
@@ -270,7 +274,7 @@ class Stage:
         self.stop_publishers()
         states = self._states()
         kept = Counter(ENDINGS[state] for state in states.values())
-        self._wait_empty(kept["I"], kept["Q"])
+        self._wait_empty(kept["I"], kept["Q"], "while workers run")
         for one in self.processes:
             if one.alive:
                 one.signal(signal.SIGTERM)
@@ -283,7 +287,7 @@ class Stage:
         tokens = {line.job_id: line.token for line in read(self.ledger) if line.job_id != "-"}
         for job_id, state in states.items():
             pen.write(ENDINGS[state].lower(), tokens.get(job_id, "-"), job_id)
-        self._wait_empty(kept["I"], kept["Q"])
+        self._wait_empty(kept["I"], kept["Q"], "after the workers' end")
         ignored = {one["id"] for one in self.peek("ignored")} if kept["I"] else set()
         if len(ignored) != kept["I"]:
             raise Failed(f"expected {kept['I']} ids in the window of ignored, got {len(ignored)}")
@@ -308,10 +312,13 @@ class Stage:
                 return resting  # what is owed then, is lost
             time.sleep(0.2)
 
-    def _wait_empty(self, ignored: int, quarantined: int) -> None:
+    def _wait_empty(self, ignored: int, quarantined: int, when: str) -> None:
         """Nothing is left in any queue but what is kept on purpose, by the exact count.
 
-        A kept record may be there twice: its worker died between the confirm and the ack.
+        A kept record may be there twice: its worker died between the confirm and the ack. Queues
+        are counted one after another, and a message may move from one that is still to be counted
+        to one that has been (a second copy, on its way back from a retry queue): so three counts in
+        a row must find nothing.
         """
         kept = {"faults.ignored": ignored, "faults.quarantine": quarantined + self.poison}
 
@@ -329,7 +336,10 @@ class Stage:
             told = self.node.rabbitmqctl(*words).splitlines()
             return "; ".join([str(left()), *(one for one in told if one.split()[0] in left())])
 
-        until(lambda: not left(), "empty queues", patience=30, pause=0.5, why=where)
+        def nothing_left() -> bool:
+            return all(not left() for _ in range(3))
+
+        until(nothing_left, f"empty queues {when}", patience=30, pause=0.5, why=where)
 
     def totals(self) -> dict[str, int]:
         """The exact number of messages of every queue of this vhost: ready, unacked, held."""

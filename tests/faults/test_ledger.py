@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,29 @@ def test_duplicate_runs_are_counted_by_attempt_and_bounded(tmp_path: Path) -> No
 
 def test_a_run_after_the_recorded_ending_is_caught(tmp_path: Path) -> None:
     found = faults("S 9 one job-1 1", tmp_path, most=1)
-    assert found == ["1 attempts began again after their recorded ending"]
+    assert [re.sub("[0-9.]+ s", "T s", one) for one in found] == [
+        "1 attempts began again after their recorded ending, by T s"
+    ]
+
+
+def test_a_rerun_may_be_allowed_within_a_time_of_the_ending() -> None:
+    """Of two copies that came together, one begins moments after the other's end, never later."""
+    ledger = [
+        Line("A", 1, "one", "-", ""),
+        Line("C", 1, "one", "job-1", "0.1"),
+        Line("S", 2, "one", "job-1", "1"),
+        Line("E", 2, "one", "job-1", ""),
+        Line("D", 3, "one", "job-1", ""),
+        Line("S", 3.5, "one", "job-1", "1"),
+        Line("d", 4, "one", "job-1", ""),
+    ]
+    found = balance(ledger)
+    assert found.reruns == (0.5,)
+    assert found.faults(most_duplicates=1, most_reruns=1) == []
+    assert found.faults(most_duplicates=1, most_reruns=1, rerun_seconds=0.6) == []
+    late = ["1 attempts began again after their recorded ending, by 0.500 s"]
+    assert found.faults(most_duplicates=1, most_reruns=1, rerun_seconds=0.4) == late
+    assert found.faults(most_duplicates=1, most_reruns=0, rerun_seconds=0.6) == late
 
 
 def test_a_run_without_load_proves_nothing(tmp_path: Path) -> None:

@@ -167,10 +167,14 @@ class Brood:
         if self._link is None or not self._serving or self._stopped or self._pause is not None:
             return
         renewing = any(member.instead_of for member in self._members.values())
-        for _ in range(self._options.size + renewing - len(self._members)):
-            self._make(None)
-        if self._due and not renewing:
-            self._make(self._due.popleft())
+        try:
+            for _ in range(self._options.size + renewing - len(self._members)):
+                self._make(None)
+            if self._due and not renewing:
+                self._make(self._due[0])
+                self._due.popleft()
+        except OSError as error:  # too many open files
+            self._failed(f"no child process can be made: {error}")
 
     def _make(self, instead_of: Member | None) -> None:
         assert self._link is not None
@@ -238,8 +242,11 @@ class Brood:
 
     def _resume(self) -> None:
         self._pause = None
-        if self._link is None:
-            self.start()
+        try:
+            if self._link is None:
+                self.start()
+        except OSError as error:
+            self._failed(f"no process server can be started: {error}")
         self._fill()
 
 

@@ -64,6 +64,11 @@ class Pools:
         for pool in self._pools.values():
             pool.stop()
 
+    async def ended(self) -> None:
+        """Return when nothing is left of any pool, after ``stop``."""
+        for pool in tuple(self._pools.values()):
+            await pool.ended()
+
     def _make(self, name: str | None) -> Pool:
         if name is None or name in _LOCAL:
             pool = next((self._pools[one] for one in (None, *_LOCAL) if one in self._pools), None)

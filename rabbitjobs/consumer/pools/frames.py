@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -118,6 +119,16 @@ def framed(value: Any) -> bytes:
     """A value with its length in front, for a stream."""
     data = encode(value)
     return _LENGTH.pack(len(data)) + data
+
+
+def received(pipe: socket.socket, most: int) -> bytes | None:
+    """What has come through a pipe that does not block: ``None``: nothing yet, ``b""``: its end."""
+    try:
+        return pipe.recv(most)
+    except BlockingIOError:
+        return None
+    except ConnectionError:
+        return b""
 
 
 class Frames:

@@ -23,6 +23,7 @@ from rabbitjobs.consumer.pools.frames import (
     Stop,
     ToServer,
     encode,
+    received,
 )
 from rabbitjobs.consumer.pools.server import server_command, written
 
@@ -59,15 +60,20 @@ class ServerLink:
         ours.setblocking(False)
         self._control = ours
         shown = written(setup)
-        with theirs:
-            # A session of its own: what the terminal sends is for the worker alone.
-            self._process = subprocess.Popen(
-                server_command(shown, theirs.fileno()),
-                pass_fds=(theirs.fileno(), shown),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        os.close(shown)
+        try:
+            with theirs:
+                # A session of its own: what the terminal sends is for the worker alone.
+                self._process = subprocess.Popen(
+                    server_command(shown, theirs.fileno()),
+                    pass_fds=(theirs.fileno(), shown),
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            os.close(shown)
         self._loop.add_reader(ours, self._read)
         self._late = self._loop.call_later(START_SECONDS, self._too_late)
 
@@ -98,13 +104,7 @@ class ServerLink:
             pass
 
     def _read(self) -> None:
-        while True:
-            try:
-                data = self._control.recv(CONTROL_BYTES)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                data = b""
+        while (data := received(self._control, CONTROL_BYTES)) is not None:
             if not data:
                 self._close()
                 return

@@ -17,6 +17,7 @@ from rabbitjobs.consumer.pools.frames import (
     Job,
     Mark,
     framed,
+    received,
 )
 from rabbitjobs.consumer.pools.protocol import Ended
 from rabbitjobs.message.envelope import Envelope
@@ -99,9 +100,7 @@ class Member:
 
     def done(self) -> Call | None:
         """Take the call from it."""
-        for timer in self.timers:
-            timer.cancel()
-        self.timers.clear()
+        self._forget_timers()
         call, self.call = self.call, None
         return call
 
@@ -117,8 +116,14 @@ class Member:
 
     def close(self) -> None:
         """Let go of pipe and mark, after ``hear_out``."""
+        self._forget_timers()
         self._pipe.close()
         self._mark.close()
+
+    def _forget_timers(self) -> None:
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
 
     def _quiet(self) -> None:
         self._reading = False
@@ -126,13 +131,7 @@ class Member:
         self._loop.remove_writer(self._pipe)
 
     def _read(self, *, to_the_end: bool = False) -> None:
-        while self._reading:
-            try:
-                data = self._pipe.recv(READ_BYTES)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                data = b""
+        while self._reading and (data := received(self._pipe, READ_BYTES)) is not None:
             if not data:
                 self._quiet()
                 return

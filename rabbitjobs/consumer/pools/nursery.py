@@ -88,21 +88,30 @@ class Nursery:
         return None
 
     def _make(self, key: int, pipe: tuple[int, int]) -> tuple[int, int] | None:
-        if self._spawn is not None:
-            pid = self._spawn(pipe)
-        else:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            pid = os.fork()
-            if pid == 0:
-                self._forget()
-                return pipe
+        try:
+            pid = self._new(pipe)
+        except OSError as error:  # no room for another process: those that are here go on
+            print(f"no child process can be made: {error}", file=sys.stderr, flush=True)
+            self._tell(Died(key, os.EX_OSERR))
+            pid = None
+        if pid == 0:
+            self._forget()
+            return pipe
         for descriptor in pipe:
             os.close(descriptor)
-        watch = os.pidfd_open(pid)
-        self._children[key] = pid, watch
-        self._selector.register(watch, selectors.EVENT_READ, key)
+        if pid is not None:
+            watch = os.pidfd_open(pid)
+            self._children[key] = pid, watch
+            self._selector.register(watch, selectors.EVENT_READ, key)
         return None
+
+    def _new(self, pipe: tuple[int, int]) -> int:
+        """The number of a new child; 0 in it."""
+        if self._spawn is not None:
+            return self._spawn(pipe)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return os.fork()
 
     def _forget(self) -> None:
         """In the child: nothing of the server's is open here, and its session is its own."""

@@ -114,3 +114,29 @@ async def test_a_job_that_blocks_the_loop_holds_no_acks_back(
     await attachment.finish()
     portal.close()
     assert told.heard == [1, "finish"]
+
+
+async def test_an_ack_that_fails_holds_back_no_later_one(
+    told: Told, attachment: Attachment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker would hear of none any more, and deliver nothing once the prefetch is full."""
+    monkeypatch.setattr(module, "BLOCKED_SECONDS", 0.01)
+    portal = Portal()
+    portal.loop.set_exception_handler(lambda _loop, _context: None)
+    ack = told.ack
+
+    def fail_at_two(handed: Handed) -> None:
+        if handed.delivery.tag in (1, 2):
+            raise RuntimeError("a fault of the client")
+        ack(handed)
+
+    monkeypatch.setattr(told, "ack", fail_at_two)
+    told.portal = portal
+    for tag in (1, 2, 3):
+        attachment.ack(handed(tag))
+    portal.post(attachment._look_for_settled)
+    assert await asyncio.to_thread(told.acked.wait, 5)
+    attachment.ack(handed(4))
+    await attachment.finish()
+    portal.close()
+    assert told.heard == [3, 4, "finish"]

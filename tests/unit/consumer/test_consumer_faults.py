@@ -10,9 +10,13 @@ import pytest
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.consumer import consumer as module
+from rabbitjobs.consumer.refusals import KEPT
 from rabbitjobs.ending import settle as settle_module
 from rabbitjobs.message import headers as h
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.message.properties import Properties
+from rabbitjobs.wire.protocol import Delivery
+from rabbitjobs.wire.subscription import Handed
 from tests.unit.consumer.bench import Bench
 
 
@@ -163,3 +167,16 @@ async def test_a_look_up_that_never_works_puts_the_message_into_quarantine(
     await bench.settled()
     (message,) = bench.failed("quarantine")
     assert "unreadable row" in message.properties.headers[h.FAILURE]
+
+
+async def test_what_is_remembered_of_faults_stays_bounded(bench: Bench) -> None:
+    """A message that others take after a fault here never ends here."""
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    bench.register(lambda: 1)
+    await bench.consumer.start()
+    delivery = Delivery(1, "", "q", False, Properties(), b"{}")
+    for number in range(KEPT + 10):
+        envelope = Envelope(id=str(number), job="job", queue="q", body=b"{}")
+        running = module._Running(envelope, Handed(delivery, 1))
+        assert not await bench.consumer._given_up(running, RuntimeError("ours"))
+    assert len(bench.consumer._faults) == KEPT

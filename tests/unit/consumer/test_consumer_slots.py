@@ -14,6 +14,7 @@ from rabbitjobs.consumer import consumer as module
 from rabbitjobs.consumer.drained import Drained
 from rabbitjobs.testing.memory import declare_plan
 from rabbitjobs.topology.plan import compile_plan
+from rabbitjobs.wire.subscription import Handed
 from tests.unit.consumer.bench import SPEC, Bench
 
 
@@ -188,6 +189,39 @@ async def test_what_waits_for_a_slot_is_not_started_once_the_connection_is_gone(
     assert (len(ran), len(bench.memory.records)) == (6, 6)
 
 
+async def test_what_waits_for_a_slot_goes_back_when_its_consumer_leaves_in_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its channel stays open until each of its messages is settled: it would be held for good."""
+    gate = asyncio.Event()
+    bench.register(gate.wait)
+    bench.put(*"abc")
+    bench.consumer = bench.new_consumer(prefetch=5)
+    taken: list[Handed] = []
+    take = bench.consumer._take
+
+    def note(one: Handed) -> None:
+        taken.append(one)
+        take(one)
+
+    monkeypatch.setattr(bench.consumer._attachment, "_take", note)
+    await bench.consumer.start()
+    await bench.until(lambda: bench.consumer._waiting)
+    subscription = bench.consumer._attachment._subscription
+    assert subscription is not None
+    wire = subscription._link.wire
+    assert wire is not None
+    # As when messages come between the look at an idle queue and the answer to its cancel.
+    again = bench.session.portal.submit(subscription._subscribe_again(wire))
+    await asyncio.wrap_future(again)
+    assert len(subscription._leaving) == 1
+    bench.put("d")
+    await bench.until(lambda: taken[-1].epoch > taken[0].epoch)
+    gate.set()
+    await bench.settled()
+    assert {job_id for job_id, _ in bench.memory.records} == set("abcd")
+
+
 async def test_a_second_signal_abandons_what_runs(bench: Bench) -> None:
     """It is not acked, and comes again."""
     started = asyncio.Event()
@@ -212,6 +246,22 @@ async def test_a_second_signal_abandons_what_runs(bench: Bench) -> None:
 async def test_a_consumer_that_never_connected_drains_at_once(bench: Bench) -> None:
     """There is nothing to lose."""
     assert await bench.drain() == Drained(0, 0, 0)
+
+
+async def test_a_consumer_that_is_stopped_before_it_has_begun_takes_nothing(bench: Bench) -> None:
+    """Its queue's messages would go round and round between it and the broker."""
+    gate = threading.Event()
+    bench.session.portal.post(gate.wait, 10)  # the I/O thread has something else to do
+    bench.put("i")
+    await bench.consumer.start()
+    draining = asyncio.create_task(bench.drain())
+    await asyncio.sleep(0.01)
+    gate.set()
+    assert await draining == Drained(0, 0, 0)
+    assert bench.consumer.state == "stopped"
+    await bench.until(lambda: bench.session.consuming.wire)
+    assert bench.broker.depth("shop.q.q") == (1, 0)
+    assert bench.heard(events.JobHandedBack) == []
 
 
 async def test_a_deleted_queue_is_unhealthy_until_it_is_there_again(bench: Bench) -> None:

@@ -173,10 +173,21 @@ def test_without_management_what_is_not_checked_is_said() -> None:
 
 def test_jobs_that_outlast_the_consumer_timeout_are_a_fault() -> None:
     """They would be delivered again for ever (celery 6760)."""
-    (check,) = wrong(facts(), limits={"emails": timedelta(hours=1)})
-    assert (check.name, check.state) == ("consumer timeout", "fail")
-    assert "30m" in check.text and "1h" in check.text
-    assert not wrong(facts(), limits={"emails": timedelta(minutes=5)})
+    hour = timedelta(hours=1)
+    for version, limits in (("4.3.6", [hour, None]), ("4.0.9", [hour, None]), ("4.0.9", [hour])):
+        found = diagnose(SPEC, facts(version=version), POSTGRES, {"emails": limits})
+        (check,) = (check for check in found if check.name == "consumer timeout")
+        assert check.state == "fail"
+        assert "30m" in check.text and "1h" in check.text
+    assert not wrong(facts(), limits={"emails": [timedelta(minutes=5)]})
+
+
+def test_a_worker_asks_for_the_time_that_its_jobs_need_where_it_can() -> None:
+    """On RabbitMQ 4.3, and only where every job has a hard limit: else one would be cut short."""
+    checks = diagnose(SPEC, facts(), POSTGRES, {"emails": [timedelta(hours=1)]})
+    (check,) = (check for check in checks if check.name == "consumer timeout")
+    assert check.state == "ok"
+    assert "1h1m" in check.text and "as its consumers ask" in check.text
 
 
 def test_the_effective_consumer_timeout_counts() -> None:
@@ -185,7 +196,7 @@ def test_the_effective_consumer_timeout_counts() -> None:
         **facts().live_queues,
         "shop.q.emails": {"effective_policy_definition": {"consumer-timeout": 60_000}},
     }
-    (check,) = wrong(facts(live_queues=queues), limits={"emails": timedelta(minutes=5)})
+    (check,) = wrong(facts(live_queues=queues), limits={"emails": [timedelta(minutes=5)]})
     assert "1m" in check.text
 
 

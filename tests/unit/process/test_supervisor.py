@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
 import sys
 from typing import Any
@@ -29,6 +31,32 @@ async def test_a_process_that_outlives_its_parent_does_not_hold_up_the_restart(
             await asyncio.sleep(0.02)
     assert child.reason.startswith("ended with exit code 3")
     supervisor._stopping.set()
+    async with asyncio.timeout(5):
+        await keeping
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The limit of processes, say: the others would end with their supervisor."""
+    real, starts = asyncio.create_subprocess_exec, iter([True])
+
+    async def start(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        if next(starts, False):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return await real(*command, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr(module, "_pause", lambda failures: 0.01)
+    child = Child("sleeps", (sys.executable, "-c", "import time; time.sleep(60)"))
+    supervisor = Supervisor([child], grace=1)
+    keeping = asyncio.create_task(supervisor._keep(child))
+    async with asyncio.timeout(5):
+        while child.process is None and not keeping.done():
+            await asyncio.sleep(0.01)
+    assert (child.restarts, keeping.done()) == (1, False)
+    supervisor._stopping.set()
+    supervisor._signal(child, signal.SIGTERM)
     async with asyncio.timeout(5):
         await keeping
 

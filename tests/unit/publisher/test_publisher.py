@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -345,6 +347,20 @@ async def test_a_cancelled_sender_leaves_the_publish_alone(shop: Shop) -> None:
         await sending
     shop.broker.start()
     assert await asyncio.to_thread(shop.broker.wait_until, lambda _: len(shop.waiting()) == 1)
+
+
+def test_a_process_that_sends_from_one_loop_after_another_keeps_none_of_them(shop: Shop) -> None:
+    """A service without a loop of its own says ``asyncio.run`` for each send."""
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def send() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await shop.job.asend(1)
+
+    for _ in range(5):
+        asyncio.run(send())
+    gc.collect()
+    assert [loop() is None for loop in loops] == [True] * 4 + [False]
 
 
 async def test_endings_publish_confirmed_or_raise(shop: Shop) -> None:

@@ -207,6 +207,26 @@ def test_drift_shows_stray_bindings_and_what_is_left_over() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        (3, "3 messages wait in it; leave it until it is empty, then delete it"),
+        (0, "0 messages wait in it; it can be deleted"),
+        (None, "an unknown number of messages wait in it; leave it until it is empty"),
+    ],
+)
+def test_an_old_queue_may_be_deleted_only_when_it_is_known_to_be_empty(
+    messages: int | None, said: str
+) -> None:
+    """A node that has just started tells no totals."""
+    plan = _plan()
+    live = _live(plan)
+    old = {"shop.q.gone": LiveQueue(name="shop.q.gone", messages=messages)}
+    live = msgspec.structs.replace(live, queues={**live.queues, **old})
+    (found,) = find_drift(plan, live)
+    assert said in str(found)
+
+
 def test_every_case_of_a_queue_is_explained() -> None:
     """With the queues, lifetimes and limits that do it."""
     cases = {case.name: case.text for case in explain(_plan(), "emails")}

@@ -18,6 +18,7 @@ class AckMachine(RuleBasedStateMachine):
         self.last = 0
         self.unsettled: set[int] = set()
         self.settled: set[int] = set()
+        self.given_back: list[int] = []
         self.left: set[int] = set()
 
     @rule()
@@ -39,17 +40,24 @@ class AckMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.last)
     @rule(data=st.data())
-    def remove(self, data: st.DataObject) -> None:
+    def give_back(self, data: st.DataObject) -> None:
         """A settled message is never given back."""
         tag = data.draw(st.integers(1, self.last + 1))
-        assert self.window.remove(tag) is (tag in self.unsettled)
+        assert self.window.give_back(tag) is (tag in self.unsettled)
         if tag in self.unsettled:
             self.unsettled.remove(tag)
-            self.left.add(tag)
+            self.given_back.append(tag)
 
     @rule()
-    def prefix(self) -> None:
-        """One ack with ``multiple`` covers settled messages only, and every one of the prefix."""
+    def flush(self) -> None:
+        """One ack with ``multiple`` covers settled messages only, and every one of the prefix.
+
+        What is given back is told before it: such an ack would cover it too.
+        """
+        assert self.window.returned() == self.given_back
+        assert self.window.returned() == []
+        self._leave(set(self.given_back))
+        self.given_back.clear()
         last = self.window.prefix()
         expected = {tag for tag in self.settled if not any(o < tag for o in self.unsettled)}
         if last is None:

@@ -96,6 +96,20 @@ async def test_a_rejection_is_the_outcome(desk: Desk, rejected: Rejected) -> Non
     assert desk.flying() == []
 
 
+async def test_a_wire_that_fails_at_a_message_leaves_nobody_waiting(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was written is unknown: that is the outcome at the deadline."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of the client")
+
+    monkeypatch.setattr(desk.world.wire, "publish", fail)
+    with pytest.raises(RuntimeError):
+        desk.publish("a", timeout=0.02)
+    assert isinstance(await desk.outcome("a"), Unknown)
+
+
 async def test_what_was_never_written_waits_for_a_connection() -> None:
     """And is sent when there is one."""
     desk = Desk()

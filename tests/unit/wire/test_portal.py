@@ -68,6 +68,18 @@ def test_a_call_after_the_end_runs_where_it_is_posted() -> None:
     portal.close()
 
 
+def test_a_call_between_the_end_of_the_loop_and_that_of_its_mailbox_runs_all_the_same() -> None:
+    """Whoever waits for its answer would wait for ever; later ones find the mailbox closed."""
+    loop = asyncio.new_event_loop()
+    box = Mailbox(loop)
+    loop.close()
+    ran: list[int] = []
+    box.post(ran.append, 1)
+    box.post(ran.append, 2)
+    box.close()
+    assert ran == [1, 2]
+
+
 async def test_work_on_the_io_thread_goes_on_when_its_waiter_is_cancelled() -> None:
     """A cancelled RPC would close its channel."""
     portal = Portal()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import tenacity
@@ -151,8 +152,38 @@ async def test_a_consumer_that_is_cancelled_at_once_makes_no_hot_loop(reader: Te
     assert reader.world.consumes == 1
 
 
-async def test_what_is_settled_before_the_brokers_answer_is_acked_after_it() -> None:
-    """Deliveries may overtake the answer to the subscription."""
+async def test_a_consumer_that_is_cancelled_while_it_begins_is_followed_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two, the first would keep what it was handed for as long as the connection lives."""
+    monkeypatch.setattr(module, "SHORT_LIFE_SECONDS", 0.1)
+    reader = TenReader()
+    make = reader.world.make
+    first = iter([True])
+
+    def taken_away() -> object:
+        wire = make()
+        consume = wire.consume
+
+        async def begin(queue: str, **options: Any) -> object:
+            if next(first, False):
+                options["cancelled"]("the queue was deleted")
+                raise ChannelClosed("NOT_FOUND")
+            return await consume(queue, **options)
+
+        wire.consume = begin  # type: ignore[assignment, method-assign]
+        return wire
+
+    reader.link._make_wire = taken_away  # type: ignore[assignment]
+    reader.link.start()
+    await reader.consuming()
+    await asyncio.sleep(0.2)
+    assert [one for one in reader.wire.consumers if not one.closed] == [reader.consumer]
+    await reader.stop()
+
+
+async def test_what_is_settled_before_the_brokers_answer_is_told_after_it() -> None:
+    """Deliveries may overtake the answer. What is given back goes first: an ack would cover it."""
     reader = TenReader()
     consume = reader.world.make
     gate = asyncio.Event()
@@ -164,6 +195,7 @@ async def test_what_is_settled_before_the_brokers_answer_is_acked_after_it() -> 
         async def slow(*args: object, **kwargs: object) -> object:
             consumer = await original(*args, **kwargs)  # type: ignore[arg-type]
             consumer.deliver(1)
+            consumer.deliver(2)
             await gate.wait()
             return consumer
 
@@ -172,12 +204,13 @@ async def test_what_is_settled_before_the_brokers_answer_is_acked_after_it() -> 
 
     reader.link._make_wire = eager  # type: ignore[assignment]
     reader.link.start()
-    await until(lambda: reader.handed)
-    reader.subscription.ack(reader.handed[0])
+    await until(lambda: len(reader.handed) == 2)
+    reader.subscription.nack(reader.handed[0])
+    reader.subscription.ack(reader.handed[1])
     assert await reader.flushed() == []
     gate.set()
     await reader.consuming()
-    assert await reader.flushed() == [("upto", 1)]
+    assert await reader.flushed() == [("nack", 1), ("upto", 2)]
     await reader.link.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import threading
 from pathlib import Path
@@ -26,6 +27,19 @@ def dying_while(path: str) -> Registry:
             os._exit(7)
 
     os.register_at_fork(after_in_child=die)
+    return registry()
+
+
+def without_room_while(path: str) -> Registry:
+    """The machine has no room for another process as long as there is a file."""
+    fork = os.fork
+
+    def refuse() -> int:
+        if Path(path).exists():
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    os.fork = refuse
     return registry()
 
 

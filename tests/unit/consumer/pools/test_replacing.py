@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import signal
+import socket
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 
 from rabbitjobs.consumer.pools.processes import ProcessPool
 from rabbitjobs.consumer.pools.protocol import Program
+from rabbitjobs.testing.pools.jobs import SOFT
 from rabbitjobs.testing.pools.kit import PATIENCE, Bench, there
 
 PROGRAMS = "tests.unit.consumer.pools.programs"
@@ -100,6 +107,77 @@ async def test_a_pool_whose_children_do_not_start_says_so_and_tries_again(
     broken.unlink()
     assert await job == 1
     assert bench.reports[-1] == ""
+
+
+async def test_a_child_that_cannot_be_made_costs_no_other_ones_job(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """A container's limit of processes, say: the others go on, and it is tried again."""
+    full = tmp_path / "full"
+    bench.pool(size=2, program=Program(f"{PROGRAMS}:without_room_while", {"path": str(full)}))
+    other = asyncio.create_task(bench.value("meet", str(tmp_path), "here", "go"))
+    await there(tmp_path / "here")
+    await bench.value("give_back", 1)
+    full.touch()
+    assert (await bench.failure("die", 9)).kind == "crash"
+    async with asyncio.timeout(PATIENCE):
+        await bench.news.wait()
+    assert "a child process died at its start" in bench.reports[0]
+    (tmp_path / "go").touch()
+    assert await other == "here"
+    full.unlink()
+    assert await asyncio.gather(*(bench.value("give_back", 1) for _ in range(4))) == [1] * 4
+    async with asyncio.timeout(PATIENCE):
+        while bench.reports[-1]:
+            bench.news.clear()
+            await bench.news.wait()
+
+
+@pytest.mark.parametrize(("room", "name"), [(subprocess, "Popen"), (socket, "socketpair")])
+async def test_a_worker_that_cannot_make_processes_for_a_while_tries_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, room: Any, name: str
+) -> None:
+    """Its jobs would wait for ever."""
+    bench.pool(size=1)
+    server = await bench.value("parent")
+    make, refusals = getattr(room, name), iter([True])
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        if next(refusals, False):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return make(*args, **options)
+
+    monkeypatch.setattr(room, name, refuse)
+    os.kill(server, signal.SIGKILL)
+    async with asyncio.timeout(PATIENCE):
+        while not any("Too many open files" in said for said in bench.reports):
+            bench.news.clear()
+            await bench.news.wait()
+    assert await bench.value("give_back", 1) == 1
+    assert bench.reports[-1] == ""
+
+
+async def test_a_limit_that_is_over_after_the_stop_finds_nobody(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Its child has gone, and its memory with it."""
+    reported: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: reported.append(str(context["exception"]))
+    )
+    pool = bench.pool(size=1)
+    await bench.value("give_back", 1)
+    job = asyncio.create_task(bench.run("clean_up", str(tmp_path / "clean")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    begun = asyncio.get_running_loop().time()
+    pool.stop()
+    await pool.ended()
+    assert asyncio.get_running_loop().time() < begun + SOFT.total_seconds()
+    await asyncio.sleep(2 * SOFT.total_seconds())
+    assert reported == []
+    with pytest.raises(asyncio.CancelledError):
+        await job
 
 
 async def test_an_app_whose_import_starts_threads_is_not_forked(
