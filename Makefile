@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup broker lint test test-brokers test-backends faults soak demo bench wheel lock format clean
+.PHONY: help setup broker chromium lint test test-brokers test-backends faults soak demo bench wheel lock format clean
 
 PY := .venv/bin/python
 BROKERS ?=
@@ -23,6 +23,9 @@ setup: .venv/ready ## .venv with the locked requirements and this package
 broker: setup ## and a RabbitMQ to run (BROKERS="3.10 4.0 4.3" for others than the best one)
 	@$(PY) -m rabbitjobs.broker $(BROKERS)
 
+chromium: ## the browser that tests/browser sit at
+	@bash scripts/get-chromium
+
 .venv/ready: requirements/dev.txt pyproject.toml scripts/make-venv
 	@bash scripts/make-venv
 
@@ -37,7 +40,7 @@ format: setup ## put the code into ruff's form
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-test: broker ## all tests; BROKERS="3.10 4.0 4.3" repeats those on a broker for each version
+test: broker chromium ## all tests; BROKERS="3.10 4.0 4.3" repeats those on a broker for each version
 	@$(UNSET) PY=$(PY) WORKERS="$(WORKERS)" BROKERS="$(BROKERS)" PYTEST="$(PYTEST)" \
 	  COVERAGE="$(COVERAGE)" bash scripts/run-tests
 
@@ -52,8 +55,8 @@ soak: setup ## constant load, random faults, and meters that must stay flat: MIN
 	@$(UNSET) PY=$(PY) MINUTES="$(MINUTES)" SEED="$(SEED)" BROKERS="$(BROKERS)" WIRES="$(WIRES)" \
 	  bash scripts/run-soak
 
-demo: broker ## the main job, end to end, with real input
-	@$(UNSET) $(PY) -m examples.shop.demo
+demo: broker ## the main job, end to end, with real input (WEB=1: then the desk's page stays open)
+	@$(UNSET) $(PY) -m examples.shop.demo $(if $(WEB),--web)
 
 bench: broker ## ours, the peers, raw clients and C in one contest (QUICK=1: 4 minutes; ONLY=drain; ROUNDS=3)
 	@PY=$(PY) bash scripts/bench-setup

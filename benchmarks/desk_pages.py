@@ -8,6 +8,7 @@ kind of page in milliseconds; confirms nothing and sends nothing.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import statistics
 import tempfile
 import time
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 from sqlalchemy import Connection, insert, text
 
@@ -25,6 +27,7 @@ from rabbitjobs.message.properties import Properties
 from rabbitjobs.review import words
 from rabbitjobs.review.case import Filters, hash_of
 from rabbitjobs.review.desk import Desk
+from rabbitjobs.review.options import Person
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.schema import cases
 
@@ -111,6 +114,39 @@ def measure(desk: Desk) -> None:
     timed("counts", desk.stats)
 
 
+def measure_web(desk: Desk) -> None:
+    """The pages as a browser gets them: desk, template and all, without the guard before them."""
+    from starlette.applications import Starlette
+
+    from rabbitjobs.web.pages import routes
+
+    app = Starlette(routes=routes(lambda _request: desk))
+    case = desk.list(Filters(state="open")).cases[0].id
+    with asyncio.Runner() as runner:
+        transport = httpx.ASGITransport(_As(app, Person(name="ann", role="admin")))
+        client = httpx.AsyncClient(transport=transport, base_url="http://desk.example")
+
+        def get(path: str) -> None:
+            page = runner.run(client.get(path))
+            assert page.status_code == 200, page.text
+
+        for path in ("/cases", "/cases?state=all&sort=oldest", "/cases?q=mailbox+50000+full",
+                     "/cases?state=open&queue=billing", f"/cases?group={7:016x}", "/groups",
+                     f"/cases/{case}", f"/cases/{case}/edit", "/bulk/new", "/audit"):  # fmt: skip
+            timed(f"web {path[:36]}", partial(get, path))
+        runner.run(client.aclose())
+
+
+class _As:
+    """Somebody looks."""
+
+    def __init__(self, app: Any, person: Person) -> None:
+        self._app, self._person = app, person
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app({**scope, "state": {"person": self._person, "csrf": "x"}}, receive, send)
+
+
 def main() -> None:
     """Fill a store and look at it."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -124,7 +160,9 @@ def main() -> None:
         began = time.perf_counter()
         fill(store, given.cases)
         print(f"{given.cases:,} cases written in {time.perf_counter() - began:.1f} s", flush=True)
-        measure(Desk(store, lambda _row: None, lambda _job, _body: None))
+        desk = Desk(store, lambda _row: None, lambda _job, _body: None)
+        measure(desk)
+        measure_web(desk)
         store.close()
 
 

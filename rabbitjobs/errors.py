@@ -7,8 +7,9 @@ parse the text.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 
 class RabbitJobsError(Exception):
@@ -150,7 +151,15 @@ class MessageError(RabbitJobsError):
 
 
 class ArgumentsRefused(MessageError):
-    """The arguments do not fit the job's signature or types; nothing was sent or run."""
+    """The arguments do not fit the job's signature or types; nothing was sent or run.
+
+    ``faults`` says what is wrong by the name of the parameter, or by the place in the body
+    (``kwargs.to``), as far as the fault is one of a single argument.
+    """
+
+    def __init__(self, text: str, *, faults: Mapping[str, str] | None = None, **about: Any) -> None:
+        super().__init__(text, **about)
+        self.faults: Mapping[str, str] = faults or {}
 
 
 class Undecodable(MessageError):
@@ -322,6 +331,17 @@ class NotAllowed(DeskError):
 
 class BulkNotFound(DeskError):
     """No bulk action has this id."""
+
+
+class TokenNotFound(DeskError):
+    """No token of the HTTP API has this id, or it is another's."""
+
+
+# --- web -----------------------------------------------------------------------------------
+
+
+class WebRefused(RabbitJobsError):
+    """The web pages cannot be served as asked: the text says what is not safe, and what to do."""
 
 
 # --- notifications -------------------------------------------------------------------------

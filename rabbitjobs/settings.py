@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rabbitjobs.message.signing import SigningOptions
     from rabbitjobs.notify.options import NotifyOptions
     from rabbitjobs.review.options import DeskOptions
+    from rabbitjobs.review.web_options import WebOptions
     from rabbitjobs.topology.model import TopologySpec
 
 FILE: Final = "rabbitjobs.yaml"
@@ -98,6 +99,7 @@ class Settings:
     note_queued: bool = False
     notify: NotifyOptions | None = None
     review: DeskOptions | None = None
+    web: WebOptions | None = None
     signing: SigningOptions | None = None
     topology: TopologySpec | None = None
     folder: Path | None = None
@@ -169,7 +171,7 @@ def _of_file(
     )
     top = root(document).keys(
         "app", "include", "broker", "store", "results", "worker", "publisher", "notify",
-        "review", "signing",
+        "review", "web", "signing",
     )  # fmt: skip
     broker = top.child("broker").keys("url", "management_url", "wire", "ca", "cert", "key")
     store = top.child("store").keys("url")
@@ -195,6 +197,7 @@ def _of_file(
         note_queued=results.child("queued").flag(),
         notify=_notify(top.child("notify")),
         review=_review(top.child("review")),
+        web=_web(top.child("web"), top.child("review")),
         signing=_signing(top.child("signing")),
     )
     if settings.broker_files and settings.broker_url:
@@ -258,6 +261,16 @@ def _review(place: Field) -> DeskOptions | None:
     from rabbitjobs.review.options import read as read_review
 
     return read_review(place)
+
+
+def _web(place: Field, review: Field) -> WebOptions | None:
+    if not place.given:
+        return None
+    from rabbitjobs.review.web_options import read as read_web
+
+    people = review.child("people").node
+    names = people.value if people and isinstance(people.value, dict) else ()
+    return read_web(place, tuple(names))
 
 
 def _signing(place: Field) -> SigningOptions | None:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.shop import audit, desk_visit
+from examples.shop import audit, desk_page, desk_visit
 from examples.shop.accidents import Accident, Accidents
 from examples.shop.orders import job_id, read_records
 from examples.shop.processes import Processes
@@ -133,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keep", type=Path, help="keep logs, store and invoices in this new folder"
     )
+    parser.add_argument("--web", action="store_true", help="keep the review desk's page open")
     options = parser.parse_args(arguments)
     # SIGTERM ends the demo as Ctrl-C does: both clear the stage away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -144,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with Node(report=screen.say) as node:
                 screen.say(f"RabbitMQ {node.version} runs, ours alone, on the loopback address")
                 with Processes(environment(folder, node), folder) as processes:
-                    balanced = play(set_stage(folder, node, processes), records, screen)
+                    stage = set_stage(folder, node, processes)
+                    balanced = play(stage, records, screen)
+                    if options.web:
+                        desk_page.keep_open(stage, screen)
         except KeyboardInterrupt:
             screen.say("interrupted; everything that we started has been ended")
             return 130

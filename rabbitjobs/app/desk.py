@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rabbitjobs.errors import ArgumentsRefused, UnknownJob
-from rabbitjobs.message.arguments import decode_result
+from rabbitjobs.message.arguments import Parameter, decode_result
 from rabbitjobs.publisher.outcomes import error_of
 from rabbitjobs.publisher.relay import outgoing_of_row
 from rabbitjobs.review.desk import Desk
@@ -48,6 +48,12 @@ def make_desk(app: RabbitJobs, store: Store) -> Desk:
             text = f"expected a result as the job returns it; {error}"
             raise ArgumentsRefused(text, job=job) from None
 
+    def parameters(job: str) -> tuple[Parameter, ...]:
+        definition = app.registry.get(job)
+        if definition is None or definition.arguments is None:
+            return ()
+        return definition.arguments.parameters
+
     keep = app.settings.keep.total_seconds()
     return Desk(
         store,
@@ -57,4 +63,5 @@ def make_desk(app: RabbitJobs, store: Store) -> Desk:
         validate_result=validate_result,
         signing=app.parts.signing,
         options=app.settings.review or DEFAULT,
+        parameters=parameters,
     )

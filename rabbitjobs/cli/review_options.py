@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import getpass
-import os
 import socket
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,6 +16,7 @@ from rabbitjobs.cli.review_print import as_json, print_done
 from rabbitjobs.cli.store import existing_store
 from rabbitjobs.review.case import STATES, Case, Filters
 from rabbitjobs.review.desk import Desk
+from rabbitjobs.review.here import local_name
 
 who_option = click.option(
     "--who",
@@ -138,13 +137,7 @@ def who_of(desk: Desk, named: str | None) -> str:
     """Who acts: as named, else the user of this machine, as the config knows him."""
     if named:
         return named
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        user = str(os.getuid())
-    here = f"{user}@{socket.gethostname()}"
-    people = desk.options.people
-    return user if user in people and here not in people else here
+    return local_name(desk.options.people)
 
 
 def _ago(age: timedelta | None) -> float | None:

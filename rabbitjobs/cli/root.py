@@ -28,6 +28,7 @@ _COMMANDS = {
     "send": ("send:send", "Send a job from the shell."),
     "store": ("store:store", "Migrate, check and clean the store."),
     "topology": ("topology:topology", "Plan, apply, compare, explain and draw the topology."),
+    "web": ("web:web", "Serve the review desk to browsers, and over HTTP."),
 }
 
 

@@ -51,6 +51,19 @@ class Body(msgspec.Struct, frozen=True):
     kwargs: dict[str, Any] = {}
 
 
+class Parameter(msgspec.Struct, frozen=True, kw_only=True):
+    """One parameter that travels, for who fills it in by hand.
+
+    ``place`` is where it stands among those given by position, ``None``: it is given by name.
+    ``kind`` is its type in words, ``Any`` if it has none.
+    """
+
+    name: str
+    kind: str
+    place: int | None
+    required: bool
+
+
 _MISMATCH = re.compile(r"Expected `[^`]*`, got `[^`]*`")
 _encoder = msgspec.json.Encoder(enc_hook=to_plain)
 _decoder = msgspec.json.Decoder(Body)
@@ -89,6 +102,20 @@ class Arguments:
         """How many positional parameters travel; more arguments include the injected ones."""
         return len(self._positional)
 
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters that travel one by one, in order; those that take the rest are no part."""
+        found = [p for p in self._signature.parameters.values() if p.kind not in _VARIADIC]
+        return tuple(
+            Parameter(
+                name=p.name,
+                kind=_show(self._types[p.name]),
+                place=self._positional.index(p.name) if p.kind in _POSITIONAL else None,
+                required=p.default is p.empty,
+            )
+            for p in found
+        )
+
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """Check the arguments and encode them; ``ArgumentsRefused`` names every bad one."""
         try:
@@ -108,14 +135,15 @@ class Arguments:
             return plain.args, plain.kwargs
         bound = self._bind(plain.args, plain.kwargs)
         converted: dict[int | str, Any] = {}
-        problems: list[str] = []
+        faults: list[tuple[str, str]] = []
         for place, (name, value) in enumerate(bound):
             try:
                 converted[place if place < len(plain.args) else name] = self._convert(name, value)
             except Exception as error:  # converting runs user code (__post_init__, validators)
-                problems.append(f"{name}: {_said(error)}")
-        if problems:
-            raise ArgumentsRefused("; ".join(problems))
+                faults.append((name, _said(error)))
+        if faults:
+            text = "; ".join(f"{name}: {said}" for name, said in faults)
+            raise ArgumentsRefused(text, faults=dict(faults))
         args = [converted[place] for place in range(len(plain.args))]
         return args, {name: converted[name] for name in plain.kwargs}
 

@@ -139,12 +139,7 @@ class Bulks:
         same one: each case is taken by one of them. Raises ``StoreUnavailable``: run it again;
         ``ActionRefused`` for one that was stopped: ``resume`` it first.
         """
-        found = self._turn(bulk_id, who, "running")
-        if found.state == "stopped":
-            raise ActionRefused(
-                f"expected a bulk action to go on with, got one that is stopped: {found.why}; look "
-                "at its outcomes, and resume it"
-            )
+        self.begin(bulk_id, who=who)
         told = 0.0
         while True:
             step = self.step(bulk_id)
@@ -158,6 +153,16 @@ class Bulks:
             wait = self._wait(step)
             if wait > 0:
                 pause(wait)
+
+    def begin(self, bulk_id: str, *, who: str) -> Bulk:
+        """Let it run, doing no case of it; raises what ``run`` would raise before its first."""
+        found = self._turn(bulk_id, who, "running")
+        if found.state == "stopped":
+            raise ActionRefused(
+                f"expected a bulk action to go on with, got one that is stopped: {found.why}; look "
+                "at its outcomes, and resume it"
+            )
+        return found
 
     def step(self, bulk_id: str) -> Bulk:
         """Do at most one case of it; for those who run it beside other things."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from rabbitjobs import clock
 from rabbitjobs.errors import ArgumentsRefused
+from rabbitjobs.message.arguments import Parameter
 from rabbitjobs.message.signing import Signing
 from rabbitjobs.review import changes, claim, deadlines, ending
 from rabbitjobs.review.bounds import check_tags, check_text
@@ -28,6 +29,7 @@ from rabbitjobs.store.engine import Store
 from rabbitjobs.store.outbox import OutboxRow
 
 Validate = Callable[[str, bytes], None]
+Parameters = Callable[[str], tuple[Parameter, ...]]
 
 KEEP_SECONDS = 7 * 86400.0
 
@@ -39,7 +41,8 @@ class Desk(Looks):
     ``SendError``. ``validate`` gets a job's name and a body, and raises ``ArgumentsRefused`` if
     they do not fit (``UnknownJob`` if it cannot tell). ``validate_result`` does the same for a
     result given by hand. ``keep`` is the seconds that results live. ``signing`` checks what is
-    released and signs it anew, for its attempt and expiry change. ``options`` say who may do what.
+    released and signs it anew, for its attempt and expiry change. ``options`` say who may do what,
+    ``parameters`` what a job is called with.
 
     Who looks is named as ``who``: a name sees what its role and limits let it see; ``None`` is the
     program itself, which sees all. Every action takes ``who`` acts and the ``version`` of the case
@@ -60,8 +63,10 @@ class Desk(Looks):
         validate_result: Validate = lambda _job, _result: None,
         signing: Signing | None = None,
         options: DeskOptions = DEFAULT,
+        parameters: Parameters = lambda _job: (),
     ) -> None:
         super().__init__(store, clock, options)
+        self._parameters = parameters
         self._validate = validate
         self._keep = keep
         self._validate_result = validate_result
@@ -73,6 +78,19 @@ class Desk(Looks):
         other = copy.copy(self)
         other._via = via
         return other
+
+    def narrowed_to(self, person: Person) -> Self:
+        """The same desk, where the name of ``person`` has the rights given here: for somebody who
+        comes with less than the config gives him."""
+        other = copy.copy(self)
+        others = self._options.others if self._options.people else "admin"
+        people = {**self._options.people, person.name: person}
+        other._options = msgspec.structs.replace(self._options, people=people, others=others)
+        return other
+
+    def parameters(self, job: str | None) -> tuple[Parameter, ...]:
+        """What the job is called with; empty if nobody here knows its code."""
+        return self._parameters(job) if job is not None else ()
 
     @property
     def bulk(self) -> Bulks:

@@ -12,7 +12,7 @@ from rabbitjobs.review.groups import Groups
 from rabbitjobs.review.hand import require, shown_to, within_sql
 from rabbitjobs.review.offers import offers
 from rabbitjobs.review.options import DeskOptions, Person
-from rabbitjobs.review.trail import Comment
+from rabbitjobs.review.trail import Comment, Deeds
 from rabbitjobs.store.engine import Store
 
 ALL = Filters()
@@ -83,6 +83,25 @@ class Looks:
         """What was done to a case, oldest first."""
         found = self.get(case_id, who=who)
         return self._store.read(lambda c: rows.audit_of(c, found.id))
+
+    def deeds(
+        self,
+        *,
+        limit: int = 50,
+        after: int | None = None,
+        doer: str | None = None,
+        action: str | None = None,
+        who: str | None = None,
+    ) -> Deeds:
+        """What was done to all cases, newest first; by one ``doer``, of one ``action`` if named."""
+        also, namespace = self._within(who), self._store.namespace
+        return self._store.read(
+            lambda c: trail.deeds(c, namespace, limit, after, doer=doer, action=action, also=also)
+        )
+
+    def pulse(self) -> str:
+        """A mark that is another one after any change of the desk; cheap, for who looks often."""
+        return self._store.read(lambda c: trail.pulse(c, self._store.namespace))
 
     def verify(self, case_id: str, *, who: str | None = None) -> str | None:
         """What is wrong with the audit of a case, ``None`` if it is as it was written."""

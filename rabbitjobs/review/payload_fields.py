@@ -52,9 +52,11 @@ def restored(body: bytes, before: bytes, sensitive: Iterable[str]) -> bytes:
     was, now = _all_places(old, rules), _all_places(new, rules)
     changed = [*(was ^ now), *(place for place in was & now if _get(new, place) != HIDDEN)]
     if changed:
-        names = ", ".join(sorted(".".join(place) for place in changed))
+        names = sorted(".".join(place) for place in changed)
         raise ArgumentsRefused(
-            f"expected {HIDDEN!r} left as it is at {names}, which only an admin may see and change"
+            f"expected {HIDDEN!r} left as it is at {', '.join(names)}, which only an admin may see "
+            "and change",
+            faults=dict.fromkeys(names, f"expected {HIDDEN!r} left as it is"),
         )
     for place in was:
         _put(new, place, _get(old, place))
@@ -74,7 +76,8 @@ def check_locked(body: bytes, before: bytes, locked: Iterable[str]) -> None:
     if changed:
         raise ArgumentsRefused(
             f"expected {', '.join(changed)} as before, because the config locks it; change "
-            "another field, or discard the case and send a new job"
+            "another field, or discard the case and send a new job",
+            faults=dict.fromkeys(changed, "expected it as before, because the config locks it"),
         )
 
 

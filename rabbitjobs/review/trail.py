@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from rabbitjobs.review import store as rows
+from rabbitjobs.review.bounds import check_page
 from rabbitjobs.review.case import AuditRow, Case
 from rabbitjobs.store.audit import hash_of_row
-from rabbitjobs.store.schema import audit, cases
+from rabbitjobs.store.schema import audit, bulk, cases
+from rabbitjobs.store.text import storable
 
 # An edit of an edit of an edit: nobody reads further back.
 PARENTS_READ = 20
@@ -21,6 +23,68 @@ class Comment(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     who: str
     text: str
+
+
+class Deed(AuditRow, frozen=True, kw_only=True):
+    """A row of the audit with the case that it is of."""
+
+    case_id: str
+    job: str | None
+    queue: str | None
+
+
+class Deeds(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of the audit, newest first; ``after`` asks for the next page, ``None``: the last."""
+
+    deeds: tuple[Deed, ...]
+    after: int | None
+
+
+def deeds(
+    connection: Connection,
+    namespace: str,
+    limit: int,
+    after: int | None,
+    *,
+    doer: str | None = None,
+    action: str | None = None,
+    also: tuple[ColumnElement[bool], ...] = (),
+) -> Deeds:
+    """One page of the audit of all cases, newest first; ``also`` is what a person may see."""
+    check_page(limit)
+    # Without a join: a database may begin one at the cases, and read all of them for a page.
+    seen = select(cases.c.id).where(
+        cases.c.id == audit.c.case_id, cases.c.namespace == namespace, *also
+    )
+    chosen: list[ColumnElement[bool]] = [seen.exists()]
+    if after is not None:
+        chosen.append(audit.c.id < after)
+    if doer is not None:
+        chosen.append(audit.c.who == storable(doer))
+    if action is not None:
+        chosen.append(audit.c.action == storable(action))
+    query = select(audit).where(*chosen).order_by(audit.c.id.desc()).limit(limit + 1)
+    found = connection.execute(query).all()
+    about = select(cases.c.id, cases.c.job, cases.c.queue).where(
+        cases.c.id.in_({row.case_id for row in found})
+    )
+    known = {row.id: {"job": row.job, "queue": row.queue} for row in connection.execute(about)}
+    names = (*AuditRow.__struct_fields__, "case_id")
+    shown = tuple(
+        Deed(**{name: row._mapping[name] for name in names}, **known[row.case_id])
+        for row in found[:limit]
+    )
+    return Deeds(deeds=shown, after=shown[-1].id if len(found) > limit else None)
+
+
+def pulse(connection: Connection, namespace: str) -> str:
+    """A mark that is another one after any change of a case or a bulk action.
+
+    Nothing happens to a case without a row of the audit. One of another namespace changes it too.
+    """
+    deed = connection.execute(select(func.max(audit.c.id))).scalar()
+    moved = select(func.max(bulk.c.updated)).where(bulk.c.namespace == namespace)
+    return f"{deed}_{connection.execute(moved).scalar()}"
 
 
 def fault(connection: Connection, namespace: str, case_id: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Final
 
 VERSION_TABLE: Final = "rj_version"
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision of the schema, oldest first; a test keeps it equal to the migrations."""
 
 _TABLES: Final = """
@@ -123,6 +123,18 @@ CREATE TABLE rj_bulk_items (
     at DOUBLE, PRIMARY KEY (bulk_id, place)
 );
 CREATE INDEX rj_bulk_items_state ON rj_bulk_items (bulk_id, state, place);
+CREATE TABLE rj_web_sessions (
+    namespace TEXT NOT NULL, id_hash TEXT NOT NULL, who TEXT NOT NULL, login TEXT NOT NULL,
+    via TEXT NOT NULL, created DOUBLE NOT NULL, seen DOUBLE NOT NULL, expires DOUBLE NOT NULL,
+    PRIMARY KEY (namespace, id_hash)
+) WITHOUT ROWID;
+CREATE INDEX rj_web_sessions_expires ON rj_web_sessions (expires);
+CREATE TABLE rj_web_tokens (
+    namespace TEXT NOT NULL, id TEXT NOT NULL, token_hash TEXT NOT NULL, name TEXT NOT NULL,
+    who TEXT NOT NULL, role TEXT NOT NULL, made_by TEXT NOT NULL, created DOUBLE NOT NULL,
+    seen DOUBLE, expires DOUBLE NOT NULL, PRIMARY KEY (namespace, id)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX rj_web_tokens_hash ON rj_web_tokens (token_hash);
 """
 
 STATEMENTS: Final = (

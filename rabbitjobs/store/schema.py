@@ -299,6 +299,43 @@ leases = Table(
 )
 """Who holds a concurrency key, and until when if he does not renew it; ``token`` is his taking."""
 
+web_sessions = Table(
+    "rj_web_sessions",
+    metadata,
+    Column("namespace", Text, nullable=False),
+    Column("id_hash", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("login", Text, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("seen", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    PrimaryKeyConstraint("namespace", "id_hash"),
+    Index("rj_web_sessions_expires", "expires"),
+    sqlite_with_rowid=False,
+)
+"""Who is logged in at the web pages: ``id_hash`` is of the cookie, ``login`` of the password's hash
+that let him in, so that a new password ends what the old one began."""
+
+web_tokens = Table(
+    "rj_web_tokens",
+    metadata,
+    Column("namespace", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("token_hash", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("seen", Double),
+    Column("expires", Double, nullable=False),
+    PrimaryKeyConstraint("namespace", "id"),
+    Index("rj_web_tokens_hash", "token_hash", unique=True),
+    sqlite_with_rowid=False,
+)
+"""Tokens of the HTTP API, by hash. Each acts as ``who``, with ``role`` at most."""
+
 LIVE_STATES = ("open", "releasing", "released")
 """States of a case in which something may still happen to its job."""
 

@@ -18,6 +18,10 @@ HOSTILE = "tests/security/test_hostile_messages.py"
 SIGNED = "tests/security/test_signed_jobs.py"
 SECRETS = "tests/security/test_secrets.py"
 ESCAPED = "tests/security/test_escaped_output.py"
+LOGIN = "tests/security/test_web_login.py"
+PAGES = "tests/security/test_web_pages.py"
+HOSTS = "tests/security/test_web_hosts.py"
+WEB_ROLES = "tests/security/test_web_roles.py"
 
 ROWS = {
     "pickle body or content type": [
@@ -64,6 +68,47 @@ ROWS = {
         "tests/unit/monitor/test_logs.py::test_an_event_is_one_line_without_escape_sequences",
         "tests/unit/notify/test_wording.py::"
         "test_a_job_name_with_line_breaks_and_escapes_stays_on_one_line",
+    ],
+    "<script> in a payload shown on the review page": [
+        f"{PAGES}::test_a_script_in_a_payload_is_shown_as_text_on_every_page",
+        f"{PAGES}::test_every_answer_forbids_inline_scripts_framing_sniffing_and_keeping",
+        f"{PAGES}::test_a_payload_is_handed_out_as_a_file_that_no_browser_runs",
+    ],
+    "cross-site POST to retry, approve or discard": [
+        f"{PAGES}::test_a_cross_site_post_to_an_action_is_refused",
+        f"{PAGES}::test_the_api_takes_no_session_without_its_token_and_no_other_site",
+        f"{HOSTS}::test_without_people_other_sites_still_change_nothing",
+        f"{LOGIN}::test_a_login_from_another_site_is_refused",
+    ],
+    "the web page started without auth": [
+        f"{HOSTS}::test_the_web_page_started_without_auth_refuses_to_bind_off_loopback",
+        f"{HOSTS}::test_without_people_only_this_machine_is_answered_whatever_is_bound",
+        "tests/web/test_web_process.py::test_off_this_machine_it_refuses_to_start",
+    ],
+    "login brute force": [
+        f"{LOGIN}::test_login_brute_force_is_refused_before_the_password_is_looked_at",
+        f"{LOGIN}::test_brute_force_from_many_places_meets_the_limit_of_the_name",
+        f"{LOGIN}::test_an_unknown_name_takes_as_long_as_a_wrong_password",
+        f"{LOGIN}::test_an_unknown_name_and_a_wrong_password_get_the_same_answer",
+    ],
+    "session fixation": [
+        f"{LOGIN}::test_session_fixation_is_refused_the_cookie_of_before_is_worth_nothing",
+        f"{LOGIN}::test_a_login_rotates_the_session_and_ends_the_one_before",
+        f"{LOGIN}::test_a_session_cookie_is_secure_httponly_samesite_and_bound_to_the_host",
+    ],
+    "open redirect": [
+        f"{LOGIN}::test_an_open_redirect_after_the_login_goes_home_instead",
+        f"{HOSTS}::test_no_link_and_no_redirect_holds_a_host",
+    ],
+    "path traversal": [f"{HOSTS}::test_path_traversal_is_refused"],
+    "host header tricks": [
+        f"{HOSTS}::test_host_header_tricks_are_refused",
+        f"{HOSTS}::test_a_proxy_is_believed_only_where_the_config_names_it",
+    ],
+    "roles on pages and in the API": [
+        f"{WEB_ROLES}::test_nothing_but_the_login_and_static_files_is_seen_by_nobody",
+        f"{WEB_ROLES}::test_a_role_and_its_limits_hold_on_pages_and_in_the_api",
+        f"{WEB_ROLES}::test_a_token_does_no_more_than_its_role",
     ],
     "the exception type in a stored result": [
         f"{HOSTILE}::test_the_exception_type_in_a_result_is_plain_data"

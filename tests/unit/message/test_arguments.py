@@ -309,3 +309,34 @@ def test_results_come_back_as_the_type_that_the_job_names() -> None:
     assert decode_result(encode_result(Point(1, 2.0)), Point) == Point(1, 2.0)
     assert decode_result(encode_result(Point(1, 2.0)), Any) == {"x": 1, "y": 2.0}
     assert decode_result(encode_result(None), None) is None
+
+
+def test_a_form_learns_what_a_job_is_called_with() -> None:
+    """Names, types in words, places, what must be given; without what is injected."""
+
+    def job(
+        ctx: Context, to: str, n: int | None = None, *rest: int, flag: bool, **more: int
+    ) -> None:
+        """See above."""
+
+    found = [(p.name, p.kind, p.place, p.required) for p in Arguments(job).parameters]
+    assert found == [
+        ("to", "str", 0, True),
+        ("n", "int | None", 1, False),
+        ("flag", "bool", None, True),
+    ]
+
+
+def test_each_wrong_argument_is_named_for_who_typed_it() -> None:
+    """By the parameter's name, and all of them at once."""
+
+    def job(to: str, n: int = 1) -> None:
+        """See above."""
+
+    with pytest.raises(ArgumentsRefused) as told:
+        Arguments(job).decode(b'{"args":[1],"kwargs":{"n":"x"}}')
+    assert set(told.value.faults) == {"to", "n"}
+    assert "Expected `int`" in told.value.faults["n"]
+    with pytest.raises(ArgumentsRefused) as told:
+        Arguments(job).decode(b'{"args":[]}')
+    assert told.value.faults == {}

@@ -1,0 +1,1 @@
+"""The HTTP API of the desk: what it takes and gives are types, of which OpenAPI is made."""

@@ -1,0 +1,44 @@
+"""Live updates: an event for each change and nothing but the fact in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rabbitjobs.review.case import Case
+from rabbitjobs.review.desk import Desk
+from rabbitjobs.web.pages import pulse
+from rabbitjobs.web.pages.live import marks
+from rabbitjobs.web.pages.pulse import Pulse
+
+Land = Callable[..., Case]
+
+
+class Unrested(Pulse):
+    """Looks each time it is asked."""
+
+    def of(self, desk: Desk) -> str:
+        return desk.pulse()
+
+
+async def test_a_change_is_an_event(desk: Desk, land: Land) -> None:
+    stream = marks(Unrested(), desk, looks=4, pause=0.0)
+    assert "retry" in await anext(stream)
+    first = await anext(stream)
+    assert first.startswith("event: mark\ndata: ")
+    case = land()
+    second = await anext(stream)
+    assert second.startswith("event: mark\ndata: ")
+    assert second != first
+    assert case.id not in second
+    desk.claim(case.id, who="ann", version=1)
+    assert await anext(stream) not in (first, second)
+    assert [one async for one in stream] == []
+
+
+async def test_many_pages_are_one_look(desk: Desk, land: Land) -> None:
+    shared = Pulse()
+    first = shared.of(desk)
+    land()
+    assert shared.of(desk) == first
+    shared._read_at -= pulse.LOOK_SECONDS
+    assert shared.of(desk) != first
