@@ -29,6 +29,7 @@ def render(
     state = request.state
     common = {
         "person": getattr(state, "person", None),
+        "mark": getattr(state, "mark", ""),
         "csrf": getattr(state, "csrf", ""),
         "logged_in": getattr(getattr(state, "visitor", None), "how", "") == "session",
         "root": str(request.scope.get("root_path", "")),

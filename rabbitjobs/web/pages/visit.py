@@ -102,6 +102,10 @@ def _answer(site: Site, handler: Handler, request: Request, form: FormData) -> R
         Visit, request, queues=site.queues(), runner=site.runner, counts=site.counts, form=form
     )
     try:
-        return handler(visit(desk=site.desk_of(request)))
+        desk = site.desk_of(request)
+        if request.method == "GET":
+            # Before the page is read: what changes from here on, the page hears of.
+            request.state.mark = desk.pulse()
+        return handler(visit(desk=desk))
     except RabbitJobsError as error:
         return refused(request, error)

@@ -5,13 +5,19 @@ import { dirty } from "./forms.js";
 let busy = false;
 let again = false;
 
+// The address of what is shown: after a form that was refused, it is not that of the page.
+function self() {
+  const own = document.body.dataset.self;
+  return !own || location.pathname === own ? location.pathname + location.search : own;
+}
+
 export function say(text, reload = false) {
   const place = document.getElementById("said");
   place.textContent = text;
   if (!reload) { setTimeout(() => { if (place.textContent === text) place.textContent = ""; }, 4000); return; }
   const button = document.createElement("button");
   button.textContent = "Show it";
-  button.addEventListener("click", () => location.assign(location.pathname + location.search.replace(/[?&]done=\w+/, "")));
+  button.addEventListener("click", () => location.assign(self().replace(/[?&]done=\w+/, "")));
   place.append(button);
 }
 
@@ -53,7 +59,7 @@ async function refresh() {
   if (busy) { again = true; return; }
   busy = true;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    const answer = await fetch(self(), { headers: { Accept: "text/html" }, redirect: "manual" });
     if (answer.type === "opaqueredirect") { say("You are logged out.", true); return; }
     if (!answer.ok) { say("This page cannot be brought up to date.", true); return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -98,12 +104,12 @@ export function listenToChanges() {
   }
   if (!liveUrl) return;
   let source = null;
-  let mark = null;
+  let { mark } = document.body.dataset;
   const open = () => {
     source = new EventSource(liveUrl);
     source.addEventListener("mark", (event) => {
-      // The first one may differ as well: what changed while nobody listened is asked for then.
-      if (mark !== null && mark !== event.data) refresh();
+      // The first one may differ as well: from that of the page, or from the last one heard.
+      if (mark !== event.data) refresh();
       mark = event.data;
     });
   };
