@@ -39,19 +39,25 @@ function markFresh(old, fresh) {
   return rows.length;
 }
 
+// What somebody stands on, found again among new elements: his keys must not lead nowhere.
+function mien(one) {
+  const { tagName, id, name, form } = one;
+  return [tagName, id, name, one.getAttribute("href"), form?.getAttribute("action"), one.textContent.trim()].join("|");
+}
+
 function swap(old, fresh) {
   const source = fresh.outerHTML;
   if (source === old.dataset.source) return { changed: false };
   const first = old.dataset.source === undefined;
   const inside = old.contains(document.activeElement) ? document.activeElement : null;
   if (dirty(old) || inside?.matches("textarea, input:not([type=checkbox])")) return { blocked: true };
-  const focus = inside && (inside.closest("[data-row]")?.id ?? inside.id);
+  const focus = inside && mien(inside);
   keepOpen(old, fresh);
   const added = markFresh(old, fresh);
   old.replaceChildren(...fresh.childNodes);
   old.dataset.source = source;
   showTimes(old);
-  if (focus) (document.getElementById(focus)?.querySelector(".to") ?? document.getElementById(focus))?.focus();
+  if (focus) [...old.querySelectorAll("a, button, summary, input, select")].find((one) => mien(one) === focus)?.focus();
   return { changed: !first, added };
 }
 
