@@ -134,6 +134,11 @@ def test_all_of_it_by_keyboard(shop: Shop, sits: Sits) -> None:
     expect(page.locator(".comment .text")).to_have_text("asked them")
     keys.press("r")
     expect(page.get_by_role("button", name="Retry").first).to_be_focused()
+    # What others do meanwhile brings the page up to date, and leaves the keys where they are.
+    (case,) = shop.crew.app.desk.list(Filters(owner="ann")).cases
+    shop.crew.app.desk.comment(case.id, "hurry", who="bob", version=case.version)
+    expect(page.locator(".comment .text").last).to_have_text("hurry")
+    expect(page.get_by_role("button", name="Retry").first).to_be_focused()
     keys.press("Enter")
     # It fails again: the page shows the case open, by itself.
     expect(page.locator(".facts")).to_contain_text("Failures")

@@ -29,11 +29,11 @@ def render(
     state = request.state
     common = {
         "person": getattr(state, "person", None),
+        "mark": getattr(state, "mark", ""),
         "csrf": getattr(state, "csrf", ""),
         "logged_in": getattr(getattr(state, "visitor", None), "how", "") == "session",
         "root": str(request.scope.get("root_path", "")),
         "path": request.url.path,
-        "mark": getattr(state, "mark", ""),
         "now": clock.now(),
         "release": _release(),
     }

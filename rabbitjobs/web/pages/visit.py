@@ -103,8 +103,9 @@ def _answer(site: Site, handler: Handler, request: Request, form: FormData) -> R
     )
     try:
         desk = site.desk_of(request)
-        # Before anything is read: what changes from then on, the open page hears of.
-        request.state.mark = site.pulse.of(desk)
+        if request.method == "GET":
+            # Before the page is read: what changes from here on, the page hears of.
+            request.state.mark = desk.pulse()
         return handler(visit(desk=desk))
     except RabbitJobsError as error:
         return refused(request, error)

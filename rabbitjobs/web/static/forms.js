@@ -22,6 +22,8 @@ export function showTermsOfAction() {
 }
 
 export function dirty(root) {
+  // What was typed before the desk refused it stands in the form as if it had always been there.
+  if (root.querySelector("[data-typed]")) return true;
   return [...root.querySelectorAll("textarea, input:not([type=hidden]), select")].some((field) => {
     if (field.type === "checkbox" || field.type === "radio") return field.checked !== field.defaultChecked;
     if (field.tagName === "SELECT") return [...field.options].some((one) => one.selected !== one.defaultSelected) && field.selectedIndex > 0;

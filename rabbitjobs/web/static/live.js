@@ -5,13 +5,19 @@ import { dirty } from "./forms.js";
 let busy = false;
 let again = false;
 
+// The address of what is shown: after a form that was refused, it is not that of the page.
+function self() {
+  const own = document.body.dataset.self;
+  return !own || location.pathname === own ? location.pathname + location.search : own;
+}
+
 export function say(text, reload = false) {
   const place = document.getElementById("said");
   place.textContent = text;
   if (!reload) { setTimeout(() => { if (place.textContent === text) place.textContent = ""; }, 4000); return; }
   const button = document.createElement("button");
   button.textContent = "Show it";
-  button.addEventListener("click", () => location.assign(location.pathname + location.search.replace(/[?&]done=\w+/, "")));
+  button.addEventListener("click", () => location.assign(self().replace(/[?&]done=\w+/, "")));
   place.append(button);
 }
 
@@ -33,19 +39,25 @@ function markFresh(old, fresh) {
   return rows.length;
 }
 
+// What somebody stands on, found again among new elements: his keys must not lead nowhere.
+function mien(one) {
+  const { tagName, id, name, form } = one;
+  return [tagName, id, name, one.getAttribute("href"), form?.getAttribute("action"), one.textContent.trim()].join("|");
+}
+
 function swap(old, fresh) {
   const source = fresh.outerHTML;
   if (source === old.dataset.source) return { changed: false };
   const first = old.dataset.source === undefined;
   const inside = old.contains(document.activeElement) ? document.activeElement : null;
   if (dirty(old) || inside?.matches("textarea, input:not([type=checkbox])")) return { blocked: true };
-  const focus = inside && (inside.closest("[data-row]")?.id ?? inside.id);
+  const focus = inside && mien(inside);
   keepOpen(old, fresh);
   const added = markFresh(old, fresh);
   old.replaceChildren(...fresh.childNodes);
   old.dataset.source = source;
   showTimes(old);
-  if (focus) (document.getElementById(focus)?.querySelector(".to") ?? document.getElementById(focus))?.focus();
+  if (focus) [...old.querySelectorAll("a, button, summary, input, select")].find((one) => mien(one) === focus)?.focus();
   return { changed: !first, added };
 }
 
@@ -53,7 +65,7 @@ async function refresh() {
   if (busy) { again = true; return; }
   busy = true;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    const answer = await fetch(self(), { headers: { Accept: "text/html" }, redirect: "manual" });
     if (answer.type === "opaqueredirect") { say("You are logged out.", true); return; }
     if (!answer.ok) { say("This page cannot be brought up to date.", true); return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -98,11 +110,11 @@ export function listenToChanges() {
   }
   if (!liveUrl) return;
   let source = null;
-  let mark = document.body.dataset.mark;
+  let { mark } = document.body.dataset;
   const open = () => {
     source = new EventSource(liveUrl);
     source.addEventListener("mark", (event) => {
-      // The first one may differ as well: what changed while nobody listened is asked for then.
+      // The first one may differ as well: from that of the page, or from the last one heard.
       if (mark !== event.data) refresh();
       mark = event.data;
     });
