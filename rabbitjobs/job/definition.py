@@ -159,7 +159,7 @@ def _concurrency(
     if given is None:
         return None
     wanted = given if isinstance(given, Concurrency) else Concurrency(given)
-    fault = concurrency_fault(wanted, arguments.parameters)
+    fault = concurrency_fault(wanted, arguments.by_name)
     if fault is not None:
         raise RegistrationError(f"{source}: {fault}", job=job)
     return wanted

@@ -148,8 +148,8 @@ class Arguments:
         return args, {name: converted[name] for name in plain.kwargs}
 
     @property
-    def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """The parameters that travel, by name."""
+    def by_name(self) -> Mapping[str, inspect.Parameter]:
+        """The parameters that travel, by name; those that take the rest among them."""
         return self._signature.parameters
 
     def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
