@@ -68,7 +68,7 @@ class LocalRunner:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, number)
             if number == signal.SIGSTOP:
-                _wait_stopped(process.pid)
+                wait_stopped(process.pid)
 
     def clear(self) -> None:
         """Kill the server's and epmd's process groups."""
@@ -160,7 +160,7 @@ def _reap(pid: int, *, block: bool = False) -> None:
         os.waitpid(pid, 0 if block else os.WNOHANG)
 
 
-def _wait_stopped(pid: int) -> None:
+def wait_stopped(pid: int) -> None:
     """Return once the kernel has stopped every thread; at once where the system does not say."""
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:

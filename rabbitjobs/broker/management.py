@@ -106,8 +106,8 @@ class Management:
 
     # --- what stands on a vhost --------------------------------------------------------------
 
-    def queues(self, vhost: str) -> list[dict[str, Any]]:
-        """Every queue with its arguments and policy, and its totals where they are known.
+    def queues(self, vhost: str, *, totals: bool = False) -> list[dict[str, Any]]:
+        """Every queue with its arguments and policy; with ``totals`` those too, if they are known.
 
         Without statistics: with them a new queue shows its policy seconds late. The effective
         definition and the operator policy stand in it on RabbitMQ 4.3 only. Totals are asked for
@@ -115,8 +115,11 @@ class Management:
         after it lets clients in, though all of them stand [measured on 4.3.6].
         """
         path = f"queues/{_part(vhost)}?disable_stats=true"
-        totals = {q["name"]: q for q in self._get(f"{path}&enable_queue_totals=true")}
-        return [{**totals.get(q["name"], {}), **q} for q in self._get(path)]
+        found = list(self._get(path))
+        if not totals:
+            return found
+        counted = {q["name"]: q for q in self._get(f"{path}&enable_queue_totals=true")}
+        return [{**counted.get(q["name"], {}), **q} for q in found]
 
     def queue(self, vhost: str, name: str) -> dict[str, Any] | None:
         """One queue with its statistics (which may be seconds late), or ``None``."""

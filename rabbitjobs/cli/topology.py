@@ -200,7 +200,7 @@ def drift(obj: CliContext, /, **options: Any) -> None:
                 "expected a management API to compare with, got none; set "
                 "RABBITJOBS_MANAGEMENT_URL (https, or loopback)"
             )
-        live = read_live(management, reaching.addresses(call.obj)[0].vhost)
+        live = read_live(management, reaching.addresses(call.obj)[0].vhost, totals=True)
     found = find_drift(wanted, live)
     for finding in found:
         click.echo(escape(str(finding)))

@@ -194,7 +194,7 @@ def _manage(management: Management | None, address: Address) -> dict[str, Any]:
 
 def _queues(management: Management, vhost: str) -> dict[str, dict[str, Any]]:
     """The queues with the values of their policies; before 4.3 RabbitMQ tells the name only."""
-    found = {str(queue["name"]): queue for queue in management.queues(vhost)}
+    found = {str(queue["name"]): queue for queue in management.queues(vhost, totals=True)}
     if all(EFFECTIVE in queue for queue in found.values()):
         return found
     try:

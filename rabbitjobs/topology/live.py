@@ -93,11 +93,14 @@ def binding_key(binding: Binding) -> tuple[str, ...]:
     )
 
 
-def read_live(management: Management, vhost: str) -> Live:
-    """Take the picture through the management API; raises `ManagementError`."""
+def read_live(management: Management, vhost: str, *, totals: bool = False) -> Live:
+    """Take the picture through the management API; raises `ManagementError`.
+
+    How many messages wait is counted with ``totals`` only, for that asks every queue.
+    """
     return Live(
         exchanges={e["name"]: _exchange(e) for e in management.exchanges(vhost)},
-        queues={q["name"]: _queue(q) for q in management.queues(vhost)},
+        queues={q["name"]: _queue(q) for q in management.queues(vhost, totals=totals)},
         bindings=frozenset(
             _binding_key(
                 b["source"],

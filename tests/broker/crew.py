@@ -16,6 +16,7 @@ import pika
 
 from rabbitjobs import RabbitJobs
 from rabbitjobs.backend.protocol import Status
+from rabbitjobs.broker.local import wait_stopped
 from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
 
@@ -77,8 +78,10 @@ class Worker:
         until(said, why=lambda: self.log)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send it a signal; SIGSTOP has stopped all its threads when this returns."""
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:
+            wait_stopped(self.process.pid)
 
     def ends(self) -> int:
         """Wait for its end; returns the exit code."""

@@ -63,7 +63,7 @@ queues:
   work: {concurrency: 10, rate: 50/s}
   mixed: {concurrency: 4}
   keys: {concurrency: 4}
-  scaled: {concurrency: {min: 1, max: 8}}
+  scaled: {concurrency: {min: 1, max: 4}}
 """
 
 
@@ -170,9 +170,9 @@ def test_cancelled_jobs_give_their_key_back_and_need_none(shop: Crew) -> None:
 def test_slots_follow_the_backlog(shop: Crew) -> None:
     """Up to the max, and down again when it is worked off; each job runs once."""
     nap = shop.app.remote("nap", queue="scaled")
-    shop.app.send_many([nap.call(number) for number in range(80)])
+    shop.app.send_many([nap.call(number) for number in range(32)])
     worker = shop.consume("scaled")
-    worker.says('"slots": 8')
-    until(lambda: len(shop.lines()) == 80, why=lambda: worker.log)
-    worker.says('"slots": 1,')
-    assert sorted(shop.lines()) == sorted(str(number) for number in range(80))
+    worker.says('"slots": 4')
+    until(lambda: len(shop.lines()) == 32, why=lambda: worker.log)
+    worker.says('"slots": 2,', 2)
+    assert sorted(shop.lines()) == sorted(str(number) for number in range(32))

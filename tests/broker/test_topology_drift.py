@@ -36,7 +36,7 @@ def shop(broker_url: str, management_url: str) -> Iterator[Bench]:
 
 
 def _drift(shop: Bench, config: str = SHOP) -> list[Finding]:
-    return list(find_drift(shop.plan(config), read_live(shop.management, shop.vhost)))
+    return list(find_drift(shop.plan(config), read_live(shop.management, shop.vhost, totals=True)))
 
 
 def test_a_stranger_s_policy_of_higher_priority_is_found(shop: Bench) -> None:

@@ -68,17 +68,22 @@ def test_the_demo_balances_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert not any(map(_lives, workers))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_clears_its_stage_away(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C in the middle of the work: every process that it started is ended."""
+@pytest.mark.parametrize(
+    ("number", "when"),
+    [(signal.SIGINT, "order [1-9][0-9]* done"), (signal.SIGTERM, "orders sent, each confirmed")],
+)
+def test_an_interrupted_demo_clears_its_stage_away(
+    tmp_path: Path, number: signal.Signals, when: str
+) -> None:
+    """Ctrl-C in the middle of the work, or before it began: every process of it is ended."""
     with _start(tmp_path) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
-            if re.search("order [1-9][0-9]* done", line):
+            if re.search(when, line):
                 break
         demo.send_signal(number)
         told = demo.stdout.read()
     assert demo.returncode == 130, told
     workers = list(_workers(tmp_path))
-    assert workers
+    assert workers or number is signal.SIGTERM
     assert not any(map(_lives, workers))

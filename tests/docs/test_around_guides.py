@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.docs.users_pytest import passes
 
 ROOT = Path(__file__).parents[2]
 START = """
@@ -87,18 +87,4 @@ def test_a_program_does_what_its_guide_says(
     assert found is not None
     (tmp_path / "guide_app.py").write_text(found[1])
     (tmp_path / "test_guide.py").write_text(START + test)
-    ran = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:rabbitjobs"),
-            *("-p", "rabbitjobs.testing.pytest_plugin", "-o", "asyncio_mode=auto"),
-            *("-o", "asyncio_default_fixture_loop_scope=function"),
-        ],
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "1 passed" in ran.stdout
+    passes(tmp_path, count=1)

@@ -16,6 +16,7 @@ import pytest
 from rabbitjobs import settings
 from rabbitjobs.cli.root import cli
 from rabbitjobs.topology.config import loads
+from tests.docs.users_pytest import passes
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
@@ -112,21 +113,7 @@ def test_the_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
     for name in ("shop_app.py", "test_shop.py"):
         (text,) = blocks(page, f"test: {name}", "python")
         (tmp_path / name).write_text(text)
-    ran = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:rabbitjobs"),
-            *("-p", "rabbitjobs.testing.pytest_plugin"),
-            *("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"),
-        ],
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "3 passed" in ran.stdout
+    passes(tmp_path, count=3)
 
 
 def links() -> list[object]:

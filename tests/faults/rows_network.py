@@ -21,7 +21,7 @@ def through(stage: Stage) -> tuple[Proxy, str]:
     return line, stage.url.replace(f":{port}/", f":{line.port}/") + "?heartbeat=2"
 
 
-@row(everywhere=True, quick=True)
+@row(everywhere=True)
 def connections_reset(stage: Stage) -> None:
     """Five times, in the middle of everything (SO_LINGER 0)."""
     stage.intake()

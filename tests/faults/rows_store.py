@@ -15,7 +15,7 @@ from tests.faults.row import row
 from tests.faults.stage import SLOTS, Stage
 
 
-@row(quick=True)
+@row()
 def store_down(stage: Stage) -> None:
     """Somebody holds the database for 13 s: endings wait, nothing is acked, nothing is lost."""
     crew = stage.load("--rate", "40")

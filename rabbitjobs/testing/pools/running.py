@@ -124,8 +124,8 @@ class StopConformance(PoolFixtures):
         result, failure = await task
         assert result is None
         assert failure is not None and failure.error_type == "asyncio.exceptions.CancelledError"
-        assert await bench.value("give_back", 1) == 1
         (tmp_path / "never").touch()
+        assert await bench.value("give_back", 1) == 1
 
     async def test_after_stop_nothing_has_ended(self, bench: Bench, tmp_path: Path) -> None:
         """What ran, what waited and what comes is abandoned: its message is not acked."""

@@ -79,6 +79,14 @@ def test_different_arguments_never_share_a_key(a: str, b: str, c: str, d: str) -
     assert len(one) < 300
 
 
+def test_a_long_key_is_kept_short_and_still_its_own() -> None:
+    """By a hash of all of it: the columns that hold it, and its index, have an end."""
+    a, b = (called_key(Concurrency(str), "job", "x" * 5000 + end) for end in "ab")
+    assert a != b
+    assert a[:100] == b[:100]
+    assert len(a) == len(b) < 200
+
+
 def test_jobs_share_keys_by_a_group_only() -> None:
     """Else two jobs with an argument of one name would wait for each other."""
     values = {"customer": "ada"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rabbitjobs.broker.local import wait_stopped
 from rabbitjobs.consumer.pools.processes import ProcessPool
 from rabbitjobs.testing.pools.kit import Bench, there
 
@@ -83,6 +84,7 @@ async def test_a_job_that_was_handed_over_but_not_begun_goes_to_another_child(
     bench.pool(size=1)
     first = await bench.value("pid")
     os.kill(first, signal.SIGSTOP)
+    wait_stopped(first)
     waiting = asyncio.create_task(bench.value("pid"))
     await asyncio.sleep(0.1)
     assert not waiting.done()
