@@ -58,9 +58,9 @@ soak: setup ## constant load, random faults, and meters that must stay flat: MIN
 demo: broker ## the main job, end to end, with real input (WEB=1: then the desk's page stays open)
 	@$(UNSET) $(PY) -m examples.shop.demo $(if $(WEB),--web)
 
-bench: broker ## ours, the peers, raw clients and C in one contest (QUICK=1: 4 minutes; ONLY=drain; ROUNDS=3)
+bench: broker ## ours, the peers, raw clients and C in one contest (QUICK=1: one round, 4 minutes; ONLY=drain; ROUNDS=3)
 	@PY=$(PY) bash scripts/bench-setup
-	@$(UNSET) $(PY) -m benchmarks $(if $(QUICK),--quick) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
+	@$(UNSET) $(PY) -m benchmarks $(if $(QUICK),--quick) --rounds $(or $(ROUNDS),$(if $(QUICK),1,3)) --only "$(ONLY)"
 
 wheel: setup ## build the wheel and try it in a venv of its own
 	@PY=$(PY) bash scripts/test-wheel

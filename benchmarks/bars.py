@@ -72,6 +72,7 @@ FAILING = "10 % retried, 1 % to review"
 P50, P99 = "round trip p50", "round trip p99"
 RESULT_P50, RESULT_P99 = "send to result p50", "send to result p99"
 CPU, COLD, IMPORT, RESIDENT = "CPU of client and broker", "cold start", "import", "resident"
+DESK_PAGE, SLOWEST = "page of the desk with 100,000 cases", "the slowest of them"
 FLEET_RATE = "rate of 4 processes over 30 s"
 US, THREADS, CHILDREN = "rabbitjobs", "rabbitjobs, threads", "rabbitjobs, 2 children"
 SQLITE, POSTGRES = "SQLite WAL synchronous=FULL", "PostgreSQL synchronous_commit=on"
@@ -161,6 +162,7 @@ BARS = (
     Bar("cold start, seconds", (COLD, US), 0.3, below=True),
     Bar("import, milliseconds", (IMPORT, US), 120, below=True),
     Bar("resident, MB", (RESIDENT, US), 60, below=True),
+    Bar("page of the desk, milliseconds", (DESK_PAGE, SLOWEST), 200, below=True),
     Bar(
         f"clock for a job, {MOST:,} waiting: {LEAST:,} waiting",
         (backlog_clock(MOST), US),

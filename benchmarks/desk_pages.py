@@ -1,26 +1,25 @@
-"""What a page of the review desk costs with 100,000 cases: ``python -m benchmarks.desk_pages``.
-
-``--store URL`` names a database of your own (it gets a namespace of its own and keeps the cases);
-without it a SQLite file in a temporary folder is used. Prints the median and the worst of each
-kind of page in milliseconds; confirms nothing and sends nothing.
-"""
+"""What a page of the review desk costs when very many cases wait there."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 from sqlalchemy import Connection, insert, text
+from starlette.applications import Starlette
 
+from benchmarks import bars
+from benchmarks.bars import Figure
+from benchmarks.contest import BenchError
 from rabbitjobs.clock import now, uuid7
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.properties import Properties
@@ -30,6 +29,7 @@ from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.options import Person
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.schema import cases
+from rabbitjobs.web.pages import routes
 
 QUEUES = ("emails", "images", "reports", "billing")
 STATES = ("open", "open", "open", "closed", "discarded")
@@ -76,64 +76,51 @@ def _analyze(connection: Connection) -> None:
     connection.execute(text("ANALYZE"))
 
 
-def timed(name: str, look: Callable[[], Any], times: int = 7) -> None:
-    """Print what one look costs."""
+def _timed(page: str, look: Callable[[], Any], times: int = 7) -> Figure:
     taken = []
     for _ in range(times):
         began = time.perf_counter()
         look()
         taken.append((time.perf_counter() - began) * 1000)
-    print(f"{name:44} {statistics.median(taken):8.1f} ms   worst {max(taken):8.1f} ms", flush=True)
+    return Figure(bars.DESK_PAGE, page, statistics.median(taken), "ms")
 
 
-def measure(desk: Desk) -> None:
-    """Every kind of page."""
-    waiting = Filters(state="open", snoozed=False)
-    timed("open, newest first", lambda: desk.list(waiting))
-    deep = None
-    for _ in range(3):
-        deep = desk.list(waiting, limit=10_000, after=deep).after
-    timed("the same, 30,000 cases further", lambda: desk.list(waiting, after=deep))
-    timed("all, oldest first", lambda: desk.list(sort="oldest"))
-    timed("open, last touched first", lambda: desk.list(waiting, sort="updated"))
-    timed("open, by deadline", lambda: desk.list(waiting, sort="deadline"))
-    timed("open of one queue", lambda: desk.list(Filters(state="open", queue="billing")))
-    timed("of a queue without cases", lambda: desk.list(Filters(queue="nothing")))
-    timed(
-        "of one job and error",
-        lambda: desk.list(Filters(job="shop.job3", error_type="shop.Error3")),
-    )
-    timed("of one cause", lambda: desk.list(Filters(fingerprint=f"{7:016x}")))
-    timed("of one owner, who has none", lambda: desk.list(Filters(owner="ann")))
-    timed("with a text that many have", lambda: desk.list(Filters(state="open", text="mailbox")))
-    timed("with a text that one has", lambda: desk.list(Filters(text="mailbox 50000 full")))
-    timed("with a text that none has", lambda: desk.list(Filters(state="open", text="nowhere")))
-    timed("groups of all", desk.groups)
-    timed("groups of what is open", lambda: desk.groups(Filters(state="open")))
-    timed("groups of one queue", lambda: desk.groups(Filters(queue="billing")))
-    timed("counts", desk.stats)
-
-
-def measure_web(desk: Desk) -> None:
-    """The pages as a browser gets them: desk, template and all, without the guard before them."""
-    from starlette.applications import Starlette
-
-    from rabbitjobs.web.pages import routes
-
+def _look(desk: Desk) -> Iterator[Figure]:
+    """As a browser gets them: desk, template and all, without the guard before them."""
     app = Starlette(routes=routes(lambda _request: desk))
     case = desk.list(Filters(state="open")).cases[0].id
+    deep = None
+    for _ in range(3):
+        deep = desk.list(Filters(state="open", snoozed=False), limit=10_000, after=deep).after
+    pages = {
+        "open, newest first": "/cases",
+        "open, 30,000 further": f"/cases?after={deep or ''}",
+        "all, oldest first": "/cases?state=all&sort=oldest",
+        "open, last touched first": "/cases?sort=updated",
+        "open, by deadline": "/cases?sort=deadline",
+        "open of one queue": "/cases?queue=billing",
+        "of a queue without cases": "/cases?state=all&queue=nothing",
+        "with a text that many have": "/cases?q=mailbox",
+        "with a text that one has": "/cases?state=all&q=mailbox+50000+full",
+        "with a text that none has": "/cases?q=nowhere",
+        "of one cause": f"/cases?group={7:016x}",
+        "groups": "/groups",
+        "one case": f"/cases/{case}",
+        "editing it": f"/cases/{case}/edit",
+        "bulk": "/bulk/new",
+        "audit": "/audit",
+    }
     with asyncio.Runner() as runner:
         transport = httpx.ASGITransport(_As(app, Person(name="ann", role="admin")))
         client = httpx.AsyncClient(transport=transport, base_url="http://desk.example")
 
         def get(path: str) -> None:
             page = runner.run(client.get(path))
-            assert page.status_code == 200, page.text
+            if page.status_code != HTTPStatus.OK:
+                raise BenchError(f"{path}: expected a page, got {page.status_code}: {page.text}")
 
-        for path in ("/cases", "/cases?state=all&sort=oldest", "/cases?q=mailbox+50000+full",
-                     "/cases?state=open&queue=billing", f"/cases?group={7:016x}", "/groups",
-                     f"/cases/{case}", f"/cases/{case}/edit", "/bulk/new", "/audit"):  # fmt: skip
-            timed(f"web {path[:36]}", partial(get, path))
+        for name, path in pages.items():
+            yield _timed(name, partial(get, path))
         runner.run(client.aclose())
 
 
@@ -147,24 +134,13 @@ class _As:
         await self._app({**scope, "state": {"person": self._person, "csrf": "x"}}, receive, send)
 
 
-def main() -> None:
-    """Fill a store and look at it."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--store")
-    options.add_argument("--cases", type=int, default=100_000)
-    given = options.parse_args()
+def desk_pages(count: int) -> Iterator[Figure]:
+    """Milliseconds of server time for each kind of page with so many cases, in a SQLite file."""
     with tempfile.TemporaryDirectory() as folder:
-        url = given.store or f"sqlite:///{Path(folder) / 'desk.db'}"
-        store = Store(url, namespace=f"bench-{uuid7()}")
+        store = Store(f"sqlite:///{Path(folder) / 'desk.db'}", namespace="bench")
         store.migrate()
-        began = time.perf_counter()
-        fill(store, given.cases)
-        print(f"{given.cases:,} cases written in {time.perf_counter() - began:.1f} s", flush=True)
-        desk = Desk(store, lambda _row: None, lambda _job, _body: None)
-        measure(desk)
-        measure_web(desk)
+        fill(store, count)
+        found = list(_look(Desk(store, lambda _row: None, lambda _job, _body: None)))
         store.close()
-
-
-if __name__ == "__main__":
-    main()
+    yield from found
+    yield Figure(bars.DESK_PAGE, bars.SLOWEST, max(one.value for one in found), "ms")

@@ -9,6 +9,7 @@ from functools import partial
 from benchmarks import bars, field, rows
 from benchmarks.bars import Figure
 from benchmarks.contest import Contestant
+from benchmarks.desk_pages import desk_pages
 from benchmarks.stores import SQLITE, Stores
 from rabbitjobs.broker.node import Node
 
@@ -77,7 +78,10 @@ class Round:
             *self._rates(),
             ("import", rows.importing),
         ]
-        return short if self.quick else [*short, *self._payloads(), *self._backlogs()]
+        if self.quick:
+            return short
+        desk = ("desk pages", partial(desk_pages, 100_000))
+        return [*short, *self._payloads(), *self._backlogs(), desk]
 
     def _sends(self) -> Labelled:
         for row, contest in _SENDS.items():

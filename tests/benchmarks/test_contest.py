@@ -10,6 +10,7 @@ import pytest
 from benchmarks import bars, field, rows
 from benchmarks.bars import Figure
 from benchmarks.contest import BenchError, bout
+from benchmarks.desk_pages import desk_pages
 from benchmarks.drain import Drained
 from benchmarks.plan import DESK
 from benchmarks.stores import SQLITE, check_results
@@ -29,6 +30,7 @@ ROWS: dict[str, Callable[[Node], Iterable[Figure]]] = {
     bars.payload_drain("100 kB"): lambda node: rows.payload(node, OURS, 100_000, "100 kB", 60),
     bars.PROCESSES: lambda node: rows.together(node, OURS, 1_000, 2),
     bars.IMPORT: lambda _node: rows.importing(),
+    bars.DESK_PAGE: lambda _node: desk_pages(300),
 }
 
 
