@@ -43,7 +43,7 @@ def refusals(stage: Stage, kind: str) -> int:
     return sum(line.words == kind for line in stage.lines("U"))
 
 
-@row(everywhere=True, quick=True)
+@row(everywhere=True)
 def broker_kill(stage: Stage) -> None:
     """kill -9 of the only node, twice: publishers stall, then go on."""
     stage.intake()
