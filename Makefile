@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup broker chromium lint test test-brokers test-backends faults soak demo bench wheel lock format clean
+.PHONY: help setup broker chromium lint test test-web test-backends faults soak demo bench wheel lock format clean
 
 PY := .venv/bin/python
 BROKERS ?=
@@ -40,9 +40,12 @@ format: setup ## put the code into ruff's form
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-test: broker chromium ## all tests; BROKERS="3.10 4.0 4.3" repeats those on a broker for each version
+test: broker ## all tests but the two below; BROKERS="3.10 4.0 4.3" repeats those on a broker for each
 	@$(UNSET) PY=$(PY) WORKERS="$(WORKERS)" BROKERS="$(BROKERS)" PYTEST="$(PYTEST)" \
 	  COVERAGE="$(COVERAGE)" bash scripts/run-tests
+
+test-web: broker chromium ## the review desk's pages: their handlers, and a browser before them
+	@$(UNSET) PY=$(PY) WORKERS="$(WORKERS)" PYTEST="$(PYTEST)" bash scripts/test-web
 
 test-backends: setup ## the store's tests on a real PostgreSQL on loopback
 	@$(UNSET) PY=$(PY) PYTEST="$(PYTEST)" bash scripts/test-backends
