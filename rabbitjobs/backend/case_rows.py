@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
-from rabbitjobs.backend.protocol import Record
+from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.store import audit
-from rabbitjobs.store.schema import LIVE_STATES, RELEASED_STATES, cases
+from rabbitjobs.store.schema import LIVE_STATES, RELEASED_STATES, cases, outbox
 from rabbitjobs.store.text import storable
 
 
@@ -19,6 +19,7 @@ def follow(connection: Connection, namespace: str, records: Sequence[Record]) ->
 
     A retry leaves its case released, and a job that is in review again is reopened by intake.
     """
+    _cross_out(connection, namespace, records)
     for record in records:
         if record.case is not None and record.status.final:
             _close(connection, namespace, record, record.case)
@@ -37,6 +38,23 @@ def released_as(connection: Connection, namespace: str, envelope: Envelope) -> b
         cases.c.payload_hash == payload,
     )
     return connection.execute(query).first() is not None
+
+
+def _cross_out(connection: Connection, namespace: str, records: Sequence[Record]) -> None:
+    """Delete the promises of releases that have come: whoever published them may have died.
+
+    Sent once more, when the inbox has forgotten the attempt, such a release would run again. While
+    the job is retried its case lives, and the inbox keeps what it knows of it.
+    """
+    came = [
+        record.release
+        for record in records
+        if record.release is not None and record.status is not Status.RETRYING
+    ]
+    if came:  # before the cases, as a relay does: the two must not lock each other out
+        connection.execute(
+            delete(outbox).where(outbox.c.namespace == namespace, outbox.c.release_id.in_(came))
+        )
 
 
 def _close(connection: Connection, namespace: str, record: Record, case_id: str) -> None:

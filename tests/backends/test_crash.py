@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.backend.sql import SqlBackend
-from rabbitjobs.clock import uuid7
+from rabbitjobs.clock import now, uuid7
 from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.intake import FailedMessage, take_in
 from rabbitjobs.store.engine import Store
@@ -93,6 +93,40 @@ async def test_the_second_copy_of_a_release_is_dropped(
     assert [await backend.record(first), await backend.record(second)] == [True, False]
     assert desk.get(case_id).outcome == "succeeded after release"
     assert [row.action for row in desk.audit(case_id)].count("close") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "again"),
+    [(Status.SUCCEEDED, 0), (Status.FAILED, 0), (Status.IN_REVIEW, 0), (Status.RETRYING, 1)],
+)
+async def test_a_release_that_came_is_not_sent_again_a_month_later(
+    store_url: str,
+    backend: SqlBackend,
+    store: Store,
+    failed: Callable[..., FailedMessage],
+    outcome: Callable[..., Record],
+    status: Status,
+    again: int,
+) -> None:
+    """Its process died before it crossed the promise out, and no relay was there meanwhile.
+
+    While its job is retried the promise stays, and with the case the inbox row that drops a copy.
+    """
+    job = uuid7()
+    case_id = take_in(store, failed(job, 3))
+    dead = subprocess.run(
+        [sys.executable, "-c", PRELUDE, store_url, store.namespace, case_id, "published"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert dead.returncode == -9, dead.stderr
+    release = Desk(store, lambda _row: None, lambda _job, _body: None).get(case_id).release_id
+    await backend.record(outcome(job, 4, case=case_id, release=release, status=status))
+    backend.clean(now() + 31 * 86400)
+    store.run(lambda c: c.execute(text("UPDATE rj_outbox SET leased_until = 0")))
+    assert len(Outbox(store).take()) == again
+    assert (await backend.recorded(job, 4) is not None) == (not status.final)
 
 
 RECORDER = """

@@ -10,8 +10,12 @@ A line reads ``kind time token job-id words``, with "-" for what its writer does
 | A, C | a publisher: about to send, confirmed (with the seconds since the first attempt) |
 | S, E | the job's own code: begins (with the attempt), has had its effect |
 | D V I Q X | a worker, when the ending is durable: done, in review, ignored, quarantined, \
-cancelled or expired |
+cancelled or expired (with the attempt) |
+| R | whoever decides: the job's case is to be released, written once before the first try |
 | d v i q x | the same, as store and queues say it in the end, by the public API |
+
+A released job's stay in review (V) is no ending, but for the attempt that rested: what comes after
+it must end, too, and no more attempts may begin than were released.
 """
 
 from __future__ import annotations
@@ -86,6 +90,7 @@ class Balance:
 
     ``duplicate_runs`` counts starts of an attempt beyond its first; ``reruns`` are
     those of them that came after that attempt's durable ending, as seconds after it, in order.
+    ``released_again`` began more attempts after a case than were released from it.
     ``longest_publish`` is in seconds.
     """
 
@@ -101,6 +106,7 @@ class Balance:
     two_endings: tuple[str, ...]
     unrecorded: tuple[str, ...]
     without_effect: tuple[str, ...]
+    released_again: tuple[str, ...]
     duplicate_outcomes: int
     duplicate_runs: int
     reruns: tuple[float, ...]
@@ -117,6 +123,7 @@ class Balance:
             "with two endings": self.two_endings,
             "ended, but not recorded": self.unrecorded,
             "done without an effect": self.without_effect,
+            "begun more often than released": self.released_again,
         }
         found = [f"{len(ids)} {what}: {_some(ids)}" for what, ids in sets.items() if ids]
         if not self.confirmed:
@@ -138,16 +145,19 @@ class Balance:
 def balance(lines: Iterable[Line]) -> Balance:
     """Add a ledger up."""
     by_kind: defaultdict[str, list[Line]] = defaultdict(list)
-    told: defaultdict[str, set[str]] = defaultdict(set)
     for line in lines:
         by_kind[line.kind].append(line)
-        if line.kind.upper() in "DVIQX":
-            told[line.token].add(line.kind.upper())
-    attempted, confirmed = (_tokens(by_kind[kind]) for kind in "AC")
-    heard, recorded = (
-        Counter(line.token for kind in kinds for line in by_kind[kind])
-        for kinds in ("DVIQX", "dviqx")
-    )
+    attempted, confirmed, released = (_tokens(by_kind[kind]) for kind in "ACR")
+    endings = [line for kind in "DVIQX" for line in by_kind[kind]]
+    rests = [line for line in endings if line.kind == "V" and line.token in released]
+    ends = [line for line in endings if line.kind != "V" or line.token not in released]
+    records = [line for kind in "dviqx" for line in by_kind[kind]]
+    told: defaultdict[str, set[str]] = defaultdict(set)
+    for line in (*ends, *records):
+        told[line.token].add(line.kind.upper())
+    heard = Counter(line.token for line in ends)
+    rested = Counter((line.token, line.words) for line in rests)
+    recorded = Counter(line.token for line in records)
     states = Counter(kind for kinds in told.values() for kind in kinds)
     return Balance(
         attempted=len(attempted),
@@ -164,10 +174,12 @@ def balance(lines: Iterable[Line]) -> Balance:
         without_effect=tuple(
             sorted({token for token, kinds in told.items() if "D" in kinds} - _tokens(by_kind["E"]))
         ),
-        duplicate_outcomes=sum(count - 1 for count in heard.values())
-        + sum(count - 1 for count in recorded.values()),
+        released_again=_released_again(by_kind["S"], by_kind["R"]),
+        duplicate_outcomes=sum(
+            count - 1 for counts in (heard, rested, recorded) for count in counts.values()
+        ),
         duplicate_runs=_duplicate_runs(by_kind["S"]),
-        reruns=_reruns(by_kind["S"], [one for kind in "DVIQX" for one in by_kind[kind]]),
+        reruns=_reruns(by_kind["S"], ends, rests),
         longest_publish=max((float(line.words) for line in by_kind["C"]), default=0.0),
     )
 
@@ -192,12 +204,35 @@ def _duplicate_runs(starts: Iterable[Line]) -> int:
     return sum(count - 1 for count in runs.values())
 
 
-def _reruns(starts: Iterable[Line], endings: Iterable[Line]) -> tuple[float, ...]:
-    """Starts after the durable ending of the same attempt, as its worker told it."""
+def _released_again(starts: Iterable[Line], releases: Iterable[Line]) -> tuple[str, ...]:
+    """Jobs of the desk that began more attempts than their first, and one for each release.
+
+    They are jobs without retries of their own.
+    """
+    most = Counter(line.token for line in releases)
+    begun = {(line.token, line.words) for line in starts if line.token in most}
+    attempts = Counter(token for token, _attempt in begun)
+    return tuple(sorted(token for token in attempts if attempts[token] > 1 + most[token]))
+
+
+def _reruns(
+    starts: Iterable[Line], endings: Iterable[Line], rests: Iterable[Line]
+) -> tuple[float, ...]:
+    """Starts after the durable ending of the same attempt, as its worker told it.
+
+    An attempt that rested on the desk is followed by others; the job's end by none.
+    """
     ended: dict[str, float] = {}
     for line in endings:
-        ended[line.token] = min(line.at, ended.get(line.token, line.at))
-    gaps = (line.at - ended[line.token] for line in starts if line.token in ended)
+        ended[line.token] = min(line.at, ended.get(line.token, inf))
+    rested: dict[tuple[str, str], float] = {}
+    for line in rests:
+        key = (line.token, line.words)
+        rested[key] = min(line.at, rested.get(key, inf))
+    gaps = (
+        line.at - min(ended.get(line.token, inf), rested.get((line.token, line.words), inf))
+        for line in starts
+    )
     return tuple(sorted(gap for gap in gaps if gap > 0))
 
 

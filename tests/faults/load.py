@@ -119,6 +119,27 @@ async def ask(ctx: Context, token: str, seconds: float = 0.0) -> None:
     raise Review("a person decides")
 
 
+@app.job("plead", queue="work")
+async def plead(ctx: Context, token: str, seconds: float = 0.0) -> str:
+    """End on the desk at first, and succeed once a person has released it."""
+    return await _plead(ctx, token, seconds, 1)
+
+
+@app.job("insist", queue="work")
+async def insist(ctx: Context, token: str, seconds: float = 0.0) -> str:
+    """End on the desk twice, and succeed at the second release."""
+    return await _plead(ctx, token, seconds, 2)
+
+
+async def _plead(ctx: Context, token: str, seconds: float, times: int) -> str:
+    pen.write("S", token, ctx.job_id, ctx.attempt)
+    await asyncio.sleep(seconds)
+    if ctx.attempt <= times:
+        raise Review("a person decides")
+    pen.write("E", token, ctx.job_id)
+    return token
+
+
 if os.environ.get("FAULTS_NEWER"):
 
     @app.job("newer", queue="work")
@@ -131,9 +152,9 @@ if os.environ.get("FAULTS_NEWER"):
 
 def _note(event: Event) -> None:
     if isinstance(event, JobSucceeded):
-        pen.write("D", "-", event.job_id)
+        pen.write("D", "-", event.job_id, event.attempt)
     elif isinstance(event, JobEnded):
-        pen.write(ENDINGS[event.status], "-", event.job_id)
+        pen.write(ENDINGS[event.status], "-", event.job_id, event.attempt)
 
 
 app.bus.listen(_note)

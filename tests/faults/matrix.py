@@ -6,6 +6,7 @@ from tests.faults import (
     rows_broker,
     rows_cluster,
     rows_composite,
+    rows_desk,
     rows_messages,
     rows_network,
     rows_pools,
@@ -22,6 +23,7 @@ PARTS = (
     rows_network,
     rows_messages,
     rows_store,
+    rows_desk,
     rows_cluster,
     rows_composite,
 )

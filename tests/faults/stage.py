@@ -115,9 +115,9 @@ class Stage:
         started = [self.worker(*options, **variables) for _ in range(count)]
         return [one.says("healthy: consuming") for one in started]
 
-    def intake(self) -> Process:
+    def intake(self, **variables: str) -> Process:
         """Start ``rabbitjobs intake``: from the review queue into the store."""
-        return self.start("intake", "-m", "rabbitjobs", "intake")
+        return self.start("intake", "-m", "rabbitjobs", "intake", **variables)
 
     def publish(self, *options: str, **variables: str) -> Process:
         """Start a publisher."""

@@ -115,6 +115,47 @@ def test_a_run_after_the_recorded_ending_is_caught(tmp_path: Path) -> None:
     ]
 
 
+RELEASED = """\
+A 1 asked
+C 1 asked job-9 0.1
+S 1 asked job-9 1
+V 1 - job-9 1
+R 1 - job-9
+S 1 asked job-9 2
+"""
+ENDED = "E 1 asked job-9\nD 1 - job-9 2\nd 1 asked job-9\n"
+
+
+def test_a_released_job_ends_by_what_comes_after_its_rest(tmp_path: Path) -> None:
+    found = balance(lines(GOOD + RELEASED + ENDED, tmp_path))
+    assert found.faults(most_duplicates=0) == []
+    assert (found.done, found.in_review) == (2, 1)
+
+
+def test_a_release_that_is_lost_is_caught(tmp_path: Path) -> None:
+    """Its rest in review is no ending any more; the store may say that it still rests."""
+    assert faults(RELEASED, tmp_path) == ["1 lost: asked"]
+    assert faults(RELEASED + "v 1 asked job-9", tmp_path) == []
+
+
+def test_a_job_that_is_released_twice_is_caught(tmp_path: Path) -> None:
+    """Each release has one attempt; a copy of it is a duplicate run, and bounded as such."""
+    third = "S 1 asked job-9 3\n"
+    assert faults(RELEASED + third + ENDED, tmp_path) == ["1 begun more often than released: asked"]
+    assert faults(RELEASED + "R 1 - job-9\n" + third + ENDED, tmp_path) == []
+    copy = faults(RELEASED + "S 1 asked job-9 2\n" + ENDED, tmp_path)
+    assert copy == ["expected at most 0 duplicate runs, got 1"]
+
+
+def test_a_copy_of_what_rested_is_caught(tmp_path: Path) -> None:
+    """It rests once, and what has rested does not begin again."""
+    rest = faults(RELEASED + "V 1 - job-9 1\n" + ENDED, tmp_path)
+    assert rest == ["1 outcomes were recorded a second time"]
+    again = faults(RELEASED + "S 1 asked job-9 1\n" + ENDED, tmp_path, most=1)
+    assert len(again) == 1
+    assert "began again after their recorded ending" in again[0]
+
+
 def test_a_rerun_may_be_allowed_within_a_time_of_the_ending() -> None:
     """Of two copies that came together, one begins moments after the other's end, never later."""
     ledger = [

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from rabbitjobs.failpoints import PLACES
 from tests.brokers import wanted_version
+from tests.faults import rows_desk
 from tests.faults.matrix import MATRIX
 from tests.faults.run import REFERENCE, Place, Theatre, line, schedule
+from tests.faults.stage import ROOT
+
+# What runs in the intake, in a command of the desk, in the web server.
+DESK = ("rabbitjobs/app/desk_roles.py", "rabbitjobs/review/*.py", "rabbitjobs/web/**/*.py")
+ELSEWHERE = {"after-forward-confirm", "after-publish-confirm", "after-mail"}
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +52,11 @@ def test_every_fault_of_the_list_has_a_row() -> None:
     assert len(MATRIX) >= 40
     assert {"worker-kill", "partition", "disk-full", "clock-jumps", "composite"} <= MATRIX.keys()
     assert {"children-killed", "children-hang", "children-leak"} <= MATRIX.keys()
+
+
+def test_every_failpoint_of_the_desk_is_one_of_its_rows() -> None:
+    """A place that is added to the desk, or moved there, is played too."""
+    code = "".join(file.read_text() for part in DESK for file in ROOT.glob(part))
+    reached = {*re.findall(r'failpoints\.reach\(\s*"([^"]+)"', code)}
+    assert reached == rows_desk.PLACES
+    assert {*PLACES} - ELSEWHERE == rows_desk.PLACES
