@@ -36,7 +36,8 @@ def rj_app():
 def test_on_a_real_broker(rj):
     handle = once_more.options(delay=timedelta(seconds=1)).send(21)
     ended = rj.drain()
-    assert [event.job for event in ended] == ["once-more", "double"]
+    # The second may have ended before the first has recorded its own end.
+    assert sorted(event.job for event in ended) == ["double", "once-more"]
     assert handle.result(timeout=5) == 21
     rj.assert_sent(double, number=21)
 

@@ -6,37 +6,14 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from examples.shop.processes import ROOT
+from tests.demo.starting import start
 
 pytestmark = pytest.mark.timeout(240)
-
-
-# A shell that puts the tests into the background has them ignore Ctrl-C, and so the demo.
-HEED = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execv(sys.executable, sys.argv[1:])
-"""
-DEMO = (sys.executable, "-m", "examples.shop.demo")
-
-
-def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", HEED, *DEMO, "--keep", str(folder), *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def _workers(folder: Path) -> Iterator[int]:
@@ -57,7 +34,7 @@ def _lives(pid: int) -> bool:
 
 def test_the_demo_balances_and_leaves_nothing_running(tmp_path: Path) -> None:
     """Orders with a case of each kind that the desk handles: exit 0, lost 0, no process left."""
-    with _start(tmp_path, "--orders", "460") as demo:
+    with start(tmp_path, "--orders", "460") as demo:
         told, _ = demo.communicate()
     assert demo.returncode == 0, told
     assert told.count("kill -9") == 4, told
@@ -76,7 +53,7 @@ def test_an_interrupted_demo_clears_its_stage_away(
     tmp_path: Path, number: signal.Signals, when: str
 ) -> None:
     """Ctrl-C in the middle of the work, or before it began: every process of it is ended."""
-    with _start(tmp_path) as demo:
+    with start(tmp_path) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
             if re.search(when, line):

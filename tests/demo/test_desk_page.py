@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
-from examples.shop.processes import ROOT
+from tests.demo.starting import start
 
 
 @pytest.mark.timeout(240)
 def test_the_page_stays_open_until_it_is_stopped(tmp_path: Path) -> None:
     """Its cases are those of the demo; at the end nothing listens any more."""
-    command = [sys.executable, "-m", "examples.shop.demo", "--keep", str(tmp_path), "--web"]
-    with subprocess.Popen(
-        [*command, "--orders", "120"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as demo:
+    with start(tmp_path, "--web", "--orders", "120") as demo:
         assert demo.stdout is not None
         told: list[str] = []
         address = None
