@@ -80,9 +80,8 @@ class Desk:
             raise Failed(f"expected {count} cases, got {len(found)}: one failure has two")
         return self.asked_for(found)
 
-    def grows(self) -> None:
-        """Wait until there are more cases than now."""
-        before = len(self.cases())
+    def grows(self, before: int) -> None:
+        """Wait until there are more cases than ``before``."""
         until(lambda: len(self.cases()) > before, "a case", why=self.said)
 
     def asked_for(self, cases: Sequence[CaseLine]) -> list[CaseLine]:
