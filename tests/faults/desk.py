@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import httpx
 import pika
@@ -80,9 +80,8 @@ class Desk:
             raise Failed(f"expected {count} cases, got {len(found)}: one failure has two")
         return self.asked_for(found)
 
-    def grows(self) -> None:
-        """Wait until there are more cases than now."""
-        before = len(self.cases())
+    def grows(self, before: int) -> None:
+        """Wait until there are more cases than ``before``."""
         until(lambda: len(self.cases()) > before, "a case", why=self.said)
 
     def asked_for(self, cases: Sequence[CaseLine]) -> list[CaseLine]:
@@ -229,9 +228,12 @@ class Desk:
             raise Failed(f"expected a case for each job in review, got none for {missing}")
 
     def _was_released(self, case: CaseLine, releases: int) -> None:
+        """Each failure was taken in once, each release made and confirmed once, and it ended."""
         trail = [row.action for row in self.audit(case)]
-        done: Mapping[str, int] = Counter("release" if a in RELEASES else a for a in trail)
-        if done["release"] != releases or done["close"] != 1 or done["released"] > releases:
+        done = Counter("release" if action in RELEASES else action for action in trail)
+        failures = done["open"] + done["reopen"] + done["attach"]
+        once = failures == done["release"] == releases and done["close"] == 1
+        if not once or done["released"] > releases:
             raise Failed(f"expected {releases} releases and one end of case {case.id}: {trail}")
         if wrong := self.stage.app.desk.verify(case.id):
             raise Failed(f"expected a whole audit of case {case.id}: {wrong}")
