@@ -151,9 +151,9 @@ class Desk:
         return server
 
     def ends_serving(self, server: Process) -> None:
-        """Stop the web server in order; it ends by the signal that it got."""
+        """Stop the web server in order."""
         server.signal(signal.SIGTERM)
-        server.ends(-signal.SIGTERM)
+        server.ends()
 
     def calls(self, path: str, version: int = 0, **body: object) -> httpx.Response | None:
         """Post to the API; ``None`` if the server died before it answered."""
