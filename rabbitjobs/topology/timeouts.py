@@ -68,7 +68,8 @@ def unserved(plan: Plan, limits: Mapping[str, Limits]) -> tuple[str, ...]:
         if where == "node" and "consumer-timeout" in queue.accept:
             continue
         found.append(
-            f"queue {name}: expected a consumer timeout above its jobs' longest hard_limit of "
+            f"queue {name}: expected a consumer timeout of at least "
+            f"{format_duration(longest + ENDING_TIME)} for its jobs' longest hard_limit of "
             f"{format_duration(longest)}, got {format_duration(_timeout(queue))}; set time_limit: "
             f"{format_duration(longest)} on the queue and apply, or lower the hard_limit"
         )

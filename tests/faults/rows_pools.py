@@ -62,7 +62,8 @@ def children_hang(stage: Stage) -> None:
     """One job in eight never ends: its child is killed at the hard limit, the others go on."""
     stage.intake()
     stage.fault()
-    stage.load("--mix", ",".join([*["crunch"] * 7, "hang"]), "--rate", "20")
+    mix = ",".join([*["crunch"] * 7, "hang"])
+    stage.load("--mix", mix, "--rate", "20", FAULTS_LIMITED="1")
     stage.flows(100)
     stage.heal()
     stage.recovers()
