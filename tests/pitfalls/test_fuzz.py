@@ -32,7 +32,7 @@ from tests.pitfalls.shop import MakeWire
 
 BODY = b'{"args": [1], "kwargs": {}}'
 SEEDS = range(int(os.environ.get("RABBITJOBS_TEST_FUZZ", "1")))
-LIVE = 2000
+LIVE = 2500
 SCRIPTED = 4000
 SHOP = """
 from rabbitjobs import RabbitJobs
