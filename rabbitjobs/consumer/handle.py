@@ -12,9 +12,9 @@ import msgspec
 from rabbitjobs import events
 from rabbitjobs.backend.protocol import Recorder, Status
 from rabbitjobs.clock import now
+from rabbitjobs.consumer.approval import Approved, stopped_at_the_gate
 from rabbitjobs.consumer.executor import Executor
 from rabbitjobs.consumer.failure import failure_of, plain_failure
-from rabbitjobs.consumer.gate import Approved, stopped_at_the_gate
 from rabbitjobs.consumer.limits.parked import Admission
 from rabbitjobs.consumer.rulebook import rule_book
 from rabbitjobs.control.book import Book
