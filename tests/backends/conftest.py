@@ -18,14 +18,12 @@ from rabbitjobs.backend.protocol import Record, Status
 from rabbitjobs.backend.sql import SqlBackend
 from rabbitjobs.clock import now, uuid7
 from rabbitjobs.errors import ArgumentsRefused
-from rabbitjobs.message.envelope import AttemptRecord, Envelope
-from rabbitjobs.message.properties import Properties
-from rabbitjobs.policy.decision import Failure
 from rabbitjobs.review.case import Case
 from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.intake import FailedMessage, take_in
 from rabbitjobs.store.engine import Store
 from tests.backends.desk_broker import Broker
+from tests.backends.failed_message import failed_message
 
 POSTGRES = os.environ.get("RABBITJOBS_TEST_POSTGRES_URL")
 BACKENDS = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
@@ -97,40 +95,7 @@ def outcome() -> Callable[..., Record]:
 def failed() -> Callable[..., FailedMessage]:
     """Build a message of the review queue: ``failed("id", attempt=3)``."""
 
-    def build(job_id: str | None = None, attempt: int = 1, **changes: Any) -> FailedMessage:
-        known: dict[str, Any] = {
-            "id": job_id or uuid7(),
-            "job": "shop.mail",
-            "queue": "emails",
-            "body": b'{"args":["a@example.org"],"kwargs":{}}',
-            "attempt": attempt,
-            "enqueued": now(),
-            "history": (
-                AttemptRecord(attempt=1, started=1.0, seconds=0.5, error_type="E", error="late"),
-            ),
-        }
-        names = [name for name in changes if name in Envelope.__struct_fields__]
-        envelope = Envelope(**known | {name: changes.pop(name) for name in names})
-        values: dict[str, Any] = {
-            "envelope": envelope,
-            "failure": Failure(
-                kind="error",
-                error_type="smtplib.SMTPDataError",
-                error="mailbox full",
-                classes=("smtplib.SMTPDataError", "builtins.OSError"),
-                traceback="Traceback ...",
-            ),
-            "decision_rule": "default: then review",
-            "raw": envelope.body,
-            "properties": Properties(message_id=uuid7(), type="shop.mail", timestamp=1_700_000_000),
-            "reason": "review",
-            "exchange": "shop.fail",
-            "routing_key": "review",
-            "queue": "shop.review",
-        }
-        return FailedMessage(**(values | changes))
-
-    return build
+    return failed_message
 
 
 @pytest.fixture

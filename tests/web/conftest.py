@@ -11,11 +11,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rabbitjobs.clock import now, uuid7
+from rabbitjobs.clock import uuid7
 from rabbitjobs.message.arguments import Arguments
-from rabbitjobs.message.envelope import AttemptRecord, Envelope
-from rabbitjobs.message.properties import Properties
-from rabbitjobs.policy.decision import Failure
 from rabbitjobs.review.case import Case
 from rabbitjobs.review.desk import Desk
 from rabbitjobs.review.intake import FailedMessage, take_in
@@ -23,6 +20,7 @@ from rabbitjobs.review.options import DeskOptions, FieldRules, Person
 from rabbitjobs.store.engine import Store
 from rabbitjobs.web.pages import routes
 from tests.backends.desk_broker import Broker
+from tests.backends.failed_message import failed_message
 
 OPTIONS = DeskOptions(
     people={
@@ -97,34 +95,10 @@ async def web(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
 def failed() -> Callable[..., FailedMessage]:
     """Build a message of the review queue."""
 
-    def build(body: bytes = b'{"args":["a@example.org"],"kwargs":{}}', **changes: Any) -> Any:
-        known: dict[str, Any] = {
-            "id": uuid7(), "job": "shop.mail", "queue": "emails", "body": body, "attempt": 3,
-            "enqueued": now(),
-            "history": (
-                AttemptRecord(attempt=1, started=1.0, seconds=0.5, error_type="E", error="late"),
-            ),
-        }  # fmt: skip
-        names = [name for name in changes if name in Envelope.__struct_fields__]
-        envelope = Envelope(**known | {name: changes.pop(name) for name in names})
-        values: dict[str, Any] = {
-            "envelope": envelope,
-            "failure": Failure(
-                kind="error",
-                error_type="smtplib.SMTPDataError",
-                error="mailbox full",
-                classes=("smtplib.SMTPDataError", "builtins.OSError"),
-                traceback="Traceback ...",
-            ),
-            "decision_rule": "default: then review",
-            "raw": envelope.body,
-            "properties": Properties(message_id=uuid7(), type="shop.mail", timestamp=1_700_000_000),
-            "reason": "review",
-            "exchange": "shop.fail",
-            "routing_key": "review",
-            "queue": envelope.queue,
-        }
-        return FailedMessage(**(values | changes))
+    def build(
+        body: bytes = b'{"args":["a@example.org"],"kwargs":{}}', **changes: Any
+    ) -> FailedMessage:
+        return failed_message(attempt=3, body=body, **changes)
 
     return build
 
