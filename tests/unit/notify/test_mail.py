@@ -24,7 +24,7 @@ def options(port: int, **more: object) -> MailOptions:
 
 
 def channel(port: int, **more: object) -> MailChannel:
-    return MailChannel(options(port, **more), timeout=5)
+    return MailChannel(options(port, **more), timeout=60)
 
 
 async def test_a_failure_arrives_as_a_mail(
@@ -122,5 +122,5 @@ class TestTls:
             mailbox.port, tls="starttls", user="jobs", password="s3cret", ca=localhost_ca
         )
         with pytest.raises(NotifyUnavailable) as caught:
-            await MailChannel(given, timeout=1).send(single(make_note(), "shop"))
+            await MailChannel(given, timeout=60).send(single(make_note(), "shop"))
         assert "s3cret" not in str(caught.value) + repr(given)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rabbitjobs.consumer.pools import processes
 from rabbitjobs.consumer.pools.frames import Mark
 from rabbitjobs.consumer.pools.limited import Limited
 from rabbitjobs.consumer.pools.processes import ProcessPool
@@ -22,8 +23,11 @@ async def bench() -> AsyncIterator[Bench]:
     await bench.end()
 
 
-async def test_a_child_tells_where_its_job_is(bench: Bench, tmp_path: Path) -> None:
+async def test_a_child_tells_where_its_job_is(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Functions and coroutines, as often as it is asked; the job goes on."""
+    monkeypatch.setattr(processes, "STACK_SECONDS", 20.0)  # a busy machine is no mute child
     pool = bench.pool(size=2)
     assert isinstance(pool, TellsStacks)
     running = [
