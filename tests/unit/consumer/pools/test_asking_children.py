@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -98,3 +99,25 @@ def test_what_is_being_sent_is_finished_before_the_stack_is_told() -> None:
     limited.on_signal(0, None)  # for the job before
     assert len(told) == 1
     mark.close()
+
+
+async def test_a_coroutine_that_is_in_its_code_is_told_by_that() -> None:
+    """It blocks the loop, or is just asked there: then it is the signal that knows where it is."""
+    told: list[str] = []
+    mark = Mark()
+    limited = Limited(mark, lambda _number, stack: told.append(stack))
+    limited.begin(1)
+    loop = asyncio.get_running_loop()
+
+    async def job() -> None:
+        mark.asked = 1
+        limited.on_signal(0, sys._getframe())
+        mark.asked = 1
+        loop.call_soon(limited.on_signal, 0, None)
+        await asyncio.sleep(0)
+
+    await asyncio.create_task(limited.follow(job()))
+    mark.close()
+    for stack in told:
+        assert "in job" in stack and "/consumer/" not in stack.replace(__file__, "")
+    assert len(told) == 2
