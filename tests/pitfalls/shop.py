@@ -23,7 +23,8 @@ from rabbitjobs.wire.protocol import Wire
 
 MakeWire = Callable[[], Wire]
 WIRES: dict[str, MakeWire] = {"pika": PikaWire, "aio-pika": AioPikaWire}
-PATIENCE = 20.0
+# For what must happen: a machine that is busy with ten other things takes twenty times as long.
+PATIENCE = 60.0
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

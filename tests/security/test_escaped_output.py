@@ -25,6 +25,9 @@ TRICKS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066
 
 APP = """
 from rabbitjobs import RabbitJobs, Review
+
+# Many processes, one after another: on a busy machine each start takes many seconds.
+pytestmark = pytest.mark.timeout(360)
 app = RabbitJobs("shop")
 
 @app.job("evil", queue="one")
