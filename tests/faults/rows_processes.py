@@ -32,8 +32,8 @@ def worker_dies_between_forward_and_ack(stage: Stage) -> None:
     stage.load("--mix", "flaky", "--rate", "40")
     doomed = stage.worker(RABBITJOBS_FAILPOINT="after-forward-confirm")
     # Both copies of what follows come at the same time: one may be looked up just before the ending
-    # of the other is written, and begin just after it, or when a busy machine lets it; never later.
-    stage.fault(duplicates=SLOTS, reruns=SLOTS, within=0.5)
+    # of the other is written, and begin just after it; never later.
+    stage.fault(duplicates=SLOTS, reruns=SLOTS, within=0.1)
     doomed.ends(137)
     stage.heal()
     stage.recovers()
