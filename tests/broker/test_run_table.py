@@ -136,14 +136,14 @@ def test_the_table_is_live(shop: Crew, terminal: Terminal) -> None:
     before = terminal.table()
     assert len({row.pid for row in before.values()}) == len(NAMES)
     assert all(row.restarts == 0 and row.why == "" for row in before.values())
-    assert shop.app.remote("whoami", queue="one").send().result(20) == before["one"].pid
+    assert shop.app.remote("whoami", queue="one").send().result(40) == before["one"].pid
 
     os.kill(before["one"].pid, signal.SIGKILL)
     until(lambda: terminal.table()["one"].pid != before["one"].pid)
     until(settled, why=lambda: terminal.text[-4000:])
     after = terminal.table()
     assert after["one"].restarts == 1
-    assert shop.app.remote("whoami", queue="one").send().result(20) == after["one"].pid
+    assert shop.app.remote("whoami", queue="one").send().result(40) == after["one"].pid
     for name in NAMES[1:]:
         assert (after[name].pid, after[name].restarts) == (before[name].pid, 0)
     assert re.search(r"one +restarting +1 +ended with signal SIGKILL, again in", terminal.text)
@@ -171,14 +171,14 @@ def test_the_time_goes_on_without_any_event(terminal: Terminal) -> None:
 
 def test_log_lines_stand_above_the_table_whole(terminal: Terminal) -> None:
     """The processes do not write to the terminal themselves: the table would be torn."""
+    whole = re.compile(r"^\S+ \[info +\] healthy: consuming .*queue=\S+ *$", re.MULTILINE)
     until(
-        lambda: terminal.text.count("healthy: consuming") == len(NAMES),
+        lambda: len(whole.findall(terminal.text)) == len(NAMES),
         why=lambda: terminal.text[-4000:],
     )
     drawn = terminal.tables()
     assert all(list(rows) == NAMES for rows in drawn[:-1]), terminal.text
-    whole = re.compile(r"^\S+ \[info +\] healthy: consuming .*queue=\S+ *$", re.MULTILINE)
-    assert len(whole.findall(terminal.text)) == len(NAMES), terminal.text
+    assert terminal.text.count("healthy: consuming") == len(NAMES), terminal.text
 
 
 def test_without_a_terminal_nothing_is_drawn(shop: Crew) -> None:
