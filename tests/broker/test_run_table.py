@@ -96,6 +96,8 @@ def _rows(head: re.Match[str], below: str) -> dict[str, Row]:
     ends = [*starts[1:], head.end(5) - head.start()]
     rows: dict[str, Row] = {}
     for line in below.split("\n")[: len(NAMES)]:
+        if len(line) < head.end() - head.start():
+            break  # each is as wide as the head: the rest of this one is to come
         name, pid, state, up, restarts = (
             line[start:end].strip() for start, end in zip(starts, ends, strict=True)
         )
