@@ -86,7 +86,7 @@ def gone(pid: int) -> bool:
     """Whether a process is no more (or a zombie that nobody has fetched)."""
     try:
         return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # not there, or no more while it was read
+    except OSError:  # not there, or it ended between opening and reading
         return True
 
 

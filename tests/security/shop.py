@@ -22,7 +22,7 @@ from rabbitjobs.monitor.queues import peek
 from rabbitjobs.publisher.putting_back import PutBack, put_back
 from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Confirmed, Delivery, Outgoing
-from tests.brokers import Vhost
+from tests.brokers import SHORT_LADDER, Vhost
 
 TOPOLOGY = """
 version: 1
@@ -151,7 +151,7 @@ async def opened(vhost: Vhost, folder: Path, settings: str = "") -> AsyncIterato
     """A shop on a fresh vhost, its topology applied, nobody at work yet."""
     config = folder / "config"
     config.mkdir()
-    (config / "topology.yaml").write_text(TOPOLOGY)
+    (config / "topology.yaml").write_text(TOPOLOGY + SHORT_LADDER)
     (config / "rabbitjobs.yaml").write_text(settings or "{}\n")
     shop = Shop(config)
     store = f"sqlite:///{folder / 'store.db'}"
