@@ -72,8 +72,9 @@ class Worker:
         """Wait until it has said this so often; fail if it ends before."""
 
         def said() -> bool:
+            ended = self.process.poll() is not None  # first: its last words come before
             found = self.log.count(text) >= times
-            assert found or self.process.poll() is None, self.log
+            assert found or not ended, self.log
             return found
 
         until(said, why=lambda: self.log)

@@ -42,9 +42,6 @@ queues:
   line: {ordered: true, retry: quick}
 """
 
-# A delay of one to three seconds that was mixed up with another one is longer than this.
-LATE_SECONDS = 15.0
-
 
 @pytest.fixture
 def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
@@ -119,9 +116,8 @@ async def test_a_retry_policy_is_kept_to_the_millisecond(hall: Hall) -> None:
     handle = await fails_twice.asend()
     assert await handle.aresult(PATIENCE) == 3
     first, second = starts[1] - starts[0], starts[2] - starts[1]
-    # Never sooner; how much later is the machine's affair, but for what would be another policy.
-    assert 0.2 <= first < LATE_SECONDS
-    assert 0.5 <= second < LATE_SECONDS
+    assert 0.2 <= first < 2
+    assert 0.5 <= second < 3
 
 
 async def test_when_its_attempts_are_used_up_it_waits_for_a_person(hall: Hall) -> None:
@@ -160,7 +156,7 @@ async def test_the_signals_of_a_job_come_before_all_rules(hall: Hall) -> None:
     await hall.open("work")
     retry, ignore, review = [await signals.asend(one) for one in ("retry", "ignore", "review")]
     assert await retry.aresult(PATIENCE) == "done"
-    assert 1 <= starts[1] - starts[0] < LATE_SECONDS
+    assert 1 <= starts[1] - starts[0] < 5
     with pytest.raises(JobFailed) as ended:
         await ignore.aresult(PATIENCE)
     assert (ended.value.state, ended.value.error) == ("ignored", "known")
@@ -207,7 +203,7 @@ async def test_a_delayed_job_comes_when_it_is_due(hall: Hall) -> None:
     sent = time.monotonic()
     handle = await note.options(delay=timedelta(seconds=2)).asend()
     await handle.aresult(PATIENCE)
-    assert 2 <= started[0] - sent < LATE_SECONDS
+    assert 2 <= started[0] - sent < 5
 
 
 async def test_an_expired_job_is_not_run(hall: Hall) -> None:

@@ -35,8 +35,6 @@ def shop(broker_url: str, management_url: str) -> Iterator[Bench]:
         yield found
 
 
-# Longer than any delay here.
-LATE_SECONDS = 10.0
 SPEC = loads(CONFIG, "topology.yaml", env={})
 
 
@@ -52,7 +50,7 @@ def test_a_delay_arrives_on_time_at_its_queue_and_nowhere_else(shop: Bench) -> N
         for queue in SPEC.queues:
             body, properties = shop.next(names.work_queue("shop", queue))
             assert body == f"{queue} {delay}".encode()
-            assert -0.01 <= time.monotonic() - due[body] < LATE_SECONDS
+            assert -0.01 <= time.monotonic() - due[body] < 0.5
             assert properties.expiration is None
             # Where it waited says more than a clock on a busy machine: a step has one queue.
             waited = [death["queue"] for death in properties.headers["x-death"]]
@@ -160,7 +158,7 @@ def test_a_full_queue_does_not_hold_up_the_delays_of_others(shop: Bench) -> None
         shop.publish(routes.delayed(SPEC, "limited", timedelta(seconds=1)), b"waits")
     sent = shop.publish(routes.delayed(SPEC, "emails", timedelta(seconds=1)), b"free")
     assert shop.next("shop.q.emails")[0] == b"free"
-    assert time.monotonic() - sent < LATE_SECONDS  # a held up ladder tries again after minutes
+    assert time.monotonic() - sent < 2
 
 
 def test_what_waits_for_a_person_survives_many_crashes_of_its_reader(shop: Bench) -> None:
