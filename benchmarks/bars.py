@@ -76,7 +76,7 @@ DESK_PAGE, SLOWEST = "page of the desk with 100,000 cases", "the slowest of them
 FLEET_RATE = "rate of 4 processes over 30 s"
 US, THREADS, CHILDREN = "rabbitjobs", "rabbitjobs, threads", "rabbitjobs, 2 children"
 SQLITE, POSTGRES = "SQLite WAL synchronous=FULL", "PostgreSQL synchronous_commit=on"
-REDIS = "Redis"
+REDIS, REDIS_ON_DISK = "Redis", "Redis appendfsync=always"
 
 BACKLOGS = (1_000, 10_000, 100_000, 1_000_000)
 LEAST, MOST = BACKLOGS[0], BACKLOGS[-1]
@@ -116,6 +116,7 @@ def backlog_memory(size: int) -> str:
 
 
 _DRAMATIQ = "Dramatiq, 8 threads"
+DRAMATIQ_ON_DISK = f"{_DRAMATIQ}, {REDIS_ON_DISK}"
 _RESULTS_PEER = ((RESULTS, f"Celery, solo, {REDIS}"),)
 _ENQUEUES = (
     (SEND, "Celery, prefork 1"),
@@ -152,6 +153,20 @@ BARS = (
         (RESULT_P99, US),
         1,
         ((RESULT_P99, _DRAMATIQ),),
+        below=True,
+    ),
+    Bar(
+        "send to result p50: Dramatiq, Redis on disk",
+        (RESULT_P50, US),
+        1,
+        ((RESULT_P50, DRAMATIQ_ON_DISK),),
+        below=True,
+    ),
+    Bar(
+        "send to result p99: Dramatiq, Redis on disk",
+        (RESULT_P99, US),
+        1,
+        ((RESULT_P99, DRAMATIQ_ON_DISK),),
         below=True,
     ),
     Bar("rate, SQLite: 90 % of it", (FLEET_RATE, f"{US}, {SQLITE}"), 0.9),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from benchmarks import bars, field, rows
@@ -127,6 +127,14 @@ class Round:
                 f"{bars.RESULT_P50}: {who.name}",
                 partial(rows.trips, self.node, who, "results", self.size.trips, env),
             )
+        yield (
+            f"{bars.RESULT_P50}: {bars.DRAMATIQ_ON_DISK}",
+            partial(
+                rows.trips,
+                *(self.node, replace(field.DRAMATIQ, name=bars.DRAMATIQ_ON_DISK), "results"),
+                *(self.size.trips, self.stores.in_redis_on_disk),
+            ),
+        )
 
     def _failing(self) -> Labelled:
         peers: tuple[tuple[Contestant, str | None], ...] = (

@@ -26,12 +26,16 @@ class Stores:
     """The servers of one run."""
 
     redis: str
+    redis_on_disk: str
     postgres: str
 
     def in_redis(self) -> dict[str, str]:
         """The environment of a contestant with results in an empty Redis."""
-        _redis(self.redis, "FLUSHALL")
-        return {"BENCH_REDIS": self.redis}
+        return _empty(self.redis)
+
+    def in_redis_on_disk(self) -> dict[str, str]:
+        """The same in a Redis whose every write is on disk before it answers."""
+        return _empty(self.redis_on_disk)
 
     def in_postgres(self) -> dict[str, str]:
         """The environment of a contestant with results in a database that nobody has used."""
@@ -53,6 +57,11 @@ class Stores:
 
 
 _numbers = count(1)
+
+
+def _empty(redis: str) -> dict[str, str]:
+    _redis(redis, "FLUSHALL")
+    return {"BENCH_REDIS": redis}
 
 
 def check_results(bout: Bout) -> None:
@@ -88,15 +97,23 @@ def _kept(url: str) -> int:
 @contextmanager
 def stores() -> Iterator[Stores]:
     """Redis and PostgreSQL, ended afterwards."""
-    with _redis_server() as redis, _postgres_server() as postgres:
-        yield Stores(redis, postgres)
+    with (
+        _redis_server(*_IN_MEMORY) as redis,
+        _redis_server(*_ON_DISK) as redis_on_disk,
+        _postgres_server() as postgres,
+    ):
+        yield Stores(redis, redis_on_disk, postgres)
+
+
+# Results in Redis are usually kept in memory only; on disk is what SQLite and PostgreSQL do.
+_IN_MEMORY = ("--appendonly", "no")
+_ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 @contextmanager
-def _redis_server() -> Iterator[str]:
-    """It keeps nothing on disk: that is how results in Redis are usually set."""
+def _redis_server(*keeping: str) -> Iterator[str]:
     port = free_ports(1)[0]
-    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", *keeping)
     with tempfile.TemporaryDirectory(prefix="rabbitjobs-redis-") as folder:
         process = subprocess.Popen(
             ["redis-server", *options, "--dir", folder], stdout=subprocess.DEVNULL

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rabbitjobs.broker.node import Node
 from tests.brokers import (
@@ -23,6 +24,12 @@ from tests.brokers import (
     Vhost,
     wanted_version,
 )
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile(
+    "unhurried", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:

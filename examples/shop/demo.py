@@ -30,7 +30,7 @@ from rabbitjobs.broker.node import Node
 BATCH = 200
 TICK = 0.25
 MAIL_OUTAGE = 2.0
-PATIENCE = 150.0
+PATIENCE = 300.0
 
 
 def publish(records: Sequence[tuple[int, str]], screen: Screen) -> list[int]:

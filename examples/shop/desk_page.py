@@ -26,8 +26,8 @@ def keep_open(stage: Stage, screen: Screen) -> None:
         if page.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"expected the page to come up; see {stage.folder / NAME}.log")
         time.sleep(0.1)
-    screen.say(f"the review desk is at http://127.0.0.1:{port}/ until Ctrl-C")
     with contextlib.suppress(KeyboardInterrupt):
+        screen.say(f"the review desk is at http://127.0.0.1:{port}/ until Ctrl-C")
         page.wait()
 
 

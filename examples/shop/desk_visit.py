@@ -60,8 +60,9 @@ def visit(stage: Stage, screen: Screen) -> list[str]:
 def show_results(stage: Stage, screen: Screen, jobs: list[str]) -> None:
     """Read what became of the jobs, by command."""
     for job_id in jobs:
-        # A discarded job has failed, and the command says so by its exit code.
-        told = json.loads(stage.rabbitjobs("result", job_id, "--json", allowed=(0, 1)))
+        # A discarded job has failed, and one whose answer was garbled once more waits for a person
+        # again: the command says so by its exit code.
+        told = json.loads(stage.rabbitjobs("result", job_id, "--json", allowed=(0, 1, 3)))
         screen.say(escape(f"result {job_id}: {told['status']}: {told['result'] or told['error']}"))
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from examples.shop.processes import ROOT, Processes
+from rabbitjobs.broker.layout import free_ports
 from rabbitjobs.broker.node import Node
 
 MAIL_SERVER = "mail-server"
@@ -98,7 +99,7 @@ def worker_pid(log: str, queue: str) -> int:
     return int(names[-1].rpartition(":")[2])
 
 
-def start_mail_server(processes: Processes, folder: Path, port: int = 0) -> int:
+def start_mail_server(processes: Processes, folder: Path, port: int) -> int:
     """Start the SMTP server; returns its port."""
     module = "examples.shop.mail_server"
     return processes.start_server(MAIL_SERVER, module, "--spool", str(folder), "--port", str(port))
@@ -125,7 +126,9 @@ def environment(folder: Path, node: Node) -> dict[str, str]:
 def set_stage(folder: Path, node: Node, processes: Processes) -> Stage:
     """Start both servers and tell everybody where they listen."""
     (folder / "invoices").mkdir()
-    mail_port = start_mail_server(processes, folder)
+    # One that Linux gives to no client while the server is down.
+    (mail_port,) = free_ports(1)
+    start_mail_server(processes, folder, mail_port)
     carrier_port = start_carrier(processes, folder)
     processes.environment |= {
         "SHOP_SMTP_PORT": str(mail_port),

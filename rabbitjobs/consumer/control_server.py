@@ -141,7 +141,7 @@ class ControlServer:
     def _answer(self, request: Request, value: Any = None, error: str | None = None) -> None:
         if request.reply is None:
             return
-        answer = Answer(worker=self._worker, value=value, error=error)
+        answer = Answer(worker=self._worker, asked=request.at, value=value, error=error)
         properties = Properties(
             message_id=os.urandom(8).hex(), content_type="application/json", delivery_mode=1
         )

@@ -17,6 +17,7 @@ def rule_book(spec: TopologySpec, queue: str, definition: Definition | None) -> 
         queue_rules=tuple(_rule(one, spec, queue) for one in known.rules),
         policies=spec.retry,
         own_retry=own or DEFAULT_RETRY,
+        longest_delay=spec.longest_delay.total_seconds(),
     )
 
 

@@ -60,6 +60,7 @@ class ControlClient:
         self._queue = names.reply_queue(namespace, self._token)
         self._consuming = threading.Event()
         self._reason = "not connected yet"
+        self._asked: float | None = None
         self._answers: dict[str, Answer] = {}
         self._wanted: frozenset[str] | None = None
         self._enough = threading.Event()
@@ -84,9 +85,10 @@ class ControlClient:
             raise BrokerUnavailable(f"expected a queue for answers, got none: {self._reason}")
         present = self._present()
         known = frozenset(to) if to else None if present is None else frozenset(present)
+        self._asked = at = now()
         self._answers, self._refused, self._wanted = {}, "", known
         self._enough.clear()
-        request = Request(at=now(), who=self._who, reply=self._token, to=tuple(to), command=command)
+        request = Request(at=at, who=self._who, reply=self._token, to=tuple(to), command=command)
         self._session.publish(_outgoing(self._namespace, request), timeout, self._sent)
         self._enough.wait(timeout)
         if self._refused:
@@ -129,7 +131,8 @@ class ControlClient:
         for handed in arrived:
             self._subscription.ack(handed)
             answer = protocol.read_answer(handed.delivery.body)
-            if answer is not None:
+            # One that comes late, to what was asked before, is no answer to this.
+            if answer is not None and answer.asked in (None, self._asked):
                 self._answers[answer.worker] = answer
         if self._wanted is not None and self._wanted <= self._answers.keys():
             self._enough.set()

@@ -120,10 +120,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker answers: ``value``, or why it did not do it (``error``)."""
+    """What one worker answers: ``value``, or why it did not do it (``error``).
+
+    ``asked`` is the request's ``at``; an older worker does not say it.
+    """
 
     v: int = VERSION
     worker: str
+    asked: float | None = None
     value: Any = None
     error: str | None = None
 

@@ -16,7 +16,8 @@ class Signal(Exception):
 class Retry(Signal):
     """Run this job again, after ``delay`` or else by its retry policy. Counts as an attempt.
 
-    When the attempts of its retry policy are used up, it goes to review.
+    When the attempts of its retry policy are used up, or ``delay`` is longer than the topology's
+    longest, it goes to review.
     """
 
     def __init__(self, reason: str = "", *, delay: timedelta | None = None) -> None:

@@ -11,20 +11,20 @@ from rabbitjobs.policy.rules import RetryPolicy, Rule
 
 # During a rolling deploy a worker may meet a job that only the next release knows.
 UNKNOWN_JOB_DELAYS = (5.0, 30.0, 120.0)
-# What the delay ladder can hold.
-LONGEST_DELAY = 2.0**28 - 1
 
 
 class RuleBook(msgspec.Struct, frozen=True, kw_only=True):
     """The rules for one job on one queue, and the retry policies that they name.
 
     ``own_retry`` is the policy of the job, or else of the queue: the default decision.
+    ``longest_delay`` is what the delay ladder can hold, in seconds.
     """
 
     job_rules: Sequence[Rule] = ()
     queue_rules: Sequence[Rule] = ()
     policies: Mapping[str, RetryPolicy]
     own_retry: str
+    longest_delay: float
 
 
 def decide(
@@ -98,9 +98,12 @@ def _signal(
     if attempt >= policy.attempts:
         return Decision(do="review", rule=f"the job raised Retry, and all {_used(policy)}")
     if failure.delay is not None:
-        delay = min(max(failure.delay, 0.0), LONGEST_DELAY)
+        if failure.delay > book.longest_delay:  # cut short, it would run before its time
+            return Decision(do="review", rule=_too_far(failure.delay, book))
+        delay = max(failure.delay, 0.0)
         return Decision(do="retry", rule="the job raised Retry", delay=delay)
-    return Decision(do="retry", rule="the job raised Retry", delay=_delay(policy, attempt, chance))
+    delay = _delay(policy, attempt, book, chance)
+    return Decision(do="retry", rule="the job raised Retry", delay=delay)
 
 
 def _by_rules(
@@ -131,7 +134,7 @@ def _carry(
         policy = book.policies[rule.policy or book.own_retry]
         if attempt >= policy.attempts:
             return None
-        return Decision(do="retry", rule=name, delay=_delay(policy, attempt, chance))
+        return Decision(do="retry", rule=name, delay=_delay(policy, attempt, book, chance))
     then = rule.then or Rule(do="review")
     following = _carry(then, attempt, book, chance)
     if following is None:
@@ -139,11 +142,18 @@ def _carry(
     return msgspec.structs.replace(following, rule=name, notify=True)
 
 
-def _delay(policy: RetryPolicy, attempt: int, chance: Callable[[], float]) -> float:
+def _delay(policy: RetryPolicy, attempt: int, book: RuleBook, chance: Callable[[], float]) -> float:
     seconds = policy.delays[attempt - 1].total_seconds()
     if not policy.jitter:
         return seconds
-    return min(seconds * (1 + policy.jitter * (2 * chance() - 1)), LONGEST_DELAY)
+    return min(seconds * (1 + policy.jitter * (2 * chance() - 1)), book.longest_delay)
+
+
+def _too_far(delay: float, book: RuleBook) -> str:
+    return (
+        f"the job raised Retry with a delay of {delay:.10g} s, and the longest that the topology "
+        f"allows is {book.longest_delay:.10g} s"
+    )
 
 
 def _used(policy: RetryPolicy) -> str:

@@ -21,6 +21,7 @@ from rabbitjobs.topology.model import (
     DEFAULT_IGNORED_KEEP,
     DEFAULT_IGNORED_LENGTH,
     DEFAULT_RETRY,
+    LEAST_LONGEST,
     LOSSES,
     NEUTRAL_PRIORITY,
     Action,
@@ -89,13 +90,16 @@ def _spec(document: Document) -> TopologySpec:
     if not top.given and not document.problems:
         top.fail("a mapping with version and queues", "an empty file")
     top.keys(
-        "version", "namespace", "retry", "queues", "ignored", "raw", required=("version", "queues")
+        *("version", "namespace", "retry", "delays", "queues", "ignored", "raw"),
+        required=("version", "queues"),
     )
     top.child("version").integer(1, least=1, most=1)
     namespace = top.child("namespace").text("rabbitjobs", fault=names.namespace_fault)
     if names.namespace_fault(namespace):
         namespace = "rabbitjobs"  # a stand-in: the fault is noted, and checking goes on
-    retry = _with_default(read_retries(top.child("retry")))
+    longest = top.child("delays").keys("longest").child("longest")
+    longest_delay = longest.duration(names.LONGEST, least=LEAST_LONGEST, most=names.LONGEST)
+    retry = _with_default(read_retries(top.child("retry"), longest_delay))
     queues = _queues(top.child("queues"), namespace, retry)
     ignored = top.child("ignored").keys("max_length", "keep")
     raw = read_raw(top.child("raw"), namespace, queues)
@@ -103,6 +107,7 @@ def _spec(document: Document) -> TopologySpec:
         namespace=namespace,
         queues=queues,
         retry=retry,
+        longest_delay=longest_delay,
         exchanges=raw.exchanges,
         raw_queues=raw.queues,
         bindings=raw.bindings,

@@ -9,7 +9,6 @@ from typing import Final
 from rabbitjobs.fields import Field
 from rabbitjobs.policy import backoff
 from rabbitjobs.policy.rules import RetryPolicy
-from rabbitjobs.topology import names
 
 MAX_ATTEMPTS: Final = 100
 DEFAULT_CAP: Final = timedelta(hours=1)
@@ -22,12 +21,15 @@ _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def read_retries(field: Field) -> dict[str, RetryPolicy]:
-    """Every policy of the section by its name; faults are collected in the document."""
-    return {str(entry.path[-1]): _policy(entry) for entry in field.entries()}
+def read_retries(field: Field, longest: timedelta) -> dict[str, RetryPolicy]:
+    """Every policy of the section by its name; faults are collected in the document.
+
+    No pause may be longer than ``longest``: the delay ladder ends there.
+    """
+    return {str(entry.path[-1]): _policy(entry, longest) for entry in field.entries()}
 
 
-def _policy(field: Field) -> RetryPolicy:
+def _policy(field: Field, longest: timedelta) -> RetryPolicy:
     own = tuple(key for keys in _KINDS.values() for key in keys)
     field.keys("attempts", "backoff", "jitter", *own)
     kind = _kind(field)
@@ -35,7 +37,7 @@ def _policy(field: Field) -> RetryPolicy:
         for key in keys if other != kind else ():
             if field.child(key).given:
                 field.child(key).fail(f"{key} only with backoff: {other}", f"backoff: {kind}")
-    delays = _delays(field, kind)
+    delays = _delays(field, kind, longest)
     return RetryPolicy(
         name=str(field.path[-1]),
         attempts=len(delays) + 1,
@@ -50,30 +52,30 @@ def _kind(field: Field) -> str:
     return field.child("backoff").choice(_KINDS, implied)
 
 
-def _delays(field: Field, kind: str) -> tuple[timedelta, ...]:
+def _delays(field: Field, kind: str, longest: timedelta) -> tuple[timedelta, ...]:
     if kind == "listed":
-        return _listed(field)
+        return _listed(field, longest)
     if not field.child("attempts").given and field.given:
         field.fail("the key attempts", "none")
     attempts = field.child("attempts").integer(1, least=1, most=MAX_ATTEMPTS)
     start = field.child("delay" if kind == "fixed" else "first")
     if attempts > 1 and not start.given:
         field.fail(f"the key {start.path[-1]}", "none")
-    first = _delay(start, _SECOND)
+    first = _delay(start, _SECOND, longest)
     if kind == "fixed":
         return backoff.fixed(attempts, first)
-    cap = _delay(field.child("cap"), max(first, DEFAULT_CAP))
+    cap = _delay(field.child("cap"), min(max(first, DEFAULT_CAP), longest), longest)
     if cap < first:
         field.child("cap").fail("a cap that is not below first")
     factor = field.child("factor").number(2, least=1, most=100)
     return backoff.exponential(attempts, first, cap=cap, factor=factor)
 
 
-def _listed(field: Field) -> tuple[timedelta, ...]:
+def _listed(field: Field, longest: timedelta) -> tuple[timedelta, ...]:
     places = field.child("delays").items()
     if not places and field.given:
         field.fail("the key delays with at least one delay", "none")
-    delays = tuple(_delay(place, _SECOND) for place in places)[: MAX_ATTEMPTS - 1]
+    delays = tuple(_delay(place, _SECOND, longest) for place in places)[: MAX_ATTEMPTS - 1]
     if len(places) >= MAX_ATTEMPTS:
         field.child("delays").fail(f"at most {MAX_ATTEMPTS - 1} delays", str(len(places)))
     attempts = field.child("attempts")
@@ -82,5 +84,5 @@ def _listed(field: Field) -> tuple[timedelta, ...]:
     return delays
 
 
-def _delay(field: Field, default: timedelta) -> timedelta:
-    return field.duration(default, least=_LEAST, most=names.LONGEST)
+def _delay(field: Field, default: timedelta, longest: timedelta) -> timedelta:
+    return field.duration(default, least=_LEAST, most=longest)

@@ -63,7 +63,7 @@ def _nodes(plan: Plan) -> Iterable[Node]:
             yield _queue(queue.name, 2, f"waits {ttl} ms")
         elif queue.role == "work" and queue.of is not None:
             yield _queue(queue.name, 4, _work_note(plan, queue.of))
-    levels = f"{names.LEVELS} queues: 1 s, 2 s, 4 s ..."
+    levels = f"{plan.spec.levels} queues: 1 s, 2 s, 4 s ..."
     yield Node(id="ladder", label=f"{ns}.delay.*", shape="ladder", column=2, note=levels)
     yield _exchange(names.fail_exchange(ns), 5)
     for queue in plan.queues:
@@ -138,7 +138,7 @@ def _edges(plan: Plan) -> Iterable[Edge]:
 
 def _of_binding(plan: Plan, binding: Binding) -> Iterable[Edge]:
     ns = plan.spec.namespace
-    levels = {names.delay_level(ns, level) for level in range(names.LEVELS)}
+    levels = {names.delay_level(ns, level) for level in range(plan.spec.levels)}
     hidden = {*levels, names.undeliverable_exchange(ns)}
     to_landing = binding.destination.startswith(f"{ns}.landing.")
     ladder_end = binding.routing_key.startswith("*.") and not to_landing
@@ -206,9 +206,10 @@ def table(plan: Plan) -> str:
             )
         )
     ns = plan.spec.namespace
-    ladder = f"{ns}.delay.00 to {names.LEVELS - 1}"
+    ladder = f"{ns}.delay.00 to {plan.spec.levels - 1:02}"
     ends = names.deliver_exchange(ns)
-    rows.append((ladder, names.delay_exchange(ns), "bits", "1 s to 2^27 s", ends))
+    waits = f"1 s to 2^{plan.spec.levels - 1} s"
+    rows.append((ladder, names.delay_exchange(ns), "bits", waits, ends))
     return columns(rows)
 
 

@@ -169,9 +169,9 @@ class _Words:
         steps = self._spec.steps_of(self._queue.name)
         exact = ", ".join(format_duration(step) for step in steps)
         exactly = f"Exactly {exact}: a queue of its own each, with that lifetime." if exact else ""
-        longest = names.LONGEST.days // 365
+        longest = format_duration(self._spec.longest_delay)
         return f"""Published to {names.delay_exchange(self._ns)}. {exactly} Any other delay, rounded
-            up to whole seconds and up to {longest} years: the ladder of {names.LEVELS} queues with
+            up to whole seconds and up to {longest}: the ladder of {self._spec.levels} queues with
             lifetimes of 1 s, 2 s, 4 s and so on. Each dead-letters at least once to the next, and
             at the end by {names.deliver_exchange(self._ns)} into {self._work}."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import lru_cache
@@ -32,6 +33,8 @@ DEFAULT_IGNORED_LENGTH: Final = 100_000
 DEFAULT_IGNORED_KEEP: Final = timedelta(days=30)
 NODES_TIMEOUT: Final = timedelta(minutes=30)
 """The consumer timeout of a RabbitMQ whose configuration says nothing else."""
+LEAST_LONGEST: Final = timedelta(minutes=15)
+"""No `TopologySpec.longest_delay` is below it: jobs are put off for up to 10.5 minutes."""
 ENDING_TIME: Final = timedelta(minutes=1)
 """What a job gets beyond its time limit to have its ending stored and published."""
 
@@ -148,14 +151,16 @@ class RawBinding(msgspec.Struct, frozen=True, kw_only=True):
 class TopologySpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one config file asks for.
 
-    ``retry`` always holds the policy called "default". ``ignored_length`` and ``ignored_ttl``
-    bound the window of ignored jobs kept on the broker. ``file`` is "" without a file,
-    ``namespace_line`` the line there that names the namespace.
+    ``retry`` always holds the policy called "default". No job waits for longer than
+    ``longest_delay``, which decides how many levels the delay ladder has. ``ignored_length`` and
+    ``ignored_ttl`` bound the window of ignored jobs kept on the broker. ``file`` is "" without a
+    file, ``namespace_line`` the line there that names the namespace.
     """
 
     namespace: str
     queues: Mapping[str, QueueSpec]
     retry: Mapping[str, RetryPolicy]
+    longest_delay: timedelta = names.LONGEST
     exchanges: tuple[RawExchange, ...] = ()
     raw_queues: tuple[RawQueue, ...] = ()
     bindings: tuple[RawBinding, ...] = ()
@@ -163,6 +168,11 @@ class TopologySpec(msgspec.Struct, frozen=True, kw_only=True):
     ignored_ttl: timedelta = DEFAULT_IGNORED_KEEP
     file: str = ""
     namespace_line: int = 0
+
+    @property
+    def levels(self) -> int:
+        """How many levels of the delay ladder it takes to wait for the longest delay."""
+        return math.ceil(self.longest_delay / timedelta(seconds=1)).bit_length()
 
     def policy_of(self, queue: str) -> RetryPolicy:
         """The retry policy that holds for ``queue`` where no rule and no job names another."""

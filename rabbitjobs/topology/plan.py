@@ -61,7 +61,7 @@ def compile_plan(spec: TopologySpec, capabilities: Capabilities) -> Plan:
         *(_work_queue(spec, queue, capabilities) for queue in spec.queues.values()),
         *_retry_queues(spec),
         *_landing_queues(spec),
-        *_level_queues(spec.namespace),
+        *_level_queues(spec),
         *_fail_queues(spec),
     )
     return Plan(
@@ -153,11 +153,12 @@ def _waiting(name: str, role: QueueRole, spec: TopologySpec, queue: str, delay: 
     return Queue(name=name, role=role, arguments=arguments, of=queue)
 
 
-def _level_queues(namespace: str) -> Iterable[Queue]:
-    for level in range(names.LEVELS):
-        arguments = _safe_arguments(_after_level(namespace, level))
+def _level_queues(spec: TopologySpec) -> Iterable[Queue]:
+    for level in range(spec.levels):
+        arguments = _safe_arguments(_after_level(spec.namespace, level))
         arguments["x-message-ttl"] = 2**level * 1000
-        yield Queue(name=names.delay_level(namespace, level), role="delay", arguments=arguments)
+        name = names.delay_level(spec.namespace, level)
+        yield Queue(name=name, role="delay", arguments=arguments)
 
 
 def _after_level(namespace: str, level: int) -> str:
@@ -215,7 +216,7 @@ def _exchanges(spec: TopologySpec) -> Iterable[Exchange]:
         internal=True,
         arguments={"alternate-exchange": undeliverable},
     )
-    for level in range(names.LEVELS - 1):
+    for level in range(spec.levels - 1):
         yield Exchange(name=names.delay_level(ns, level), type="topic", internal=True)
     yield Exchange(name=names.delay_exchange(ns), type="topic")
     yield Exchange(name=names.fail_exchange(ns), type="direct")
@@ -230,7 +231,7 @@ def _bindings(spec: TopologySpec) -> Iterable[Binding]:
     for queue in _all(spec):
         yield _bind(names.deliver_exchange, names.work_queue, spec, queue.name, queue.name)
         yield _ladder_end(spec, queue, landing=bool(queue.max_length))
-    yield from _ladder_bindings(spec.namespace)
+    yield from _ladder_bindings(spec)
     for queue in _all(spec):
         for delay in spec.steps_of(queue.name):
             yield Binding(
@@ -279,11 +280,13 @@ def _ladder_end(spec: TopologySpec, queue: QueueSpec, *, landing: bool) -> Bindi
     return _bind(names.deliver_exchange, place, spec, queue.name, key)
 
 
-def _ladder_bindings(namespace: str) -> Iterable[Binding]:
-    for level in range(names.LEVELS):
+def _ladder_bindings(spec: TopologySpec) -> Iterable[Binding]:
+    """A job enters at the highest level of its delay; keys have all bits, whatever stands here."""
+    namespace = spec.namespace
+    for level in range(spec.levels):
         above = names.LEVELS - 1 - level
         queue = names.delay_level(namespace, level)
-        if above:
+        if level < spec.levels - 1:
             exchange = names.delay_level(namespace, level)
             yield Binding(source=exchange, destination=queue, routing_key=f"{'*.' * above}1.#")
             yield Binding(

@@ -41,7 +41,7 @@ def delayed(source: Source, queue: str, delay: timedelta) -> Route:
     A step of the queue's retry policies has a queue of its own and is exact to the millisecond.
     Any other delay takes the ladder and is rounded UP to whole seconds. A delay of zero or less
     goes straight to work. Raises `Unroutable` for a queue that the topology lacks (the ladder
-    itself would confirm such a message) and `ArgumentsRefused` beyond 8.5 years.
+    itself would confirm such a message) and `ArgumentsRefused` beyond the topology's longest delay.
     """
     spec = _spec(source)
     _known(spec, queue)
@@ -50,10 +50,12 @@ def delayed(source: Source, queue: str, delay: timedelta) -> Route:
     exchange = names.delay_exchange(spec.namespace)
     if delay in spec.steps_of(queue):
         return Route(exchange, names.retry_key(queue, delay))
-    if delay > names.LONGEST:
-        longest = format_duration(names.LONGEST)
+    if delay > spec.longest_delay:
+        longest, got = format_duration(spec.longest_delay), format_duration(delay)
         raise ArgumentsRefused(
-            f"expected a delay of at most {longest}, got {format_duration(delay)}", queue=queue
+            f"expected a delay of at most {longest} (delays: longest in the topology's config), "
+            f"got {got}",
+            queue=queue,
         )
     return Route(exchange, names.ladder_key(queue, -(-delay // _SECOND)))
 

@@ -137,7 +137,7 @@ async def test_a_job_may_end_before_its_release_is_marked(
         record = outcome(
             envelope.id, envelope.attempt, case=envelope.case, release=envelope.release
         )
-        asyncio.run_coroutine_threadsafe(backend.record(record), loop).result(10)
+        asyncio.run_coroutine_threadsafe(backend.record(record), loop).result(60)
 
     desk = Desk(store, publish, lambda _job, _body: None)
     done = await asyncio.to_thread(desk.retry, case.id, who="ann", version=1)
@@ -276,7 +276,7 @@ def test_of_two_reviewers_at_once_one_wins(
         own = Store(store_url, namespace=store.namespace)
         desk = Desk(own, broker, lambda _job, _body: None)
         desk.get(case.id)
-        start.wait(10)
+        start.wait(60)
         try:
             outcomes.append(desk.retry(case.id, who=f"r{number}", version=1).state)
         except CaseChanged:
@@ -287,7 +287,7 @@ def test_of_two_reviewers_at_once_one_wins(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(outcomes) == ["changed", "changed", "changed", "released"]
     assert len(broker.sent) == 1
 

@@ -143,7 +143,7 @@ def test_of_many_who_claim_at_once_one_has_it(store_url: str, store: Store, case
         own = Store(store_url, namespace=store.namespace)
         desk = Desk(own, Broker(), lambda _job, _body: None)
         desk.get(case.id)
-        start.wait(10)
+        start.wait(60)
         try:
             outcomes.append(str(desk.claim(case.id, who=f"r{number}", version=1).owner)[:1])
         except CaseChanged:
@@ -154,7 +154,7 @@ def test_of_many_who_claim_at_once_one_has_it(store_url: str, store: Store, case
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(outcomes) == ["changed", "changed", "changed", "r"]
 
 

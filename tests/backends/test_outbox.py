@@ -119,7 +119,7 @@ def test_many_relays_take_each_row_once(store: Store, store_url: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(taken) == len(set(taken)) == 60
 
 

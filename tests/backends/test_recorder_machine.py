@@ -64,7 +64,7 @@ class Model:
 @settings(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=st.lists(STEP, max_size=25))
 def test_the_store_holds_what_the_model_holds(
@@ -90,7 +90,7 @@ def test_the_store_holds_what_the_model_holds(
     else:
         numbers = list(range(len(calls)))
         futures = [
-            store.write(writes[kind], _as(kind, record)).result(10)  # type: ignore[arg-type]
+            store.write(writes[kind], _as(kind, record)).result(60)  # type: ignore[arg-type]
             for kind, record in calls
         ]
     for (kind, job, attempt, status), answer, number in zip(steps, futures, numbers, strict=True):
@@ -129,10 +129,10 @@ def _at_once(store: Store, calls: Sequence[tuple[Callable[..., object], Record]]
 
     def hold(_connection: object) -> None:
         entered.set()
-        go.wait(10)
+        go.wait(60)
 
     store.submit(hold)
-    entered.wait(10)
+    assert entered.wait(60)
     futures: list[Any] = [store.write(write, record) for write, record in calls]  # type: ignore[arg-type]
     go.set()
-    return [future.result(10) for future in futures]
+    return [future.result(60) for future in futures]

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from rabbitjobs.backend.shares import Shares
 from rabbitjobs.errors import StoreUnavailable
+from rabbitjobs.store import slices
 from rabbitjobs.store.engine import Store
 from rabbitjobs.store.slices import Ask
 
@@ -32,8 +33,12 @@ def fleet(stores: list[Store]) -> list[Shares]:
     return [Shares(lambda store=store: store) for store in stores]  # type: ignore[misc]
 
 
-async def test_slices_of_one_rate_follow_each_other(fleet: list[Shares]) -> None:
+async def test_slices_of_one_rate_follow_each_other(
+    fleet: list[Shares], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No moment is given to two processes."""
+    # What nobody takes for a second is gone: on a busy machine that may pass between two of these.
+    monkeypatch.setattr(slices, "CATCH_UP_SECONDS", 3600.0)
     ask = Ask(key="queue q", spacing=0.01, want=20)
     earliest: list[float] = []
     latest: list[float] = []
@@ -61,10 +66,12 @@ async def test_two_processes_that_ask_at_once_get_different_slices(fleet: list[S
 
 
 async def test_a_line_that_is_far_ahead_gives_nothing_and_says_when(fleet: list[Shares]) -> None:
-    ask = Ask(key="queue q", spacing=5.0, want=1)
+    ask = Ask(key="queue q", spacing=500.0, want=1)
+    began = time.time()
     first, second = await fleet[0].take(ask), await fleet[1].take(ask)
+    between = time.time() - began
     assert (first.count, second.count) == (1, 0)
-    assert second.starts_in == pytest.approx(4.0, abs=0.2)
+    assert 499.0 - between - 0.001 <= second.starts_in <= 499.001
 
 
 async def test_one_at_a_time_holds_a_key(fleet: list[Shares]) -> None:
@@ -96,7 +103,7 @@ async def test_a_redelivered_job_takes_its_own_lease_over(fleet: list[Shares]) -
 
 async def test_a_lease_that_nobody_renews_ends(fleet: list[Shares]) -> None:
     assert await fleet[0].hold("k", 1, ("a", 1), "t1", 0.2)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not await fleet[1].hold("k", 1, ("b", 1), "t2", 30):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
@@ -109,7 +116,7 @@ async def test_namespaces_share_nothing(store_url: str, fleet: list[Shares]) -> 
         strangers = Shares(lambda: other)
         assert await fleet[0].hold("k", 1, ("a", 1), "t1", 30)
         assert await strangers.hold("k", 1, ("b", 1), "t2", 30)
-        ask = Ask(key="r", spacing=5.0, want=1)
+        ask = Ask(key="r", spacing=500.0, want=1)
         assert (await fleet[0].take(ask)).count == 1
         assert (await strangers.take(ask)).count == 1
     finally:
@@ -135,17 +142,17 @@ async def test_many_questions_share_one_transaction(
 
     def hold(_connection: object) -> None:
         entered.set()
-        go.wait(5)
+        go.wait(60)
 
     blocked = stores[0].submit(hold)
-    await asyncio.to_thread(entered.wait, 5)
+    await asyncio.to_thread(entered.wait, 60)
     asked = [
         asyncio.ensure_future(fleet[0].take(Ask(key="r", spacing=0.001, want=1))) for _ in range(50)
     ]
     await asyncio.sleep(0)
     go.set()
     assert sum(one.count for one in await asyncio.gather(*asked)) == 50
-    blocked.result(5)
+    blocked.result(60)
     with stores[1]._reader.connect() as connection:
         rows = connection.execute(text("SELECT count(*) FROM rj_rates")).scalar()
     assert rows

@@ -16,6 +16,9 @@ from benchmarks.plan import DESK
 from benchmarks.stores import SQLITE, check_results
 from rabbitjobs.broker.node import Node
 
+# Many processes, one after another: on a busy machine each start takes many seconds.
+pytestmark = pytest.mark.timeout(360)
+
 OURS = field.OURS
 ROWS: dict[str, Callable[[Node], Iterable[Figure]]] = {
     bars.ASEND: lambda node: rows.sends(node, OURS, bars.ASEND, "asend", 60),

@@ -19,6 +19,7 @@ from rabbitjobs.backend.protocol import Status
 from rabbitjobs.broker.local import wait_stopped
 from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import parse_urls
+from tests.brokers import SHORT_LADDER
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 40.0
@@ -71,8 +72,9 @@ class Worker:
         """Wait until it has said this so often; fail if it ends before."""
 
         def said() -> bool:
+            ended = self.process.poll() is not None  # first: its last words come before
             found = self.log.count(text) >= times
-            assert found or self.process.poll() is None, self.log
+            assert found or not ended, self.log
             return found
 
         until(said, why=lambda: self.log)
@@ -188,6 +190,8 @@ def crew(
     """A shop on a fresh vhost, its topology applied; workers that still run are killed."""
     (folder / "shop.py").write_text(code, encoding="utf-8")
     (folder / "config").mkdir()
+    if "\ndelays:" not in topology:
+        topology = f"{topology.rstrip()}\n{SHORT_LADDER}"
     (folder / "config" / "topology.yaml").write_text(topology, encoding="utf-8")
     url = node.create_vhost()
     store_url = f"sqlite:///{folder / store}"

@@ -33,11 +33,11 @@ async def test_a_job_that_has_ended_does_not_run_again_under_its_id(
         role = ConsumeRole(app, "default")
         await role.start()
         handle = await mark.options(id="order-1").asend(1)
-        assert await handle.aresult(10) == 1
+        assert await handle.aresult(40) == 1
         again = await mark.options(id="order-1").asend(2)
         other = await mark.asend(3)
-        assert await other.aresult(10) == 3
-        assert await again.aresult(10) == 1
-        await role.drain(5, asyncio.Event())
+        assert await other.aresult(40) == 3
+        assert await again.aresult(40) == 1
+        await role.drain(20, asyncio.Event())
         assert ran == [1, 3]
         await asyncio.to_thread(app.close)

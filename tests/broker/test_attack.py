@@ -18,6 +18,7 @@ from rabbitjobs.broker.url import parse_urls
 from rabbitjobs.errors import SendUnknown
 from rabbitjobs.job.definition import AsyncJob
 from rabbitjobs.wire import outbound
+from tests.broker.crew import PATIENCE
 from tests.brokers import Vhost, wanted_version
 from tests.pitfalls.shop import send_for_sure
 from tests.proxy import proxy
@@ -46,7 +47,7 @@ class Shop:
     async def done(self) -> None:
         """Return when every confirmed job has its result."""
         for name in self.confirmed:
-            assert await self.app.handle(name).aresult(20) == name
+            assert await self.app.handle(name).aresult(PATIENCE) == name
 
     async def work(self) -> ConsumeRole:
         """Start a worker's role."""
@@ -76,7 +77,7 @@ def through(url: str, port: int) -> str:
 async def empties(node: Node, url: str) -> None:
     """Wait until the work queue holds nothing, neither ready nor unacked."""
     vhost = parse_urls(url)[0].vhost
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await asyncio.to_thread(node.messages_total, vhost, "rabbitjobs.q.default"):
             await asyncio.sleep(0.05)
 
@@ -93,7 +94,7 @@ async def test_connections_that_are_reset_under_load_lose_nothing(
         sending = asyncio.gather(*(shop.send(f"job {number}") for number in range(300)))
         for _ in range(3):
             before = shop.ran.total()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while shop.ran.total() < before + 10:
                     await asyncio.sleep(0.002)
             line.reset()
@@ -103,7 +104,7 @@ async def test_connections_that_are_reset_under_load_lose_nothing(
         assert len(shop.ran) == len(shop.confirmed) == 300
         # Two connections and three cuts: a loop without pauses would have made thousands.
         assert line.accepted < 20
-        await role.drain(5, asyncio.Event())
+        await role.drain(20, asyncio.Event())
 
 
 async def test_a_connection_that_swallows_everything_is_found_and_replaced(
@@ -119,12 +120,12 @@ async def test_a_connection_that_swallows_everything_is_found_and_replaced(
         line.swallow()
         with pytest.raises(SendUnknown):
             await shop.job.options(id="second", timeout=0.5).asend("second")
-        await shop.send("second", timeout=5)
+        await shop.send("second", timeout=10)
         role = await shop.work()
         await shop.done()
         await empties(node, vhost.url)
         assert shop.ran == {"first": 1, "second": 1}
-        await role.drain(5, asyncio.Event())
+        await role.drain(20, asyncio.Event())
 
 
 async def test_a_job_longer_than_the_consumer_timeout_runs_once_and_holds_up_nobody(
@@ -145,7 +146,7 @@ async def test_a_job_longer_than_the_consumer_timeout_runs_once_and_holds_up_nob
             await empties(node, url)
             assert set(shop.ran.values()) == {1}
             assert len(shop.ran) == 32
-            await role.drain(5, asyncio.Event())
+            await role.drain(20, asyncio.Event())
 
 
 async def test_a_worker_that_is_restarted_ten_times_runs_every_job_once(
@@ -157,15 +158,15 @@ async def test_a_worker_that_is_restarted_ten_times_runs_every_job_once(
         for _ in range(10):
             role = await shop.work()
             before = shop.ran.total()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while shop.ran.total() < before + 20:
                     await asyncio.sleep(0.002)
-            drained = await role.drain(5, asyncio.Event())
+            drained = await role.drain(20, asyncio.Event())
             assert drained.abandoned == 0
         await sending
         role = await shop.work()
         await shop.done()
         await empties(node, vhost.url)
-        await role.drain(5, asyncio.Event())
+        await role.drain(20, asyncio.Event())
         assert len(shop.ran) == 500
         assert set(shop.ran.values()) == {1}

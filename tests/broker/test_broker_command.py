@@ -12,6 +12,7 @@ import pika
 import pytest
 
 from rabbitjobs.broker.state import running_management_url, running_node, running_url
+from tests.broker.crew import until
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def queue_total(url: str) -> int:
         return int(declared.method.message_count)
 
 
+@pytest.mark.timeout(240)
 def test_the_life_of_a_private_node(home: Path) -> None:
     """Start, status, url, stop, start: the same URL, the same messages, one node."""
     before = rabbitjobs("status")
@@ -72,7 +74,7 @@ def test_the_life_of_a_private_node(home: Path) -> None:
 
     assert rabbitjobs("start").returncode == 0
     assert rabbitjobs("url").stdout.strip() == url
-    assert queue_total(url) == 1
+    until(lambda: queue_total(url) == 1)  # a node that starts counts before it has read its log
 
     password = url.split(":")[2].split("@")[0]
     for said in (started, rabbitjobs("status"), rabbitjobs("stop")):

@@ -108,11 +108,16 @@ def test_a_queued_job_that_is_cancelled_never_runs(shop: Crew) -> None:
 
 
 def test_a_cancellation_outlives_the_workers_and_the_delay(shop: Crew) -> None:
-    """Cancelled while it waits on the ladder, with no worker there; dropped when it comes."""
-    late = job(shop, "note").options(delay=timedelta(seconds=6)).send(1)
-    late.cancel()
+    """Cancelled while it waits on the ladder; the worker that was there dies; dropped later on.
+
+    By one that was not there yet, when the job comes. The delay has no process start in it, nor
+    the first use of the store: it would be over before the first worker is.
+    """
     first = shop.consume("work")
     first.says("consuming")
+    shop.app.cancel("somebody else")
+    late = job(shop, "note").options(delay=timedelta(seconds=6)).send(1)
+    late.cancel()
     first.process.kill()
     first.ends()
     assert shop.status(late.id) is Status.UNKNOWN
@@ -153,6 +158,7 @@ def test_a_job_that_takes_no_notice_and_succeeds_has_succeeded(shop: Crew) -> No
 def test_a_tag_cancels_what_was_sent_before_and_nothing_after(shop: Crew) -> None:
     """Queued, running and waiting for a retry; a job of the same tag sent later runs."""
     shop.consume("work")
+    shop.app.cancel("somebody else")  # opens the store: the retry comes in three seconds
     tagged = [job(shop, name).options(tag="order 7").send(*given) for name, given in (
         ("sleeps", (1,)), ("again", ()),
     )]  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
 from rabbitjobs.clock import uuid7
 from rabbitjobs.errors import SendError
-from tests.broker.crew import Crew, until
+from tests.broker.crew import PATIENCE, Crew, until
 
 SHOP = """
 import os
@@ -35,12 +36,11 @@ queues:
 
 def recorded(shop: Crew) -> dict[str, list[tuple[int, str, bytes]]]:
     """The ledger: every recorded attempt of every job, with its job's status and result."""
-    with sqlite3.connect(shop.folder / "store.db") as connection:
+    with closing(sqlite3.connect(shop.folder / "store.db", timeout=PATIENCE)) as connection:
         rows = connection.execute(
             "SELECT i.job_id, i.attempt, j.status, j.result"
             " FROM rj_inbox i JOIN rj_jobs j USING (namespace, job_id)"
         ).fetchall()
-    connection.close()
     found: dict[str, list[tuple[int, str, bytes]]] = {}
     for job_id, attempt, status, result in rows:
         found.setdefault(job_id, []).append((attempt, status, result))
@@ -91,17 +91,21 @@ def test_a_broker_that_restarts_loses_nothing(own_shop: Crew) -> None:
                     mark.options(id=job_id).send(number)
                     break
                 except SendError:
+                    if stop.is_set():
+                        return
                     continue
             sent[job_id] = number
 
     sender = threading.Thread(target=send)
     sender.start()
-    until(lambda: len(own_shop.lines()) >= 50)
-    before = len(sent)
-    own_shop.node.restart()
-    until(lambda: len(sent) >= before + 100, why=lambda: len(sent))
-    stop.set()
-    sender.join()
+    try:
+        until(lambda: len(own_shop.lines()) >= 50)
+        before = len(sent)
+        own_shop.node.restart()
+        until(lambda: len(sent) >= before + 100, why=lambda: len(sent))
+    finally:
+        stop.set()
+        sender.join()
     until(lambda: len(recorded(own_shop)) == len(sent), why=lambda: worker.log)
     worker.signal(signal.SIGTERM)
     assert worker.ends() == 0, worker.log

@@ -94,7 +94,7 @@ def test_alarms_and_outages_are_told_apart(own_shop: Crew) -> None:
     node.eval(f"rabbit_alarm:set_alarm({{{ALARM}, []}}).")
     # The alarm is told when something is published: that first one may or may not be stored.
     with pytest.raises((BrokerBlocked, SendUnknown)) as first:
-        echo.options(timeout=1).send(2)
+        echo.options(timeout=3).send(2)
     assert "an alarm of the broker blocks publishing (low on memory)" in first.value.text
     refusal(own_shop, BrokerBlocked, "work", 3, timeout=1)
     node.eval(f"rabbit_alarm:clear_alarm({ALARM}).")
@@ -126,7 +126,7 @@ def test_a_broker_that_does_not_let_us_in_is_named_so(shop: Crew, wrong: str) ->
     with shop.app.overridden(
         url=url, store_url=shop.store_url, management_url=shop.node.management_url
     ):
-        error = refusal(shop, AccessRefused, "work", 1, timeout=1.5)
+        error = refusal(shop, AccessRefused, "work", 1, timeout=3)
         with pytest.raises(AccessRefused) as topology:
             shop.app.parts.plan()
     for text in (str(error), str(topology.value)):

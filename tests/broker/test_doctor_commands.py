@@ -24,6 +24,7 @@ from rabbitjobs.errors import ConfigError, UrlRefused
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.secret import Secret
 from rabbitjobs.wire.protocol import Delivery
+from tests.broker.crew import until
 
 CONFIG = """
 broker: {url: "%s", management_url: "%s"}
@@ -70,6 +71,12 @@ class Shell:
         checks: list[dict[str, str]] = json.loads(self.run("doctor", "--json").stdout)
         (check,) = (one for one in checks if one["name"] == "consumer timeout")
         return check
+
+    def ready(self, queue: str = "shop.q.emails") -> int:
+        """How many messages wait in a queue, as ``queue list`` tells."""
+        rows = json.loads(self.run("queue", "list", "--json").stdout)
+        (row,) = (row for row in rows if row["queue"] == queue)
+        return int(row["ready"])
 
     def publish(self, count: int) -> None:
         """Put messages of a plain client into the queue."""
@@ -256,16 +263,18 @@ def test_peek_shows_messages_and_hands_them_back(applied: Shell) -> None:
     first = json.loads(
         applied.run("queue", "peek", "emails", "--count", "2", "--yes", "--json").stdout
     )
+    assert [message["id"] for message in first] == ["m0", "m1"]
+    assert not first[0]["redelivered"]
+    # What was handed back is there again once the queue has written that down.
+    until(lambda: applied.ready() == 3)
     again = json.loads(
         applied.run("queue", "peek", "emails", "--count", "9", "--yes", "--json").stdout
     )
-    assert [message["id"] for message in first] == ["m0", "m1"]
-    assert not first[0]["redelivered"]
     assert sorted(message["id"] for message in again) == ["m0", "m1", "m2"]
+    until(lambda: applied.ready() == 3)
     shown = applied.run("queue", "peek", "emails", "--yes").stdout
     assert "\x1b" not in shown and r"job\x1b[2J" in shown
-    rows = {row["queue"]: row for row in json.loads(applied.run("queue", "list", "--json").stdout)}
-    assert rows["shop.q.emails"]["ready"] == 3
+    until(lambda: applied.ready() == 3)
 
 
 def test_peek_shows_what_an_unreadable_message_came_with(applied: Shell) -> None:
@@ -277,6 +286,7 @@ def test_peek_shows_what_an_unreadable_message_came_with(applied: Shell) -> None
     app.close()
     (told,) = json.loads(applied.run("queue", "peek", "quarantine", "--yes", "--json").stdout)
     assert told["came_with"] == {"app_id": "legacy\x1b", "delivery_mode": 2, "headers": {"n": 5}}
+    until(lambda: applied.ready("shop.quarantine") == 1)
     shown = applied.run("queue", "peek", "quarantine", "--yes").stdout
     assert r"came with app_id: legacy\x1b" in shown
     assert "x-rj-properties" not in shown

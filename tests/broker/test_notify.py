@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -92,7 +93,7 @@ async def working(*roles: Role) -> AsyncIterator[None]:
         await role.start()
     yield
     for role in roles:
-        await role.drain(5, asyncio.Event())
+        await role.drain(20, asyncio.Event())
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -113,7 +114,7 @@ async def waiting(app: RabbitJobs) -> int:
 
 async def until_waiting(app: RabbitJobs, count: int) -> None:
     """Wait until so many messages are ready in the notify queue."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await waiting(app) != count:
             await asyncio.sleep(0.05)
 
@@ -136,16 +137,19 @@ async def notifier(
     )  # fmt: skip
 
 
+@pytest.mark.timeout(200)
 async def test_failures_arrive_as_a_few_mails_and_leave_the_queue(
     app: RabbitJobs, mailbox: Mailbox
 ) -> None:
     """300 failures: each in exactly one mail, and nothing is left in the notify queue."""
     job = app.remote("confirm", queue="emails")
+    begun = time.monotonic()
     async with working(ConsumeRole(app, "emails"), NotifyRole(app)):
         sent = await app.asend_many(job.call(number) for number in range(300))
         assert all(one.ok for one in sent)
-        await until(lambda: told_in(mailbox.mails) == 300)
-    assert len(mailbox.mails) <= 6
+        # On a slow machine the last digest waits for the minute that the rate is for.
+        await until(lambda: told_in(mailbox.mails) == 300, 100)
+    assert len(mailbox.mails) <= 6 * (1 + (time.monotonic() - begun) // 60)  # six a minute
     assert await waiting(app) == 0
 
 
@@ -166,7 +170,7 @@ async def test_a_mail_server_that_is_away_loses_nothing(app: RabbitJobs, mailbox
     async with working(ConsumeRole(app, "emails"), NotifyRole(app)):
         await app.asend_many(job.call(number) for number in range(100))
         await until(lambda: len(failed) == 100 and bool(delayed))
-    assert await waiting(app) == 100
+    await until_waiting(app, 100)  # handed back, and written down by the queue
     # An outage is not a line in the log for each failure that waits for its end.
     assert len(delayed) <= 5
     await mailbox.start()
@@ -195,14 +199,14 @@ async def test_a_notifier_that_dies_between_mail_and_ack_tells_nothing_twice(
     async with working(ConsumeRole(app, "emails")):
         await job.asend(1)
         process = await notifier(app, tmp_path, failpoint="after-mail")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await process.wait() == failpoints.EXIT_CODE
     assert told_in(mailbox.mails) == 1
     await until_waiting(app, 1)
     process = await notifier(app, tmp_path)
     await until_waiting(app, 0)
     process.terminate()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await process.wait() == 0
     assert await waiting(app) == 0
     assert told_in(mailbox.mails) == 1
@@ -215,7 +219,7 @@ async def test_what_no_ending_wrote_goes_to_quarantine(app: RabbitJobs) -> None:
     await wire.open(parse_urls(app.url)[0], name="test")
 
     async with working(NotifyRole(app)):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await wire.inspect_queue("shop.quarantine"))[0] != 1:
                 await asyncio.sleep(0.05)
     await wire.close()

@@ -68,8 +68,8 @@ def run(team: Reader) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def until(done: Callable[[], bool], team: Reader, process: subprocess.Popen[bytes]) -> None:
-    """Return once ``done``; fail with the log when the process ends or half a minute is over."""
-    deadline = time.monotonic() + 30
+    """Return once ``done``; fail with the log when the process ends or a minute is over."""
+    deadline = time.monotonic() + 60
     while not done():
         assert process.poll() is None, team.log()
         assert time.monotonic() < deadline, team.log()
@@ -86,7 +86,7 @@ def gone(pid: int) -> bool:
     """Whether a process is no more (or a zombie that nobody has fetched)."""
     try:
         return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except OSError:  # not there, or it ended between opening and reading
         return True
 
 
@@ -109,7 +109,7 @@ def test_workers_end_when_their_supervisor_is_killed(
     worker = int(send(team, "jobs.whoami"))
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while not gone(worker):
         assert time.monotonic() < deadline, team.log()
         time.sleep(0.05)
@@ -139,7 +139,7 @@ def test_dev_starts_anew_when_a_file_changes(team: Reader) -> None:
     before = send(team, "jobs.whoami")
     code = team.folder / "jobs.py"
     code.write_text(re.sub(r"return os.getpid\(\)", "return -os.getpid()", code.read_text()))
-    until(lambda: team.log().count("healthy: consuming") == 8, team, process)
+    until(lambda: team.log().count("healthy: consuming") >= 8, team, process)
     after = send(team, "jobs.whoami")
     assert after.startswith("-") and after != f"-{before}"
     assert end(process) == 0, team.log()
@@ -150,7 +150,7 @@ def test_dev_goes_on_when_its_worker_is_killed(team: Reader) -> None:
     process = team.start("-m", "rabbitjobs", "dev")
     until(lambda: team.log().count("healthy: consuming") == 4, team, process)
     os.kill(int(send(team, "jobs.whoami")), signal.SIGKILL)
-    until(lambda: team.log().count("healthy: consuming") == 8, team, process)
+    until(lambda: team.log().count("healthy: consuming") >= 8, team, process)
     assert "signal SIGKILL" in team.log()
     assert int(send(team, "jobs.whoami")) > 0
     assert end(process) == 0, team.log()

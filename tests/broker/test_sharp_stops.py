@@ -133,6 +133,7 @@ def test_one_signal_gives_back_what_waits_for_a_server(shop: Crew) -> None:
     (shop.folder / "config" / "rabbitjobs.yaml").write_text(MAIL % 1)
     worker = shop.start("notify", "run", "--grace", "30s")
     worker.says("notification not taken")
+    until(lambda: shop.ready("notify") == 0, why=lambda: worker.log)
     worker.signal(signal.SIGTERM)
     assert worker.ends() == 0
     last = json.loads(worker.log.splitlines()[-1])

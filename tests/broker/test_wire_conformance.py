@@ -116,9 +116,9 @@ class Service:
 
     def close(self) -> None:
         """End the loop; the relay between us and the broker is gone already."""
-        asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(40)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(40)
 
     async def _close(self) -> None:
         for connection in self._connections:

@@ -127,7 +127,7 @@ def subscribe(session: Session, ledger: Ledger) -> Subscription:
         subscription = Subscription(link, "q", prefetch=50, deliver=deliver, changed=ledger.note)
         return subscription
 
-    return session.portal.submit(attach()).result(10)
+    return session.portal.submit(attach()).result(40)
 
 
 async def publish_all(session: Session, ledger: Ledger, count: int = COUNT) -> None:

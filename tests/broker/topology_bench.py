@@ -56,7 +56,7 @@ class Bench:
         )
         return sent
 
-    def next(self, queue: str, *, within: float = 10.0) -> tuple[bytes, pika.BasicProperties]:
+    def next(self, queue: str, *, within: float = 30.0) -> tuple[bytes, pika.BasicProperties]:
         """Wait for one message on a queue and take it."""
         self.channel.basic_qos(prefetch_count=1)
         method, properties, body = next(self.channel.consume(queue, inactivity_timeout=within))

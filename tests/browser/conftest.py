@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import pytest
 from argon2 import PasswordHasher
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from rabbitjobs.broker.node import Node
 from tests.broker.crew import Crew, crew, until
+from tests.ports import kept_port
 
 CODE = """
 from rabbitjobs import RabbitJobs
@@ -49,7 +50,10 @@ review:
 web:
   people:
 """
+# What a page shows may hang on a worker that has just been started.
+PATIENCE = 60.0
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+expect.set_options(timeout=PATIENCE * 1000)
 T = TypeVar("T")
 Sits = Callable[..., Page]
 
@@ -63,11 +67,8 @@ def apart(call: Callable[[], T]) -> T:
 class Shop:
     """The shop's processes; the desk is at ``address``."""
 
-    def __init__(self, found: Crew) -> None:
+    def __init__(self, found: Crew, port: int) -> None:
         self.crew = found
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
         self._mail = found.app.remote("shop.mail", queue="emails")
         self.web = found.start("web", "--port", str(port))
@@ -84,7 +85,7 @@ class Shop:
 
     def result(self, job_id: str) -> Any:
         """What a job has come to."""
-        return apart(lambda: self.crew.app.handle(job_id).result(20))
+        return apart(lambda: self.crew.app.handle(job_id).result(60))
 
     def open_cases(self) -> int:
         """How many cases wait."""
@@ -101,12 +102,12 @@ class Shop:
 def shop(node: Node, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
     """The desk and its intake run; nobody works yet. A test may name another lease."""
     config = CONFIG.format(lease=getattr(request, "param", "10m"))
-    with crew(node, tmp_path, CODE, TOPOLOGY) as found:
+    with kept_port() as port, crew(node, tmp_path, CODE, TOPOLOGY) as found:
         people = "".join(
             f'    {name}: {{password: "{QUICK.hash(word)}"}}\n' for name, word in PASSWORDS.items()
         )
         (tmp_path / "config" / "rabbitjobs.yaml").write_text(config + people)
-        yield Shop(found)
+        yield Shop(found, port)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def sits(chromium: Browser, shop: Shop) -> Iterator[Sits]:
     def sit(who: str, **options: object) -> Page:
         context = chromium.new_context(base_url=shop.address, locale="en-GB", **options)  # type: ignore[arg-type]
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE * 1000)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on(

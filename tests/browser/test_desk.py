@@ -29,7 +29,9 @@ def test_a_failing_job_lands_is_edited_and_ends_by_itself(shop: Shop, sits: Sits
     expect(row).to_be_visible()
     expect(page.locator("[data-zone]")).to_have_text("in Asia/Tokyo")
     page.get_by_role("link", name="Groups").click()
+    page.wait_for_url("**/groups")
     page.get_by_role("link", name="shop.mail").click()
+    page.wait_for_url(re.compile(r"/cases\?.*group="))
     page.get_by_role("link", name="shop.mail").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("shop.mail")
     expect(page.get_by_text("expected an address, got ann").first).to_be_visible()
@@ -54,8 +56,10 @@ def test_two_browsers_collide(shop: Shop, sits: Sits) -> None:
     """One wins; the other is told who, and what he typed is there still."""
     shop.work()
     shop.send("nowhere")
+    # Before they sit down: bob's page will hear of nothing.
+    until(lambda: shop.open_cases() == 1)
     ann, bob = sits("ann"), sits("bob")
-    # Bob's page hears of nothing: it is as old as pages are without scripts.
+    # It is as old as pages are without scripts.
     bob.route("**/live", lambda route: route.abort())
     for page in (ann, bob):
         page.get_by_role("link", name="shop.mail").click()
@@ -112,8 +116,9 @@ def test_all_of_it_by_keyboard(shop: Shop, sits: Sits) -> None:
     """From the list to a comment and a retry, without a mouse; and the keys can be turned off."""
     shop.work()
     shop.send("one", "two")
-    page = sits("ann")
+    # Before she sits down: no row moves under her keys.
     until(lambda: shop.open_cases() == 2)
+    page = sits("ann")
     expect(page.locator("[data-row]")).to_have_count(2)
     keys = page.keyboard
     keys.press("?")
@@ -127,11 +132,14 @@ def test_all_of_it_by_keyboard(shop: Shop, sits: Sits) -> None:
     keys.press("c")
     keys.press("Enter")
     expect(page.locator("h1 .chip")).to_have_text("yours")
+    # A page is seen before its scripts, which hear the keys, have run.
+    page.wait_for_load_state()
     keys.press("m")
     keys.type("asked them")
     keys.press("Tab")
     keys.press("Enter")
     expect(page.locator(".comment .text")).to_have_text("asked them")
+    page.wait_for_load_state()
     keys.press("r")
     expect(page.get_by_role("button", name="Retry").first).to_be_focused()
     # What others do meanwhile brings the page up to date, and leaves the keys where they are.
@@ -142,6 +150,7 @@ def test_all_of_it_by_keyboard(shop: Shop, sits: Sits) -> None:
     keys.press("Enter")
     # It fails again: the page shows the case open, by itself.
     expect(page.locator(".facts")).to_contain_text("Failures")
+    page.wait_for_load_state()
     keys.press("u")
     page.wait_for_url("**/cases")
     keys.press("g")
@@ -184,13 +193,16 @@ def test_without_scripts_every_step_is_there(shop: Shop, sits: Sits) -> None:
     page = sits("bob", java_script_enabled=False)
     page.get_by_role("link", name="shop.mail").click()
     page.get_by_role("button", name="Claim").click()
+    expect(page.locator("h1 .chip")).to_have_text("yours")
     page.get_by_text("Snooze…").click()
     page.get_by_role("button", name="Snooze").click()
     expect(page.locator("h1 .chip")).to_contain_text("snoozed")
     page.get_by_role("button", name="Wake it").click()
+    expect(page.locator("h1 .chip")).to_have_text("open")
     page.get_by_role("link", name="Edit…").click()
     field(page, "to").fill("one@example.org")
     page.get_by_role("button", name="Send it").click()
+    page.wait_for_url(re.compile(r"/cases/[^/]+\?done="))
     until(lambda: shop.open_cases() == 0)
     page.reload()
     expect(page.locator("time").first).to_contain_text(re.compile("UTC|ago"))

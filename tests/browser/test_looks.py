@@ -72,6 +72,7 @@ def test_no_page_has_a_fault_for_a_screen_reader(
     found += faults(page)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
     shot(page, f"login-{scheme}")
     found += faults(page)
     assert found == []

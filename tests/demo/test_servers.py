@@ -13,6 +13,7 @@ import pytest
 
 from examples.shop import fulfilment_server, mail_server
 from examples.shop.processes import Processes
+from rabbitjobs.broker.layout import free_ports
 
 MAIL = "examples.shop.mail_server"
 CARRIER = "examples.shop.fulfilment_server"
@@ -37,8 +38,10 @@ def test_the_mail_server_greylists_refuses_and_survives_a_kill(
     processes: Processes, tmp_path: Path
 ) -> None:
     """451 at the first try only, 550 and 554 for good; accepted mail outlives kill -9."""
-    start = (MAIL, "--spool", str(tmp_path), "--port")
-    port = processes.start_server("mail-server", *start, "0")
+    # One that Linux gives to no client while the server is down.
+    (port,) = free_ports(1)
+    start = (MAIL, "--spool", str(tmp_path), "--port", str(port))
+    assert processes.start_server("mail-server", *start) == port
     with pytest.raises(smtplib.SMTPRecipientsRefused, match="451"):
         _send(port, "a@greylisting.example", 1)
     with pytest.raises(smtplib.SMTPRecipientsRefused, match="550"):
@@ -51,7 +54,7 @@ def test_the_mail_server_greylists_refuses_and_survives_a_kill(
     with pytest.raises(ConnectionRefusedError):
         _send(port, "a@post.example", 5)
 
-    assert processes.start_server("mail-server", *start, str(port)) == port
+    assert processes.start_server("mail-server", *start) == port
     _send(port, "a@greylisting.example", 1)
     assert mail_server.received(tmp_path) == [4, 1]
 
@@ -59,7 +62,7 @@ def test_the_mail_server_greylists_refuses_and_survives_a_kill(
 def test_the_carrier_books_once_and_fails_in_between(processes: Processes, tmp_path: Path) -> None:
     """Same number, same parcel; the 37th request meets a 500."""
     port = processes.start_server("carrier-server", CARRIER, "--spool", str(tmp_path))
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         answers = [client.put("/shipments/9", json={"cds": 2}) for _ in range(37)]
     assert answers[0].json() == {"parcel": "P0000009", "new": True}
     assert answers[1].json() == {"parcel": "P0000009", "new": False}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -11,8 +10,10 @@ from pathlib import Path
 
 import httpx
 
+from rabbitjobs.broker.layout import free_ports
+
 ROOT = Path(__file__).parents[2]
-STARTED = 30.0
+STARTED = 90.0
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,12 @@ class Reader:
 def end(process: subprocess.Popen[bytes]) -> int:
     """End a background process in order; returns its exit code."""
     process.terminate()
-    return process.wait(20)
+    return process.wait(60)
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback address that nobody uses now, and that no client is given by Linux."""
+    return free_ports(1)[0]
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], reader: Reader) -> None:

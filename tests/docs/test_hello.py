@@ -13,6 +13,9 @@ import pytest
 
 from tests.docs.reader import ROOT, Reader, end
 
+# Many processes, one after another: on a busy machine each start takes many seconds.
+pytestmark = pytest.mark.timeout(360)
+
 
 @pytest.fixture
 def beginner(tmp_path: Path) -> Iterator[Reader]:

@@ -13,6 +13,9 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.docs.reader import ROOT, Reader, end, free_port
 
+# Many processes, one after another: on a busy machine each start takes many seconds.
+pytestmark = pytest.mark.timeout(360)
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ID, CASE = "01a1fc5d-7acb-7000-893d-318724093917", "01a1fc5d-790e"
 _BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n# (\S+)\n(.*?)```", re.DOTALL)

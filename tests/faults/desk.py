@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import httpx
 import pika
 
+from rabbitjobs.broker.layout import free_ports
 from rabbitjobs.failpoints import EXIT_CODE, VARIABLE
 from rabbitjobs.message.headers import ATTEMPT
 from rabbitjobs.review.case import AuditRow, CaseLine, Filters
@@ -32,7 +33,7 @@ class Desk:
         self.stage = stage
         self._pen = Pen(stage.ledger)
         self._clock = stage.folder / "clock"
-        self._port = _free_port()
+        self._port = free_ports(1)[0]
 
     # --- the clock ------------------------------------------------------------------------------
 
@@ -276,9 +277,3 @@ def copied(stage: Stage, job: str) -> Iterator[Copies]:
     made = Copies(stage, job)
     with contextlib.closing(made):
         yield made
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -65,12 +65,20 @@ class Pen:
 
 
 def read(path: Path, start: int = 0) -> list[Line]:
-    """Every line of a ledger from this byte on, in the order in which they were appended."""
+    """Every whole line of a ledger from this byte on, in the order in which they were appended.
+
+    A line that goes over the end of a page is seen half for a moment: by a reader at the end, and
+    by who asked for the size and starts there.
+    """
     if not path.exists():
         return []
     with path.open("rb") as ledger:
-        ledger.seek(start)
-        found = (line.split(" ", 4) for line in ledger.read().decode().splitlines())
+        ledger.seek(max(0, start - 1))
+        text = ledger.read()
+    if start:
+        text = text[text.find(b"\n") + 1 :]
+    whole = text[: text.rfind(b"\n") + 1].decode()
+    found = (line.split(" ", 4) for line in whole.splitlines())
     lines = [Line(kind, float(at), token, job, words) for kind, at, token, job, words in found]
     return _named(lines)
 

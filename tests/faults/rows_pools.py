@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,10 +24,18 @@ def children_killed(stage: Stage) -> None:
     dice = random.Random(stage.seed)
     for _ in range(5):
         stage.fault()
-        os.kill(dice.choice(_children(dice.choice(crew))), signal.SIGKILL)
+        until(partial(_kill_one, dice, crew), "a child to kill")
         stage.heal()
         stage.recovers()
         stage.flows(20)
+
+
+def _kill_one(dice: random.Random, crew: Sequence[Process]) -> bool:
+    try:
+        os.kill(dice.choice(_children(dice.choice(crew))), signal.SIGKILL)
+    except ProcessLookupError:  # it has just been replaced
+        return False
+    return True
 
 
 @row(topology=CHILDREN)

@@ -265,7 +265,7 @@ class Stage:
         def nothing_left() -> bool:
             return all(not left() for _ in range(3))
 
-        until(nothing_left, f"empty queues {when}", patience=30, pause=0.5, why=where)
+        until(nothing_left, f"empty queues {when}", pause=0.5, why=where)
 
     def totals(self) -> dict[str, int]:
         """The exact number of messages of every queue of this vhost: ready, unacked, held."""

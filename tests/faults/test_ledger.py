@@ -59,6 +59,21 @@ def test_a_long_ledger_is_read_from_where_somebody_stopped(tmp_path: Path) -> No
     assert len(read(path)) == len(everything) + 1
 
 
+def test_a_line_that_is_seen_half_is_left_for_the_next_look(tmp_path: Path) -> None:
+    """At the end, and where somebody starts who asked for the size in that moment."""
+    everything = lines(GOOD, tmp_path)
+    path = tmp_path / "ledger"
+    with path.open("a") as ledger:
+        ledger.write("E 7.25 tw")
+        ledger.flush()
+        inside = path.stat().st_size
+        assert read(path) == everything
+        assert read(path, inside) == []
+        ledger.write("o job-2 -\nA 8.5 three - -\n")
+    assert [line.token for line in read(path)[-2:]] == ["two", "three"]
+    assert [line.token for line in read(path, inside)] == ["three"]
+
+
 def test_a_loss_is_caught(tmp_path: Path) -> None:
     """Confirmed and never ended; begun is not enough."""
     found = faults("A 1 gone\nC 2 gone job-3 0.1\nS 3 gone job-3 1", tmp_path)

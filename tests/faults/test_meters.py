@@ -6,13 +6,11 @@ import os
 import random
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 
 import pytest
 
 from tests.faults.meters import FEWEST, Reading, Verdict, judge, of_process
-from tests.faults.process import until
 
 
 def verdicts(meter: str, value: Callable[[int], float], readings: int = 120) -> list[Verdict]:
@@ -100,27 +98,52 @@ def test_a_verdict_says_what_it_compares() -> None:
     assert (found.early, found.late, found.most) == (64.5, 124.5, 67.5)
 
 
+COMES_AND_GOES = """
+import os, threading, time
+
+def done():
+    print("done", flush=True)
+    input()
+
+done()
+kept = bytearray(b"x") * (64 << 20)
+pipes = [end for _ in range(5) for end in os.pipe()]
+gate = threading.Event()
+waiting = [threading.Thread(target=gate.wait) for _ in range(3)]
+for one in waiting:
+    one.start()
+done()
+gate.set()
+for end in pipes:
+    os.close(end)
+for one in waiting:
+    one.join()
+# ``join`` returns a moment before the kernel lets the thread go.
+while len(os.listdir("/proc/self/task")) > 1:
+    time.sleep(0.01)
+done()
+"""
+
+
 def test_the_meters_of_a_process_see_memory_files_and_threads_come_and_go() -> None:
-    """Read of this very process."""
-    before = of_process(os.getpid())
-    kept = bytearray(b"x") * (64 << 20)
-    pipes = [end for _ in range(5) for end in os.pipe()]
-    gate = threading.Event()
-    waiting = [threading.Thread(target=gate.wait) for _ in range(3)]
-    for one in waiting:
-        one.start()
-    during = of_process(os.getpid())
-    gate.set()
-    for end in pipes:
-        os.close(end)
-    for one in waiting:
-        one.join()
-    assert during["memory"] - before["memory"] > 0.9 * (len(kept) >> 20)
+    """Of one that does nothing else: here, other tests' threads and files may end meanwhile."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COMES_AND_GOES], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as one:
+        assert one.stdin is not None and one.stdout is not None
+        readings = []
+        for _ in range(3):
+            assert one.stdout.readline() == b"done\n"
+            readings.append(of_process(one.pid))
+            one.stdin.write(b"next\n")
+            one.stdin.flush()
+        before, during, after = readings
+        assert one.stdout.readline() == b""
+    assert during["memory"] - before["memory"] > 0.9 * 64
     assert during["files"] - before["files"] == 10
     assert during["threads"] - before["threads"] == 3
-    # ``join`` returns a moment before the kernel lets the thread go.
-    until(lambda: of_process(os.getpid())["threads"] == before["threads"], "the threads to be gone")
-    assert of_process(os.getpid())["files"] == before["files"]
+    assert after["files"] == before["files"]
+    assert after["threads"] == before["threads"]
 
 
 def test_a_process_that_has_ended_has_no_meters() -> None:

@@ -27,7 +27,8 @@ from rabbitjobs.testing.wire.raw import POISON, raw_header, table
 from rabbitjobs.testing.wire.scripted import ScriptedBroker, delivered
 from rabbitjobs.wire.frames import basic_properties
 from rabbitjobs.wire.guard import inspect
-from tests.broker.crew import crew, until
+from tests.broker.crew import crew
+from tests.faults.process import until
 from tests.pitfalls.shop import MakeWire
 
 BODY = b'{"args": [1], "kwargs": {}}'
@@ -135,6 +136,7 @@ def value(dice: random.Random, depth: int) -> bytes:
 _SIZES = {"b": 1, "B": 1, "s": 2, "u": 2, "I": 4, "i": 4, "l": 8, "D": 5}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_pitfall_04_thousands_of_mutated_headers_leave_a_live_worker_standing(
     node: Node, tmp_path: Path, seed: int
@@ -158,7 +160,12 @@ def test_pitfall_04_thousands_of_mutated_headers_leave_a_live_worker_standing(
             publish_raw(address, "raw", b"work", [(header, BODY) for header in headers])
         bad = Counter(header for header in sent if inspect(2, header) is not None)
         assert len(bad) > LIVE // 10
-        until(lambda: not found.total("q.work"), why=lambda: worker.log[-3000:])
+        until(
+            lambda: not found.total("q.work"),
+            "every message to be handled",
+            patience=150,
+            why=lambda: worker.log[-3000:],
+        )
         ids = [f"good {start + turn}" for start in range(0, LIVE, 250) for turn in range(10)]
         assert [found.app.handle(one).result(20) for one in ids] == [1] * len(ids)
         kept = Counter(quarantined(channel))
@@ -196,7 +203,7 @@ async def test_pitfall_04_no_frame_at_all_ends_a_connection(make_wire: MakeWire,
     async with ScriptedBroker(deliveries=deliveries).running() as address:
         wire = make_wire()
         ends = Ends(wire)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             await wire.open(address, name="fuzz")
             _, inbox = await consume(wire, "q", prefetch=SCRIPTED + 1)
             got = [await inbox.next() for _ in headers]

@@ -11,7 +11,7 @@ import pytest
 from rabbitjobs.broker.node import Node
 from rabbitjobs.broker.url import Address, parse_urls
 from rabbitjobs.testing.control import RabbitControl
-from rabbitjobs.testing.wire.kit import connected, consume, message, publish
+from rabbitjobs.testing.wire.kit import connected, consume, left_behind, message, publish
 from rabbitjobs.wire import leaving, subscription
 from rabbitjobs.wire.link import Link
 from rabbitjobs.wire.subscription import Handed, Subscription
@@ -104,6 +104,6 @@ async def test_what_comes_while_an_idle_consumer_subscribes_anew_is_no_failed_de
         await reader.stop()
         await reader.finish()
         assert reader.stale == 0
-        assert await other.inspect_queue(queue) == (0, 0)
+        assert await left_behind(other, queue) == 0
         await link.close()
         assert await asyncio.to_thread(node.messages_total, control.address.vhost, queue) == 0

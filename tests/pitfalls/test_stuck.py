@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,15 @@ _CONSUME = b"\x00\x3c\x00\x14"
 class Thief(FrameProxy):
     """While it steals from a connection, no delivery gets through.
 
-    It stops stealing from a connection when a new consumer is started there, if ``relents``.
+    It stops stealing from a connection when a new consumer is started there, if ``relents``;
+    ``relented`` is called when a consumer starts from which it steals no more.
     """
 
-    def __init__(self, target: int, *, relents: bool) -> None:
+    def __init__(self, target: int, *, relents: bool, relented: Callable[[], object]) -> None:
         super().__init__(target)
         self.stolen = 0
         self._relents = relents
+        self._relented = relented
         self._marks: set[int] = set()
         self._consuming: set[int] = set()
 
@@ -36,8 +39,11 @@ class Thief(FrameProxy):
     async def hear(self, frame: Frame) -> None:
         if frame.method == _CONSUME:
             self._consuming.add(frame.connection)
+            robbed = bool(self._marks)
             if self._relents:
                 self._marks.discard(frame.connection)
+            if robbed and frame.connection not in self._marks:
+                self._relented()
 
     def takes(self, frame: Frame) -> bool:
         """On a connection that only consumes, every content belongs to a delivery."""
@@ -57,8 +63,15 @@ async def test_a_stuck_consumer_is_noticed_and_rebuilt(
 ) -> None:
     """First the consumer, and if that does not help the connection; every job runs once."""
     monkeypatch.setattr(subscription, "LOOK_SECONDS", 0.5)
+    # An idle consumer's subscribing anew would be one that nobody noticed to be stuck.
+    monkeypatch.setattr(subscription, "LOOKS_UNTIL_ANEW", 1000)
+
+    def look_seldom() -> None:
+        # A living consumer may wait for a busy broker: it must not be taken for another stuck one.
+        monkeypatch.setattr(subscription, "LOOK_SECONDS", 60.0)
+
     async with (
-        between(Thief(port_of(node), relents=relents)) as line,
+        between(Thief(port_of(node), relents=relents, relented=look_seldom)) as line,
         shop(node, tmp_path, make_wire, port=line.port) as found,
         found.working(slots=5),
     ):

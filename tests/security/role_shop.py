@@ -39,7 +39,7 @@ broker: {url: "%s", management_url: "%s"}
 store: {url: "sqlite:///%s/store.db"}
 """
 PASSWORD = "secret"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass

@@ -20,9 +20,10 @@ from rabbitjobs.message.envelope import Envelope
 from rabbitjobs.message.properties import Properties
 from rabbitjobs.monitor.queues import peek
 from rabbitjobs.publisher.putting_back import PutBack, put_back
+from rabbitjobs.testing.wire.kit import ready_becomes
 from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Confirmed, Delivery, Outgoing
-from tests.brokers import Vhost
+from tests.brokers import SHORT_LADDER, Vhost
 
 TOPOLOGY = """
 version: 1
@@ -73,7 +74,7 @@ class Shop:
     ) -> None:
         """Publish anything, as whoever may write to the exchange can."""
         outgoing = Outgoing(f"shop.{exchange}", queue, properties, body)
-        assert isinstance(await self.app.publisher.apublish(outgoing, 10), Confirmed)
+        assert isinstance(await self.app.publisher.apublish(outgoing, PATIENCE), Confirmed)
 
     async def work(self, queue: str = "emails") -> ConsumeRole:
         """Start a worker of a queue."""
@@ -112,8 +113,17 @@ class Shop:
                 found = await self._peek(queue, count + 1)
                 if len(found) >= count:
                     assert len(found) == count
+                    await self._lies_there(queue, count)
                     return found
                 await asyncio.sleep(0.05)
+
+    async def _lies_there(self, queue: str, count: int) -> None:
+        """Wait until so many are ready: what is handed back is so a moment after the answer."""
+        wire = await self._wire()
+        try:
+            await ready_becomes(wire, f"shop.{queue}", count)
+        finally:
+            await wire.close()
 
     async def _peek(self, queue: str, count: int) -> list[Delivery]:
         wire = await self._wire()
@@ -127,12 +137,14 @@ class Shop:
         wire = await self._wire()
         try:
             app = self.app
-            return await put_back(
+            done = await put_back(
                 wire, f"shop.{source}", to=to,
                 spec=app.spec, publish=app.publisher.confirmed, signing=app.parts.signing,
             )  # fmt: skip
         finally:
             await wire.close()
+        await self._lies_there(source, done.unreadable + done.homeless + done.unseen)
+        return done
 
     async def _wire(self) -> PikaWire:
         wire = PikaWire()
@@ -151,7 +163,7 @@ async def opened(vhost: Vhost, folder: Path, settings: str = "") -> AsyncIterato
     """A shop on a fresh vhost, its topology applied, nobody at work yet."""
     config = folder / "config"
     config.mkdir()
-    (config / "topology.yaml").write_text(TOPOLOGY)
+    (config / "topology.yaml").write_text(TOPOLOGY + SHORT_LADDER)
     (config / "rabbitjobs.yaml").write_text(settings or "{}\n")
     shop = Shop(config)
     store = f"sqlite:///{folder / 'store.db'}"

@@ -19,6 +19,9 @@ import pytest
 from tests.brokers import Vhost
 from tests.docs.reader import ROOT, Reader, end
 
+# Many processes, one after another: on a busy machine each start takes many seconds.
+pytestmark = pytest.mark.timeout(360)
+
 EVIL = "a\r\nFAKE LINE level=error\x1b[2J\x1b]0;owned\x07\x9b31m\u202eb\u2028c"
 # All that moves a cursor, changes a title or turns text around; a line's own end is no trick.
 TRICKS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

@@ -13,7 +13,7 @@ from rabbitjobs.publisher import putting_back as module
 from rabbitjobs.publisher.putting_back import PutBack
 from rabbitjobs.topology import names
 from rabbitjobs.wire.protocol import Confirmed, Outgoing
-from tests.security.shop import Shop
+from tests.security.shop import PATIENCE, Shop
 
 FULL = 7
 
@@ -27,7 +27,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 async def quarantine(shop: Shop, properties: Properties, body: bytes) -> None:
     """As a worker would bring it there."""
     message = Outgoing(names.fail_exchange("shop"), "quarantine", properties, body)
-    assert isinstance(await shop.app.publisher.apublish(message, 10), Confirmed)
+    assert isinstance(await shop.app.publisher.apublish(message, PATIENCE), Confirmed)
 
 
 async def unreadable(shop: Shop, count: int) -> None:

@@ -25,7 +25,7 @@ from rabbitjobs.publisher.relay import Relay
 from rabbitjobs.store.outbox import Outbox
 from rabbitjobs.wire.pika import PikaWire
 from rabbitjobs.wire.protocol import Outgoing
-from tests.security.role_shop import ROLES, RoleShop, role_shop
+from tests.security.role_shop import PATIENCE, ROLES, RoleShop, role_shop
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ async def test_a_publisher_sends_in_every_way_and_waits_for_results(shop: RoleSh
         sent = await app.asend_many(echo.call(number) for number in range(5, 105))
         assert all(one.ok for one in sent)
         handles += [one.handle for one in sent]
-        assert [await handle.aresult(20) for handle in handles] == list(range(1, 105))
+        assert [await handle.aresult(PATIENCE) for handle in handles] == list(range(1, 105))
 
 
 async def test_a_publisher_relays_its_outbox(shop: RoleShop) -> None:
@@ -139,7 +139,7 @@ async def test_a_publisher_relays_its_outbox(shop: RoleShop) -> None:
     )
     running = asyncio.create_task(relay.run())
     async with working(*consuming(shop)):
-        assert [await handle.aresult(20) for handle in handles] == [1, 2]
+        assert [await handle.aresult(PATIENCE) for handle in handles] == [1, 2]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert not any(trouble)
@@ -157,7 +157,7 @@ async def test_a_worker_brings_every_job_to_its_ending(shop: RoleShop) -> None:
         await sender.publisher.confirmed(
             Outgoing("shop.jobs", "emails", Properties(message_id="m"), b"?")
         )
-        assert [await handle.aresult(20) for handle in retried] == [2, 2]
+        assert [await handle.aresult(PATIENCE) for handle in retried] == [2, 2]
         wanted = {"ignore": Status.IGNORED, "tell": Status.IN_REVIEW, "review": Status.IN_REVIEW}
         for how, status in wanted.items():
             await shop.until(lambda how=how, status=status: ended[how].status() is status)  # type: ignore[misc]
@@ -181,7 +181,9 @@ async def test_a_worker_broadcasts_its_events_and_may_watch_them(shop: RoleShop)
         seen.extend(type(event).__name__ for event in batch.events)
 
     watcher = Watcher(app.parts.session(), app.namespace, show)
-    assert await asyncio.to_thread(watcher.ready.wait, 20)
+    assert await asyncio.to_thread(watcher.ready.wait, PATIENCE)
+    # An event is dropped for as long as there is no connection to send it over.
+    await shop.until(lambda: app.parts.session().publishing.wire)
     Broadcaster(app.bus, app.parts.session(), namespace=app.namespace, worker=worker_name())
     async with working(*consuming(shop)):
         await shop.app("publisher").remote("echo", queue="emails").asend(1)
@@ -205,9 +207,9 @@ async def test_a_reviewer_takes_in_releases_resolves_and_tells(shop: RoleShop) -
             act(cases[job_id].id, *given, who="ann", version=cases[job_id].version)
 
         await asyncio.to_thread(decide, order.id, desk.retry)
-        assert await order.aresult(20) == 2
+        assert await order.aresult(PATIENCE) == 2
         await asyncio.to_thread(decide, tell.id, desk.resolve, 7)
-        assert await tell.aresult(20) == 7
+        assert await tell.aresult(PATIENCE) == 7
         await asyncio.to_thread(decide, review.id, desk.discard, "no")
         await shop.until(lambda: shop.total("notify") == 0)
     assert shop.total("review") == shop.total("review.orders") == 0

@@ -79,6 +79,8 @@ async def test_tampered_body_job_queue_expiry_and_unknown_key_id_end_in_quaranti
         assert await signed.app.handle(job_id).astatus() is Status.UNKNOWN
     assert "expected a signature in x-rj-signature, got none" in str(found["unsigned"].properties)
     assert "got 'k9'" in found["unknown key id"].properties.headers[h.RULE]
+    # The event comes after the message that it is about.
+    await signed.until(lambda: len(signed.heard(events.DeliveryRefused)) == len(forged))
     refused = signed.heard(events.DeliveryRefused)
     assert {event.job_id for event in refused} == set(forged)
     assert all(event.reason for event in refused)

@@ -35,7 +35,7 @@ async def work_over(wire: Wire, url: str) -> None:
     outcome: asyncio.Future[Outcome] = loop.create_future()
     arrived: asyncio.Future[Delivery] = loop.create_future()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await wire.open(parse_urls(url)[0], name="tls")
             await wire.temporary_queue(queue, exchange=exchange, keys=[queue])
             consumer = await wire.consume(

@@ -26,7 +26,7 @@ def ended() -> None:
     """Wait until no bulk action runs in this process."""
     for thread in threading.enumerate():
         if thread.name.startswith("bulk "):
-            thread.join(30)
+            thread.join(60)
 
 
 async def test_all_of_a_list_is_frozen_tried_dry_and_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import httpx
+import pytest
 
 from rabbitjobs.review.case import Case
 from rabbitjobs.review.desk import Desk
@@ -38,7 +39,11 @@ async def test_a_change_is_an_event(desk: Desk, land: Land) -> None:
     assert [one async for one in stream] == []
 
 
-async def test_many_pages_are_one_look(desk: Desk, land: Land) -> None:
+async def test_many_pages_are_one_look(
+    desk: Desk, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slowly the case lands.
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 3600.0)
     shared = Pulse()
     first = shared.of(desk)
     land()

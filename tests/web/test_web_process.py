@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ports import kept_port
 from tests.web_desk import REVIEW, people_in_config, web_desk
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -26,12 +26,6 @@ def started(folder: Path, *options: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "RABBITJOBS_URL": "amqp://127.0.0.1:1"},
     )
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def answer(url: str, **options: Any) -> httpx.Response:
@@ -47,8 +41,8 @@ def answer(url: str, **options: Any) -> httpx.Response:
 
 def test_off_this_machine_it_refuses_to_start(tmp_path: Path) -> None:
     """Nothing is bound; the text says what to do."""
-    with web_desk(tmp_path / "config", ""):
-        process = started(tmp_path / "config", "--host", "0.0.0.0", "--port", str(free_port()))
+    with web_desk(tmp_path / "config", ""), kept_port() as port:
+        process = started(tmp_path / "config", "--host", "0.0.0.0", "--port", str(port))
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "expected people who may log in beside 0.0.0.0" in said
@@ -58,9 +52,8 @@ def test_off_this_machine_it_refuses_to_start(tmp_path: Path) -> None:
 
 def test_it_serves_this_machine_and_ends_by_a_signal(tmp_path: Path) -> None:
     """No version of the server, no trace of the broker's or store's address."""
-    with web_desk(tmp_path / "config", "") as desk:
+    with web_desk(tmp_path / "config", "") as desk, kept_port() as port:
         case_id = desk.case()
-        port = free_port()
         process = started(tmp_path / "config", "--port", str(port))
         try:
             found = answer(f"http://127.0.0.1:{port}/api/cases")
@@ -76,17 +69,20 @@ def test_it_serves_this_machine_and_ends_by_a_signal(tmp_path: Path) -> None:
 
 def test_a_session_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
     """It is a row in the store; so is what was done before the kill."""
-    with web_desk(tmp_path / "config", REVIEW + people_in_config()) as desk:
+    config = REVIEW + people_in_config()
+    with web_desk(tmp_path / "config", config) as desk, kept_port() as port:
         case_id = desk.case()
         headers = {"Authorization": f"Bearer {desk.token()}"}
-        port = free_port()
         for number, text in enumerate(("before", "after"), start=1):
             process = started(tmp_path / "config", "--port", str(port))
             try:
                 url = f"http://127.0.0.1:{port}/api/cases/{case_id}"
                 assert answer(url, headers=headers).headers["etag"] == f'"{number}"'
                 fence = {**headers, "If-Match": f'"{number}"'}
-                httpx.post(f"{url}/comment", json={"text": text}, headers=fence).raise_for_status()
+                comment = {"text": text}
+                httpx.post(
+                    f"{url}/comment", json=comment, headers=fence, timeout=PATIENCE
+                ).raise_for_status()
             finally:
                 process.kill()
             process.communicate(timeout=PATIENCE)

@@ -7,6 +7,7 @@ either; then the server starts itself anew without the app, and each child impor
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -142,7 +143,8 @@ def _threads() -> tuple[str, ...]:
     for task in Path("/proc/self/task").iterdir():
         number = int(task.name)
         if number != own:
-            found.append(names.get(number) or (task / "comm").read_text().strip())
+            with contextlib.suppress(OSError):  # it has ended since it was listed
+                found.append(names.get(number) or (task / "comm").read_text().strip())
     return tuple(found)
 
 

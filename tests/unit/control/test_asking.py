@@ -211,3 +211,24 @@ def said(shop: Shop) -> list[str]:
         for one in shop.heard
         if isinstance(one, events.ConsumerChanged) and one.queue == "control"
     ]
+
+
+async def test_an_answer_that_comes_late_is_none_to_the_next_question(shop: Shop) -> None:
+    """Whoever asks one thing after the other is not told the one for the other."""
+    shop.broker.declare_queue("spy")
+    shop.broker.bind("shop.control", "spy", "all")
+    known = ("h:2", "h:3")
+    client = ControlClient(shop.app.parts.session(), "shop", who="ann", present=lambda: known)
+    await asyncio.to_thread(client.ask, protocol.Ping(), timeout=0.1)
+    first = client._asked
+    asking = asyncio.ensure_future(asyncio.to_thread(client.ask, protocol.Stats(), timeout=20))
+    await asyncio.to_thread(shop.broker.wait_until, lambda broker: broker.depth("spy")[0] == 2)
+    # The last is of a release that does not say what it answers.
+    for worker, at in (("h:1", first), ("h:2", first), ("h:2", client._asked), ("h:3", None)):
+        body = protocol.encode(protocol.Answer(worker=worker, asked=at, value=at == first))
+        shop.broker.publish(
+            Outgoing("shop.events", f"answer.{client._token}", Properties(message_id="m"), body)
+        )
+    answers = (await asking).answers
+    assert [(one.worker, one.value) for one in answers] == [("h:2", False), ("h:3", False)]
+    await asyncio.to_thread(client.close)

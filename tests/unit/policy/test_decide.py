@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rabbitjobs.policy import rules
-from rabbitjobs.policy.decide import LONGEST_DELAY, UNKNOWN_JOB_DELAYS, RuleBook, decide
+from rabbitjobs.policy.decide import UNKNOWN_JOB_DELAYS, RuleBook, decide
 from rabbitjobs.policy.decision import Decision, Failure, FailureKind
 from rabbitjobs.policy.rules import RetryPolicy, Rule, class_names, error_names
 
@@ -21,6 +21,7 @@ def policy(name: str, *seconds: float, jitter: float = 0.0) -> RetryPolicy:
     return RetryPolicy(name=name, attempts=len(delays) + 1, delays=delays, jitter=jitter)
 
 
+LONGEST = 3600.0
 POLICIES = {
     one.name: one
     for one in (
@@ -28,7 +29,7 @@ POLICIES = {
         policy("quick", 1),
         policy("never"),
         policy("shaky", 10, jitter=0.5),
-        policy("patient", LONGEST_DELAY, jitter=1.0),
+        policy("patient", LONGEST, jitter=1.0),
     )
 }
 KEY_ERROR = class_names(KeyError)
@@ -38,6 +39,19 @@ def failure(kind: FailureKind = "error", **changes: object) -> Failure:
     """A KeyError, unless said otherwise."""
     values: dict[str, object] = {"error_type": "KeyError", "error": "'x'", "classes": KEY_ERROR}
     return Failure(kind=kind, **(values | changes))  # type: ignore[arg-type]
+
+
+def rule_book(
+    *, job_rules: Sequence[Rule] = (), queue_rules: Sequence[Rule] = (), own_retry: str = "default"
+) -> RuleBook:
+    """The policies of these tests, on a ladder that ends after an hour."""
+    return RuleBook(
+        job_rules=job_rules,
+        queue_rules=queue_rules,
+        policies=POLICIES,
+        own_retry=own_retry,
+        longest_delay=LONGEST,
+    )
 
 
 def decided(
@@ -50,7 +64,7 @@ def decided(
     chance: float = 0.5,
 ) -> tuple[str, float | None, bool]:
     """What is done, after which delay, and whether people are told."""
-    book = RuleBook(job_rules=job, queue_rules=queue, policies=POLICIES, own_retry=own)
+    book = rule_book(job_rules=job, queue_rules=queue, own_retry=own)
     decision = decide(wrong, attempt, book, lambda: chance)
     assert decision.rule
     assert (decision.delay is not None) == (decision.do == "retry")
@@ -92,7 +106,7 @@ def test_an_unknown_job_is_passed_on_a_few_times_whatever_its_attempt(
     attempt: int, unknown: int, done: str, delay: float | None
 ) -> None:
     """Passing on is no attempt; it has a count of its own."""
-    book = RuleBook(policies=POLICIES, own_retry="default")
+    book = rule_book()
     decision = decide(failure("unknown-job"), attempt, book, lambda: 0.5, unknown=unknown)
     assert (decision.do, decision.delay) == (done, delay)
     assert decision.counts == (done == "quarantine")
@@ -108,7 +122,7 @@ def test_an_unknown_job_is_passed_on_a_few_times_whatever_its_attempt(
         ("retry", 7.5, 1, "retry", 7.5),
         ("retry", 0.0, 1, "retry", 0.0),
         ("retry", -3.0, 1, "retry", 0.0),
-        ("retry", 1e12, 1, "retry", LONGEST_DELAY),
+        ("retry", LONGEST, 1, "retry", LONGEST),
         ("retry", None, 3, "review", None),
         ("retry", 7.5, 3, "review", None),
     ],
@@ -179,12 +193,21 @@ def test_jitter_spreads_a_delay_in_both_directions(own: str, chance: float, dela
 
 def test_no_delay_is_longer_than_the_ladder() -> None:
     """Jitter would lift it over the last level."""
-    assert decided(failure(), own="patient", chance=1.0) == ("retry", LONGEST_DELAY, False)
+    assert decided(failure(), own="patient", chance=1.0) == ("retry", LONGEST, False)
+
+
+def test_a_retry_after_more_than_the_ladder_holds_comes_before_a_person() -> None:
+    """Cut short it would run before its time, and nobody would know."""
+    for delay in (LONGEST + 0.001, 1e12, float("inf")):
+        wrong = failure("signal", signal="retry", delay=delay)
+        decision = decide(wrong, 1, rule_book(), lambda: 0.5)
+        assert (decision.do, decision.delay) == ("review", None)
+        assert "the longest that the topology allows is 3600 s" in decision.rule
 
 
 def test_keep_travels_with_an_ignore() -> None:
     """``keep=0`` reaches the settlement."""
-    book = RuleBook(job_rules=[rules.ignore(keep=0)], policies=POLICIES, own_retry="default")
+    book = rule_book(job_rules=[rules.ignore(keep=0)])
     decision = decide(failure(), 1, book, lambda: 0.5)
     assert decision == Decision(do="ignore", rule="ignore", keep=0)
 
@@ -192,7 +215,7 @@ def test_keep_travels_with_an_ignore() -> None:
 def test_the_source_of_a_rule_names_it() -> None:
     """So that a person on the desk reads which line of the config decided."""
     named = Rule(do="review", source="queue emails, rule 1 (topology.yaml:9)")
-    book = RuleBook(queue_rules=[named], policies=POLICIES, own_retry="default")
+    book = rule_book(queue_rules=[named])
     assert decide(failure(), 1, book, lambda: 0.5).rule == named.source
 
 
@@ -234,4 +257,4 @@ def test_every_failure_is_decided_and_none_retries_for_ever(
     assert done in ("retry", "ignore", "review")
     if attempt >= max(one.attempts for one in POLICIES.values()):
         assert done != "retry"
-    assert delay is None or 0 <= delay <= LONGEST_DELAY
+    assert delay is None or 0 <= delay <= LONGEST

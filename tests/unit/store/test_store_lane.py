@@ -30,22 +30,22 @@ def an_item(value: object) -> tuple[Item, Future[Any]]:
 def test_a_batch_is_what_came_while_the_last_one_ran() -> None:
     """Up to a limit, beyond which the first waiter would wait for the last one's work."""
     sizes: list[int] = []
-    go = threading.Event()
+    entered, go = threading.Event(), threading.Event()
 
     def work(batch: list[Item]) -> list[Outcome]:
         sizes.append(len(batch))
-        go.wait(10)
+        entered.set()
+        go.wait(60)
         return echo(batch)
 
     lane = Lane("test", work)
     pairs = [an_item(number) for number in range(lane_module.MOST + 11)]
     lane.put(pairs[0][0])
-    while not sizes:
-        pass
+    assert entered.wait(60)
     for item, _ in pairs[1:]:
         lane.put(item)
     go.set()
-    assert [future.result(10) for _, future in pairs] == list(range(len(pairs)))
+    assert [future.result(60) for _, future in pairs] == list(range(len(pairs)))
     assert sizes == [1, lane_module.MOST, 10]
     lane.close()
 
@@ -62,14 +62,16 @@ def test_work_that_raises_fails_its_waiters_and_not_the_thread() -> None:
     bad, good = an_item("bad"), an_item("good")
     lane.put(bad[0])
     with pytest.raises(SystemExit):
-        bad[1].result(10)
+        bad[1].result(60)
     lane.put(good[0])
-    assert good[1].result(10) == "good"
+    assert good[1].result(60) == "good"
     lane.close()
 
 
-def test_what_is_overtaken_is_never_written() -> None:
+def test_what_is_overtaken_is_never_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest of a key is; a forgotten one is not."""
+    # However long this test is kept from going on, it is in time.
+    monkeypatch.setattr(lane_module, "BEHIND_SECONDS", 3600.0)
     written: list[object] = []
 
     def work(batch: list[Item]) -> list[Outcome]:
@@ -101,7 +103,7 @@ def test_a_loop_that_is_gone_disturbs_nobody() -> None:
     go = threading.Event()
 
     def work(batch: list[Item]) -> list[Outcome]:
-        go.wait(10)
+        go.wait(60)
         return echo(batch)
 
     lane = Lane("test", work)
@@ -110,5 +112,5 @@ def test_a_loop_that_is_gone_disturbs_nobody() -> None:
     lane.put(item)
     loop.close()
     go.set()
-    assert future.result(10) == 2
+    assert future.result(60) == 2
     lane.close()

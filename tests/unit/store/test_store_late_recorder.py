@@ -56,7 +56,7 @@ def test_endings_wait_and_notes_come_before_them() -> None:
     book, go = Book(), threading.Event()
 
     def make() -> Book:
-        assert go.wait(20)
+        assert go.wait(60)
         return book
 
     async def main() -> None:
@@ -145,7 +145,7 @@ def test_a_note_that_fails_holds_up_no_ending_and_no_other_note(
         late = LateRecorder(lambda: book)
         late.running(SUCCESS)
         late.progress("1", b"")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await late.record(SUCCESS)
 
     monkeypatch.setattr(book, "running", refuse)
@@ -159,7 +159,7 @@ def test_a_waiter_that_is_cancelled_leaves_the_others_waiting() -> None:
     book, go = Book(), threading.Event()
 
     def make() -> Book:
-        assert go.wait(20)
+        assert go.wait(60)
         return book
 
     async def main() -> None:

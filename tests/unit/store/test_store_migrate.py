@@ -17,7 +17,7 @@ def test_stores_that_are_migrated_at_the_same_time_do_not_mix(tmp_path: Path) ->
     def make(number: int) -> None:
         store = Store(f"sqlite:///{tmp_path / f'{number}.db'}", namespace="shop")
         try:
-            together.wait(20)
+            together.wait(60)
             store.migrate()
             versions.append(store.version())
         finally:

@@ -24,6 +24,28 @@ def _problems(text: str) -> list[str]:
     return [str(problem) for problem in error.value.problems]
 
 
+def test_no_pause_is_longer_than_the_longest_delay() -> None:
+    """What is put off and the default policy's pauses fit into the least one."""
+    text = """version: 1
+delays: {longest: %s}
+retry:
+  listed: {delays: [5s, 16m]}
+  spread: {attempts: 9, first: 10m, jitter: 0.5}
+  capped: {attempts: 9, first: 1s, cap: 16m}
+queues: {emails: {}}
+"""
+    spec = _loads(text % "16m")
+    assert spec.longest_delay == timedelta(minutes=16)
+    assert max(spec.retry["spread"].delays) == timedelta(minutes=16)
+    assert [problem.split(" expected ")[0] for problem in _problems(text % "15m")] == [
+        "topology.yaml:4: retry.listed.delays[1]:",
+        "topology.yaml:6: retry.capped.cap:",
+    ]
+    (problem,) = _problems(text.replace("16m", "1m") % "899s")
+    assert problem.startswith("topology.yaml:2: delays.longest: expected a duration from 15m to")
+    assert _loads("version: 1\nqueues: {emails: {}}").levels == 28
+
+
 def test_the_design_s_example_is_read() -> None:
     """Names, numbers, durations, rules in their order, and the default policy beside them."""
     spec = _loads(

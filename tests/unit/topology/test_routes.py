@@ -35,6 +35,7 @@ queues:
     "topology.yaml",
     env={},
 )
+SHORT = "version: 1\nnamespace: shop\nqueues: {{emails: {{}}}}\ndelays: {{longest: {}}}\n"
 PLAN = compile_plan(SPEC, from_version("4.3.6"))
 
 
@@ -63,6 +64,35 @@ def test_a_delay_beyond_the_ladder_is_refused() -> None:
     """8.5 years; the text says so."""
     with pytest.raises(ArgumentsRefused, match="at most 3106d"):
         routes.delayed(SPEC, "emails", timedelta(seconds=2**28))
+
+
+@pytest.mark.parametrize(
+    ("longest", "levels"),
+    [("15m", 10), ("17m3s", 10), ("17m3s500ms", 11), ("30d", 22), ("3106d21h24m15s", 28)],
+)
+def test_the_ladder_has_as_many_levels_as_the_longest_delay_takes(
+    longest: str, levels: int
+) -> None:
+    """Its last delay arrives, one beyond is refused, and keys are those of every other ladder."""
+    spec = loads(SHORT.format(longest), "topology.yaml", env={})
+    plan = compile_plan(spec, from_version("4.3.6"))
+    assert spec.levels == levels
+    assert sum(queue.role == "delay" for queue in plan.queues) == levels
+    for delay in (timedelta(seconds=1), timedelta(minutes=11), spec.longest_delay):
+        route = routes.delayed(spec, "emails", delay)
+        assert route == routes.delayed(default_spec("shop", ["emails"]), "emails", delay)
+        end, waited = _walk(plan, route)
+        assert end == "shop.q.emails"
+        assert delay <= waited < delay + timedelta(seconds=1)
+    with pytest.raises(ArgumentsRefused, match=f"at most {longest} .delays: longest in the topol"):
+        routes.delayed(spec, "emails", spec.longest_delay + timedelta(milliseconds=1))
+
+
+def test_a_delay_that_only_the_publisher_s_ladder_holds_has_no_route() -> None:
+    """One without the config asks for it: the broker returns it, and so the publisher hears."""
+    plan = compile_plan(loads(SHORT.format("15m"), "topology.yaml", env={}), from_version("4.3.6"))
+    route = routes.delayed(default_spec("shop", ["emails"]), "emails", timedelta(seconds=1024))
+    assert _routed(plan, route.exchange, route.routing_key) == set()
 
 
 def test_failures_never_lack_a_route() -> None:

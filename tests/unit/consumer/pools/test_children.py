@@ -29,7 +29,7 @@ def lives(pid: int) -> bool:
     """Whether a process runs: one that nobody has waited for yet does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except OSError:  # not there, or it ended between opening and reading
         return False
     return state not in "ZX"
 
