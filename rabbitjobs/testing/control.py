@@ -42,6 +42,10 @@ class BrokerControl(Protocol):
         """Delete a queue under its consumers."""
         ...
 
+    async def ready(self, queue: str) -> int:
+        """How many messages are ready in a queue, asked past the wires."""
+        ...
+
     async def publish_raw(self, queue: str, key: bytes, header: bytes, body: bytes) -> None:
         """Publish to ``queue`` with ``key`` and a content header that nobody has checked.
 
@@ -108,6 +112,14 @@ class RabbitControl:
         """Delete a queue under its consumers."""
         await self._do(lambda ch: ch.queue_delete(name))
 
+    async def ready(self, queue: str) -> int:
+        """Ask on a connection that does not go through the relay."""
+        found: list[int] = []
+        await self._do(
+            lambda ch: found.append(ch.queue_declare(queue, passive=True).method.message_count)
+        )
+        return found[0]
+
     async def publish_raw(self, queue: str, key: bytes, header: bytes, body: bytes) -> None:
         """Publish over a socket of its own, through a fanout exchange."""
         exchange = f"raw.{queue}"
@@ -173,6 +185,10 @@ class MemoryControl:
     async def delete_queue(self, name: str) -> None:
         """Delete a queue under its consumers."""
         self.broker.delete_queue(name)
+
+    async def ready(self, queue: str) -> int:
+        """Ask the broker itself."""
+        return self.broker.depth(queue)[0]
 
     async def publish_raw(self, queue: str, key: bytes, header: bytes, body: bytes) -> None:
         """Store the message as a wire's guard would show it."""

@@ -93,7 +93,10 @@ class Limited:
     def _answer(self, frame: FrameType | None) -> None:
         if self._mark.asked == self._number and self._number:
             self._mark.asked = 0
-            waits = coroutine_stack(self._task) if self._task is not None else None
+            task, waits = self._task, None
+            # One that is in its own code at this moment, or blocks the loop, waits for nothing.
+            if task is not None and not getattr(task.get_coro(), "cr_running", False):
+                waits = coroutine_stack(task)
             self._tell(self._number, waits or frame_stack(frame))
 
     def _strike(self) -> None:

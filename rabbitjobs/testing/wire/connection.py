@@ -17,6 +17,8 @@ from rabbitjobs.testing.wire.kit import (
     WireFixtures,
     connected,
     consume,
+    eventually,
+    left_behind,
     message,
     publish,
     publish_all,
@@ -69,7 +71,11 @@ class ConnectionConformance(WireFixtures):
         await wire.open(broker.address, name="conformance")
         await broker.hold_answers()
         futures = [start_publish(wire, message("q")) for _ in range(5)]
-        await asyncio.sleep(0.2)
+
+        async def stored() -> bool:
+            return await broker.ready("q") == len(futures)
+
+        await eventually(stored, "all messages to be stored")
         assert not any(future.done() for future in futures)
         await broker.drop_connections()
         async with asyncio.timeout(PATIENCE):
@@ -79,7 +85,7 @@ class ConnectionConformance(WireFixtures):
         await wire.close()
         assert len(ends.closed) == 1
         async with connected(make_wire, broker) as other:
-            assert (await other.inspect_queue("q"))[0] == 5
+            assert await left_behind(other, "q") == 5
 
     async def test_after_a_cut_every_call_says_so_and_acks_do_nothing(
         self, make_wire: MakeWire, broker: BrokerControl

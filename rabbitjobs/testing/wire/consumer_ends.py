@@ -44,7 +44,7 @@ class ConsumerEndConformance(WireFixtures):
         consumer.ack(got[1].tag)
         consumer.nack(got[1].tag)
         await consumer.close()
-        assert await left_behind(wire, "q") == 1
+        assert await left_behind(wire, "q", 1) == 1
         assert len(inbox.cancelled) == 1
         assert await publish(wire, message("q")) == CONFIRMED
 
@@ -97,7 +97,7 @@ class ConsumerEndConformance(WireFixtures):
         await broker.declare_queue("q")
         await broker.declare_exchange("x", "topic")
         await publish_all(wire, [message("q"), message("q")])
-        assert await left_behind(wire, "q") == 2
+        assert await left_behind(wire, "q", 2) == 2
         consumer, inbox = await consume(wire, "q")
         await inbox.take(2)
         assert await wire.inspect_queue("q") == (0, 1)

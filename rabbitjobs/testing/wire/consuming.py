@@ -45,7 +45,7 @@ class ConsumeConformance(WireFixtures):
         await inbox.take(1)
         await consumer.sync()
         await consumer.close()
-        assert await left_behind(wire, "q") == 2
+        assert await left_behind(wire, "q", 2) == 2
 
     async def test_tags_of_two_consumers_do_not_touch(
         self, wire: Wire, broker: BrokerControl
@@ -62,7 +62,7 @@ class ConsumeConformance(WireFixtures):
         await second.sync()
         await first.close()
         await second.close()
-        assert await left_behind(wire, "a") == 2
+        assert await left_behind(wire, "a", 2) == 2
         await ready_becomes(wire, "b", 0)
 
     async def test_what_is_given_back_comes_again_marked_as_redelivered(
@@ -133,7 +133,7 @@ class ConsumeConformance(WireFixtures):
         consumer.ack(got[1].tag)
         await consumer.sync()
         await consumer.close()
-        assert await left_behind(wire, "q") == 4
+        assert await left_behind(wire, "q", 4) == 4
         assert inbox.cancelled == []
 
     async def test_after_cancel_nothing_new_comes_and_the_old_can_be_settled(
@@ -152,7 +152,7 @@ class ConsumeConformance(WireFixtures):
         await consumer.sync()
         assert len(inbox.seen) == 3
         await consumer.close()
-        assert await left_behind(wire, "q") == 4
+        assert await left_behind(wire, "q", 4) == 4
         assert inbox.cancelled == []
         _, other = await consume(wire, "q")
         bodies = sorted(each.body for each in await other.take(4))

@@ -23,7 +23,7 @@ from rabbitjobs.wire.protocol import (
 MakeWire = Callable[[], Wire]
 
 # A test that waits longer than this for something that must come has failed.
-PATIENCE = 15.0
+PATIENCE = 45.0
 _numbers = itertools.count(1)
 
 
@@ -144,13 +144,17 @@ async def ready_becomes(wire: Wire, queue: str, count: int) -> None:
     await eventually(holds, f"{count} ready messages in {queue}")
 
 
-async def left_behind(wire: Wire, queue: str) -> int:
-    """How many messages are ready once the queue has no consumer any more."""
+async def left_behind(wire: Wire, queue: str, least: int = 0) -> int:
+    """How many messages are ready once the queue has no consumer any more, ``least`` or more.
+
+    What a consumer gives back comes a moment after it has gone: name what must be there.
+    """
 
     async def holds() -> bool:
-        return (await wire.inspect_queue(queue))[1] == 0
+        ready, consumers = await wire.inspect_queue(queue)
+        return consumers == 0 and ready >= least
 
-    await eventually(holds, f"no consumer on {queue}")
+    await eventually(holds, f"no consumer on {queue}, and {least} ready messages or more")
     return (await wire.inspect_queue(queue))[0]
 
 

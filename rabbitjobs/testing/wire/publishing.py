@@ -119,7 +119,7 @@ class PublishConformance(WireFixtures):
         assert await publish(wire, message("full")) == CONFIRMED
         outcome = await publish(wire, message("full"))
         assert isinstance(outcome, Rejected) and outcome.reason == "nacked"
-        assert await left_behind(wire, "full") == 1
+        assert await left_behind(wire, "full", 1) == 1
 
     async def test_a_message_that_no_queue_takes_is_unroutable(
         self, wire: Wire, broker: BrokerControl
@@ -149,8 +149,8 @@ class PublishConformance(WireFixtures):
         expected = {"q": "stored", "c": "stored", "full": "nacked", "nowhere": "unroutable"}
         got = [each.reason if isinstance(each, Rejected) else "stored" for each in outcomes]
         assert got == [expected[key] for key in keys]
-        assert await left_behind(wire, "q") == 120
-        assert await left_behind(wire, "c") == 120
+        assert await left_behind(wire, "q", 120) == 120
+        assert await left_behind(wire, "c", 120) == 120
 
     async def test_a_missing_exchange_fails_its_own_message_only(
         self, wire: Wire, broker: BrokerControl
@@ -216,7 +216,7 @@ class PublishConformance(WireFixtures):
         outcomes = await publish_all(wire, [message("q"), message("q", **bad), message("q")])
         assert outcomes[0] == outcomes[2] == CONFIRMED
         assert isinstance(outcomes[1], Rejected) and outcomes[1].reason == "refused"
-        assert await left_behind(wire, "q") == 2
+        assert await left_behind(wire, "q", 2) == 2
 
     async def test_a_routing_key_that_is_too_long_is_refused_and_disturbs_nobody(
         self, wire: Wire, broker: BrokerControl

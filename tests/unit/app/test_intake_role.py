@@ -119,7 +119,7 @@ async def test_the_intake_keeps_deadlines(tmp_path: Path, monkeypatch: pytest.Mo
         intake = IntakeRole(app)
         await intake._take(item)
         sweeping = asyncio.create_task(intake._sweep())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while app.desk.list().cases[0].severity == 0:
                 await asyncio.sleep(0.05)
         sweeping.cancel()

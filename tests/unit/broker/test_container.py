@@ -113,7 +113,7 @@ def test_what_docker_refuses_is_said_in_its_words(docker: Docker, runner: Contai
 def test_programs_run_inside_the_container(docker: Docker, runner: ContainerRunner) -> None:
     """Exit code and output come back."""
     docker.answers("4.3.6")
-    code, out, _ = runner.tool("rabbitmqctl", "version", stdin="", timeout=5)
+    code, out, _ = runner.tool("rabbitmqctl", "version", stdin="", timeout=60)
     assert (code, out.strip()) == (0, "4.3.6")
     assert docker.asked[-1].startswith("exec --interactive rabbitjobs-21001-")
     assert docker.asked[-1].endswith("rabbitmqctl version")

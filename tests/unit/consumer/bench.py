@@ -135,7 +135,7 @@ class Bench:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for the broker or the events."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.002)
 

@@ -109,7 +109,7 @@ async def test_a_job_that_blocks_the_loop_holds_no_acks_back(
     monkeypatch.setattr(attachment, "_session", told)
     portal.post(attachment._look_for_settled)
     attachment.ack(handed(1))
-    assert told.acked.wait(5)  # nothing else runs on this loop meanwhile
+    assert told.acked.wait(60)  # nothing else runs on this loop meanwhile
     await asyncio.sleep(0)
     await attachment.finish()
     portal.close()
@@ -135,7 +135,7 @@ async def test_an_ack_that_fails_holds_back_no_later_one(
     for tag in (1, 2, 3):
         attachment.ack(handed(tag))
     portal.post(attachment._look_for_settled)
-    assert await asyncio.to_thread(told.acked.wait, 5)
+    assert await asyncio.to_thread(told.acked.wait, 60)
     attachment.ack(handed(4))
     await attachment.finish()
     portal.close()

@@ -24,7 +24,7 @@ def options(port: int, **more: object) -> MailOptions:
 
 
 def channel(port: int, **more: object) -> MailChannel:
-    return MailChannel(options(port, **more), timeout=5)
+    return MailChannel(options(port, **more), timeout=60)
 
 
 async def test_a_failure_arrives_as_a_mail(

@@ -195,7 +195,8 @@ async def test_closing_sends_who_waits_back_to_the_queue(make_note: Callable[...
     """At shutdown nothing is acked that was not sent."""
     channel = Recording()
     channel.gate = asyncio.Event()
-    notifier = Notifier(NotifyOptions(rate=QUICK), channels=[channel])
+    options = NotifyOptions(rate=QUICK, timeout=timedelta(milliseconds=10))
+    notifier = Notifier(options, channels=[channel])
     takes = [asyncio.create_task(notifier.take(make_note(number))) for number in range(5)]
     await asyncio.wait(takes, timeout=0.01)
     await notifier.close()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 async def send(receiver: Receiver, note: Note, **more: object) -> None:
     options = WebhookOptions(**{"url": receiver.url, **more})  # type: ignore[arg-type]
-    channel = WebhookChannel(options, timeout=5)
+    channel = WebhookChannel(options, timeout=60)
     try:
         await channel.send(single(note, "shop"))
     finally:
@@ -157,7 +157,7 @@ class TestCompletion:
 
     async def test_it_is_posted_with_an_id_of_its_own(self, receiver: Receiver) -> None:
         """The receiver may deduplicate by the id."""
-        sender = Post(timeout=5)
+        sender = Post(timeout=60)
         await post(self.done(receiver.url), self.options(receiver), sender, now=101.0)
         assert receiver.bodies[0]["status"] == "succeeded"
         assert receiver.requests[0][0]["webhook-id"] == "i:done"
@@ -167,7 +167,7 @@ class TestCompletion:
     ) -> None:
         """A dead receiver does not hold the queue for ever, and what was given up is logged."""
         receiver.status = 503
-        options, sender = self.options(receiver), Post(timeout=5)
+        options, sender = self.options(receiver), Post(timeout=60)
         with pytest.raises(NotifyUnavailable):
             await post(self.done(receiver.url), options, sender, now=101.0)
         with caplog.at_level(logging.ERROR, "rabbitjobs.notify"):
@@ -181,7 +181,7 @@ class TestCompletion:
         """A 404 will be one tomorrow: the note is handled, the log names the job."""
         receiver.status = status
         with caplog.at_level(logging.ERROR, "rabbitjobs.notify"):
-            await post(self.done(receiver.url), self.options(receiver), Post(timeout=5), now=101.0)
+            await post(self.done(receiver.url), self.options(receiver), Post(timeout=60), now=101.0)
         assert str(status) in caplog.text
         assert "very-secret" not in caplog.text
 
@@ -190,6 +190,6 @@ class TestCompletion:
     ) -> None:
         """The check is made again before posting: the message may come from a stranger."""
         with caplog.at_level(logging.ERROR, "rabbitjobs.notify"):
-            await post(self.done(receiver.url), OnDoneOptions(), Post(timeout=5), now=101.0)
+            await post(self.done(receiver.url), OnDoneOptions(), Post(timeout=60), now=101.0)
         assert receiver.requests == []
         assert "on_done.allow" in caplog.text

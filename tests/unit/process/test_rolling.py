@@ -19,7 +19,7 @@ from rabbitjobs.process import supervisor as module
 from rabbitjobs.process.child import Child
 from rabbitjobs.process.supervisor import Supervisor
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 # A worker in short: it says that it consumes if it may, and ends at SIGTERM; while there is a file
 # to hold it, at the second one.
 WORKS = """
@@ -55,7 +55,7 @@ class Team:
         bus = events.Bus()
         bus.listen(self.seen.append)
         children = [Child(name, command, group=g) for name, g in zip(names, groups, strict=True)]
-        self.supervisor = Supervisor(children, grace=1, table=False, bus=bus)
+        self.supervisor = Supervisor(children, grace=PATIENCE, table=False, bus=bus)
 
     def mode(self, text: str) -> None:
         """How workers are from now on."""

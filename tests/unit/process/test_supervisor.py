@@ -7,6 +7,8 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,23 +17,39 @@ from rabbitjobs.process import supervisor as module
 from rabbitjobs.process.child import Child
 from rabbitjobs.process.supervisor import Supervisor
 
-FORKS_AND_DIES = "import os, time\nif os.fork() == 0: time.sleep(8)\nelse: os._exit(3)"
+PATIENCE = 60.0
+# What it leaves behind lives longer than anybody waits, and ends with the test.
+FORKS_AND_DIES = """
+import os, sys, time
+if os.fork():
+    os._exit(3)
+until = time.monotonic() + 100
+while not os.path.exists(sys.argv[1]) and time.monotonic() < until:
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def forks(tmp_path: Path) -> Iterator[Child]:
+    """A process whose own child outlives it."""
+    end = tmp_path / "end"
+    yield Child("forks", (sys.executable, "-c", FORKS_AND_DIES, str(end)))
+    end.touch()
 
 
 async def test_a_process_that_outlives_its_parent_does_not_hold_up_the_restart(
-    monkeypatch: pytest.MonkeyPatch,
+    forks: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It inherited the pipe by which its parent told where it stands."""
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.1)
-    child = Child("forks", (sys.executable, "-c", FORKS_AND_DIES))
-    supervisor = Supervisor([child], grace=1)
-    keeping = asyncio.create_task(supervisor._keep(child))
-    async with asyncio.timeout(5):
-        while not child.restarts:
+    supervisor = Supervisor([forks], grace=PATIENCE)
+    keeping = asyncio.create_task(supervisor._keep(forks))
+    async with asyncio.timeout(PATIENCE):
+        while not forks.restarts:
             await asyncio.sleep(0.02)
-    assert child.reason.startswith("ended with exit code 3")
+    assert forks.reason.startswith("ended with exit code 3")
     supervisor._stopping.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await keeping
 
 
@@ -48,16 +66,16 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
     monkeypatch.setattr(module, "_pause", lambda failures: 0.01)
-    child = Child("sleeps", (sys.executable, "-c", "import time; time.sleep(60)"))
-    supervisor = Supervisor([child], grace=1)
+    child = Child("sleeps", (sys.executable, "-c", "import time; time.sleep(600)"))
+    supervisor = Supervisor([child], grace=PATIENCE)
     keeping = asyncio.create_task(supervisor._keep(child))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while child.process is None and not keeping.done():
             await asyncio.sleep(0.01)
     assert (child.restarts, keeping.done()) == (1, False)
     supervisor._stopping.set()
     supervisor._signal(child, signal.SIGTERM)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await keeping
 
 
@@ -76,38 +94,41 @@ async def test_a_process_that_is_just_being_started_is_renewed_too(
         return process
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
-    child = Child("sleeps", (sys.executable, "-c", "import time; time.sleep(60)"))
-    supervisor = Supervisor([child], grace=1)
+    child = Child("sleeps", (sys.executable, "-c", "import time; time.sleep(600)"))
+    supervisor = Supervisor([child], grace=PATIENCE)
     keeping = asyncio.create_task(supervisor._keep(child))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len(starts) < 2 or child.process is None:
             await asyncio.sleep(0.02)
     assert (child.restarts, child.failures, child.renewing) == (0, 0, False)
     supervisor._stopping.set()
     supervisor._signal(child, signal.SIGTERM)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await keeping
     assert len(starts) == 2
 
 
 async def test_a_process_that_ends_while_it_is_renewed_does_not_wait_for_its_backoff(
-    monkeypatch: pytest.MonkeyPatch,
+    forks: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The renewal that comes between its end and the pause counts as well."""
-    monkeypatch.setattr(module, "WATCH_SECONDS", 1.0)
-    monkeypatch.setattr(module, "_pause", lambda failures: 60.0)
-    child = Child("forks", (sys.executable, "-c", FORKS_AND_DIES))
-    supervisor = Supervisor([child], grace=1)
-    keeping = asyncio.create_task(supervisor._keep(child))
-    async with asyncio.timeout(5):
-        while child.process is None:
-            await asyncio.sleep(0.01)
-        first = child.since
-        while child.process is not None:
-            await asyncio.sleep(0.01)
-        supervisor.renew()
-        while child.since == first:
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_pause", lambda failures: 3600.0)
+    supervisor = Supervisor([forks], grace=PATIENCE)
+    wait, ended = supervisor._wait, list[float]()
+
+    async def waited(child: Child, process: asyncio.subprocess.Process) -> int:
+        code = await wait(child, process)
+        ended.append(child.since)
+        if len(ended) == 1:  # while what it left behind holds the pipe: before its pause
+            asyncio.get_running_loop().call_later(0.01, supervisor.renew)
+        return code
+
+    monkeypatch.setattr(supervisor, "_wait", waited)
+    keeping = asyncio.create_task(supervisor._keep(forks))
+    async with asyncio.timeout(PATIENCE):
+        while len(ended) < 2:
             await asyncio.sleep(0.01)
     supervisor._stopping.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await keeping

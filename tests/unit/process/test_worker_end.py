@@ -51,7 +51,7 @@ def started(job: str) -> subprocess.Popen[str]:
 def ended(worker: subprocess.Popen[str]) -> int:
     """Its exit code, soon."""
     try:
-        return worker.wait(10)
+        return worker.wait(60)
     finally:
         worker.kill()
         worker.communicate()
@@ -59,7 +59,7 @@ def ended(worker: subprocess.Popen[str]) -> int:
 
 def test_a_job_on_a_thread_that_nobody_can_stop_is_left_to_the_broker() -> None:
     """asyncio would wait for the thread of ``asyncio.to_thread`` for as long as it takes."""
-    worker = started("await asyncio.to_thread(time.sleep, 60)")
+    worker = started("await asyncio.to_thread(time.sleep, 600)")
     worker.send_signal(signal.SIGTERM)
     assert ended(worker) == 0
 
@@ -67,7 +67,7 @@ def test_a_job_on_a_thread_that_nobody_can_stop_is_left_to_the_broker() -> None:
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_job_that_blocks_the_loop_cannot_hold_the_process(signals: int) -> None:
     """The grace ends it, or sooner a second signal."""
-    worker = started("time.sleep(60)")
+    worker = started("time.sleep(600)")
     time.sleep(0.1)  # the line was written just before the loop is blocked
     for _ in range(signals):
         worker.send_signal(signal.SIGTERM)
@@ -78,8 +78,10 @@ def test_a_job_that_blocks_the_loop_cannot_hold_the_process(signals: int) -> Non
 def test_a_process_forked_by_a_job_takes_its_own_signals() -> None:
     """asyncio's own handlers would hand the child's SIGTERM on to the worker."""
     fork = (
-        "child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,)); "
-        "child.start(); await asyncio.sleep(0.2); child.terminate(); "
+        "begun, say = os.pipe(); "
+        "there = lambda: (os.write(say, b'x'), time.sleep(600)); "
+        "child = multiprocessing.get_context('fork').Process(target=there); "
+        "child.start(); await asyncio.to_thread(os.read, begun, 1); child.terminate(); "
         "await asyncio.to_thread(child.join); await asyncio.sleep(0.2); "
         "print('child', child.exitcode, flush=True)"
     )

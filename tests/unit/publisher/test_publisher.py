@@ -344,7 +344,7 @@ async def test_a_cancelled_sender_leaves_the_publish_alone(shop: Shop) -> None:
     with pytest.raises(asyncio.CancelledError):
         await sending
     shop.broker.start()
-    assert await asyncio.to_thread(shop.broker.wait_until, lambda _: len(shop.waiting()) == 1)
+    assert await asyncio.to_thread(shop.broker.wait_until, lambda _: len(shop.waiting()) == 1, 60)
 
 
 def test_a_process_that_sends_from_one_loop_after_another_keeps_none_of_them(shop: Shop) -> None:

@@ -13,7 +13,7 @@ from rabbitjobs.wire.link import Link, LinkListener
 from rabbitjobs.wire.protocol import Delivery, Outcome, Outgoing
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Let the loop run until ``condition`` holds."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -94,12 +94,20 @@ async def test_resumed_at_any_moment_it_consumes_once(reader: ChangingReader, tu
     def alive() -> int:
         return sum(not one.cancelled_by_us for one in reader.wire.consumers)
 
+    def consumes() -> bool:
+        watching = reader.subscription._watching
+        return (
+            alive() == 1
+            and reader.subscription._consumer is reader.consumer
+            and reader.states[-1][0] == "consuming"
+            and watching is not None
+            and not watching.done()
+        )
+
     await asyncio.sleep(0.03)
-    assert alive() == 1
-    assert reader.subscription._consumer is reader.consumer
-    assert reader.states[-1][0] == "consuming"
-    assert reader.subscription._watching is not None
-    assert not reader.subscription._watching.done()
+    await until(consumes)
+    await asyncio.sleep(0.01)
+    assert consumes(), reader.states
 
 
 async def test_paused_before_it_ever_consumed_it_does_not_begin() -> None:

@@ -303,7 +303,7 @@ async def test_what_was_written_before_the_alarm_was_told_names_it_too(desk: Des
 async def test_a_refused_login_is_its_own_reason() -> None:
     """It is not called an outage."""
     desk = Desk()
-    desk.world.failures += [AccessRefused("got: ACCESS_REFUSED")] * 50
+    desk.world.failures += [AccessRefused("got: ACCESS_REFUSED")] * 1000
     desk.link.start()
     desk.publish("a", timeout=0.05)
     outcome = await desk.outcome("a")

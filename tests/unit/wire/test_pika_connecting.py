@@ -107,7 +107,7 @@ async def test_a_peer_that_resets_at_once_is_told_at_once(opened: Opened) -> Non
         before = opened()
         for _ in range(20):
             wire = PikaWire()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 with pytest.raises(ConnectionLost):
                     await wire.open(address, name="test")
             await wire.close()

@@ -18,6 +18,7 @@ class Shared:
         self.lines: dict[str, Line | None] = {}
         self.leases: dict[str, dict[str, tuple[int, str]]] = {}
         self.asks: list[Ask] = []
+        self.asked_at: list[float] = []
         self.renewals = 0
 
     async def _answer(self) -> None:
@@ -30,6 +31,7 @@ class Shared:
         """See ``Sharing``."""
         await self._answer()
         self.asks.append(ask)
+        self.asked_at.append(self.time)
         self.lines[ask.key], taken = share(self.lines.get(ask.key), ask, self.time)
         return taken
 

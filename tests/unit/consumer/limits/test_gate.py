@@ -31,7 +31,8 @@ async def test_a_queue_keeps_its_rate_and_ends_every_job(gated: Gated) -> None:
         await gated.start(queue_rate=rate("20/s"))
     await gated.succeeded(30)
     assert len(gated.bench.memory.records) == 30
-    assert 29 / (moments[-1] - moments[0]) <= 22
+    # From the line's begin, not from the first job's: that may be late, and those after it are not.
+    assert 29 / (moments[-1] - gated.shared.asked_at[0]) <= 22
 
 
 async def test_jobs_over_their_rate_make_way_for_others(gated: Gated) -> None:
@@ -151,6 +152,7 @@ async def test_what_waits_is_handed_back_when_the_consumer_stops(gated: Gated) -
     gated.put("job", *(f"j{n}" for n in range(6)))
     await gated.start(queue_rate=rate("1/h"))
     await gated.bench.until(lambda: len(gated.gates[0]) == 5)
+    await gated.bench.until(lambda: gated.consumers[0].counts == (1, 0))
     drained = await gated.consumers.pop().drain(1.0, asyncio.Event())
     assert (drained.finished, drained.handed_back, drained.abandoned) == (0, 5, 0)
     await gated.bench.until(lambda: gated.bench.broker.depth("shop.q.q") == (5, 0))
@@ -207,9 +209,11 @@ async def test_those_who_wait_for_a_slot_and_those_behind_the_gate_take_turns(
 ) -> None:
     """A hundred jobs without a limit do not keep out one that has its key."""
     ran: list[str] = []
+    all_here = asyncio.Event()
 
     async def plain() -> None:
         ran.append("plain")
+        await all_here.wait()
         await asyncio.sleep(0.002)
 
     async def keyed() -> None:
@@ -220,6 +224,8 @@ async def test_those_who_wait_for_a_slot_and_those_behind_the_gate_take_turns(
     gated.put("plain", *(f"p{n}" for n in range(100)))
     gated.put("keyed", "k1", "k2")
     await gated.start(room=200)
+    await gated.bench.until(lambda: len(gated.gates[0]) == 2)
+    all_here.set()
     await gated.succeeded(102)
     assert ran.index("keyed") < 60
 
@@ -236,9 +242,8 @@ async def test_a_key_is_never_shown(gated: Gated, monkeypatch: pytest.MonkeyPatc
     gated.put("job", "a", body=b'{"args": ["ada@shop.example"]}')
     gated.put("job", "b", body=b'{"args": ["bob@shop.example"]}')
     await gated.start()
-    await gated.bench.until(lambda: len(gated.put_off) == 2)
-    first, second = (one.limit for one in gated.put_off)
-    assert first != second
+    await gated.bench.until(lambda: len({one.job_id for one in gated.put_off}) == 2)
+    first, second = {one.limit for one in gated.put_off}  # some may have come back, and gone again
     assert all(one.startswith("key #") and one.endswith(" of job job") for one in (first, second))
     assert "shop.example" not in repr(gated.bench.events)
     gated.shared.down = False

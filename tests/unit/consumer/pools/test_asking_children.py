@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from rabbitjobs.consumer.pools import processes
 from rabbitjobs.consumer.pools.frames import Mark
 from rabbitjobs.consumer.pools.limited import Limited
 from rabbitjobs.consumer.pools.processes import ProcessPool
@@ -22,8 +24,11 @@ async def bench() -> AsyncIterator[Bench]:
     await bench.end()
 
 
-async def test_a_child_tells_where_its_job_is(bench: Bench, tmp_path: Path) -> None:
+async def test_a_child_tells_where_its_job_is(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Functions and coroutines, as often as it is asked; the job goes on."""
+    monkeypatch.setattr(processes, "STACK_SECONDS", 20.0)  # a busy machine is no mute child
     pool = bench.pool(size=2)
     assert isinstance(pool, TellsStacks)
     running = [
@@ -94,3 +99,25 @@ def test_what_is_being_sent_is_finished_before_the_stack_is_told() -> None:
     limited.on_signal(0, None)  # for the job before
     assert len(told) == 1
     mark.close()
+
+
+async def test_a_coroutine_that_is_in_its_code_is_told_by_that() -> None:
+    """It blocks the loop, or is just asked there: then it is the signal that knows where it is."""
+    told: list[str] = []
+    mark = Mark()
+    limited = Limited(mark, lambda _number, stack: told.append(stack))
+    limited.begin(1)
+    loop = asyncio.get_running_loop()
+
+    async def job() -> None:
+        mark.asked = 1
+        limited.on_signal(0, sys._getframe())
+        mark.asked = 1
+        loop.call_soon(limited.on_signal, 0, None)
+        await asyncio.sleep(0)
+
+    await asyncio.create_task(limited.follow(job()))
+    mark.close()
+    for stack in told:
+        assert "in job" in stack and "/consumer/" not in stack.replace(__file__, "")
+    assert len(told) == 2
