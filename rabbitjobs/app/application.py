@@ -78,7 +78,7 @@ class RabbitJobs:
         self._publisher = Publisher(
             spec=lambda: self.spec,
             session=self._session,
-            results=self.parts.results,
+            results=lambda: self.parts.results(),  # noqa: PLW0108  # the parts change
             unique=lambda: self.parts.unique,
             outbox=self.parts.put_outbox,
             deadline=lambda: self.settings.deadline.total_seconds(),  # noqa: PLW0108  # read at use
@@ -105,8 +105,6 @@ class RabbitJobs:
     @property
     def spec(self) -> TopologySpec:
         """The topology: the config's, or one that follows from the registered jobs."""
-        from rabbitjobs.topology.model import default_spec
-
         configured = self.settings.topology
         if configured is not None:
             if self._namespace not in (None, configured.namespace):
@@ -117,6 +115,8 @@ class RabbitJobs:
             return configured
         size = len(self.registry) + len(self._queues)
         if self._spec is None or self._spec[0] != size:
+            from rabbitjobs.topology.model import default_spec
+
             queues = dict.fromkeys((*self.registry.queues(), *self._queues)) or {"default": None}
             self._spec = size, default_spec(self._namespace or DEFAULT_NAMESPACE, queues)
         return self._spec[1]
@@ -308,7 +308,7 @@ class RabbitJobs:
 
     def handle(self, job_id: str) -> JobHandle[Any]:
         """The handle of a job that was sent anywhere; its status may be ``UNKNOWN``."""
-        return JobHandle(job_id, self.parts.backend, canceller=lambda: self.parts.canceller)
+        return JobHandle(job_id, self.parts.results, canceller=lambda: self.parts.canceller)
 
     def cancel(
         self,

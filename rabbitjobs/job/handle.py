@@ -25,13 +25,20 @@ class Cancels(Protocol):
         ...
 
 
+def _nowhere() -> None:
+    """There is no store to read from."""
+
+
 class JobHandle(Generic[R]):
-    """Refers to one sent job; can be made anew from the id with ``app.handle``."""
+    """Refers to one sent job; can be made anew from the id with ``app.handle``.
+
+    ``results`` gives the store's backend when something is read: who only sends opens no store.
+    """
 
     def __init__(
         self,
         job_id: str,
-        results: Results | None,
+        results: Callable[[], Results | None] = _nowhere,
         *,
         returns: Any = Any,
         sent: bool = False,
@@ -43,7 +50,7 @@ class JobHandle(Generic[R]):
         self.id = job_id
         self.job = job
         self.queue = queue
-        self._results = results
+        self._open = results
         self._returns = returns
         self._sent = sent
         self._ignored = ignored
@@ -157,7 +164,7 @@ class JobHandle(Generic[R]):
                 queue=self.queue,
                 job_id=self.id,
             )
-        if self._results is None:
+        if self._open() is None:
             raise NoResult(
                 "expected a store to read the result from, got none; set store.url",
                 job=self.job,
@@ -166,10 +173,12 @@ class JobHandle(Generic[R]):
             )
 
     def _read(self) -> Stored | None:
-        return self._results.get(self.id) if self._results is not None else None
+        results = self._open()
+        return results.get(self.id) if results is not None else None
 
     async def _aread(self) -> Stored | None:
-        return await self._results.aget(self.id) if self._results is not None else None
+        results = self._open()
+        return await results.aget(self.id) if results is not None else None
 
     def _status(self, stored: Stored | None) -> Status:
         if stored is not None:

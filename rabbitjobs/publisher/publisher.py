@@ -145,7 +145,7 @@ class Publisher:
             envelope, outgoing = self._prepare(call)
         except RabbitJobsError as error:
             flight.skip()
-            return Sent(JobHandle(error.job_id or "", None), error)
+            return Sent(JobHandle(error.job_id or ""), error)
         flight.board(outgoing, self._timeout(call))
         return call, envelope
 
@@ -266,7 +266,7 @@ class Publisher:
         arguments = call.definition.arguments
         return JobHandle(
             envelope.id,
-            self._results(),
+            self._results,
             returns=arguments.returns if arguments else Any,
             sent=True,
             job=envelope.job,

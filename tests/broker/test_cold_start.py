@@ -56,6 +56,23 @@ def shop(node: Node, tmp_path: Path) -> Iterator[Crew]:
         yield found
 
 
+def test_who_only_sends_loads_no_database_and_makes_no_store(shop: Crew) -> None:
+    """Handles ask for the store when something is read, and read it then."""
+    program = """
+import shop
+handle = shop.kept.send()
+shop.app.send_many([shop.kept.call()])
+shop.loaded()
+print(handle.id)
+"""
+    job_id = shop.python(program).strip()
+    (loaded,) = shop.lines("loaded")
+    # structlog, which Context is typed by, imports the bare package of rich.
+    assert SLOW & set(loaded.split()) <= {"rich"}
+    assert not (shop.folder / "state").exists()
+    assert shop.app.handle(job_id).status() is Status.UNKNOWN
+
+
 def test_a_worker_loads_nothing_slow_before_its_first_job(shop: Crew) -> None:
     """With a store that it makes, and with one that it finds; what fails is recorded all the same.
 

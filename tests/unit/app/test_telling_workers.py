@@ -38,7 +38,7 @@ def told(app: RabbitJobs, monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> 
     session: Any = Session(outcome)
     monkeypatch.setattr(app.parts, "session", lambda: session)
     app.cancel("a")
-    JobHandle[Any]("b", None, canceller=lambda: app.parts.canceller).cancel("why", who="ann")
+    JobHandle[Any]("b", canceller=lambda: app.parts.canceller).cancel("why", who="ann")
     store = app.parts.store
     assert store is not None
     with store._mine()._reader.begin() as connection:
@@ -86,7 +86,7 @@ def test_without_a_store_nothing_can_be_cancelled(
     with pytest.raises(StoreError, match="expected a store for cancel"):
         app.handle("a").cancel()
     with pytest.raises(CancelRefused, match="whose send was refused"):
-        JobHandle[Any]("a", None).cancel()
+        JobHandle[Any]("a").cancel()
 
 
 async def test_inside_a_loop_it_must_be_awaited(

@@ -139,7 +139,7 @@ async def test_a_handle_reads_what_was_said_last(
 ) -> None:
     """As a value; the share is between 0 and 1."""
     row = Stored(job_id="i", job="j", queue="q", status=Status.RUNNING, attempt=1, progress=said)
-    handle: JobHandle[Any] = JobHandle("i", cast("Results", Known(row)))
+    handle: JobHandle[Any] = JobHandle("i", lambda: cast("Results", Known(row)))
     assert handle.progress() == await handle.aprogress() == expected
     assert (expected.share if expected else None) == share
 
@@ -147,6 +147,6 @@ async def test_a_handle_reads_what_was_said_last(
 @pytest.mark.parametrize("results", [None, Known(None)])
 async def test_a_handle_of_which_nothing_is_known_reads_nothing(results: Known | None) -> None:
     """Without a store, or before the job runs."""
-    handle: JobHandle[Any] = JobHandle("i", results)
+    handle: JobHandle[Any] = JobHandle("i", lambda: results)
     assert handle.progress() is None
     assert await handle.aprogress() is None

@@ -37,7 +37,7 @@ class Recording:
     def send(self, call: Call) -> JobHandle[Any]:
         """Keep it."""
         self.calls.append(call)
-        return JobHandle("1", None, sent=True)
+        return JobHandle("1", sent=True)
 
     async def asend(self, call: Call) -> JobHandle[Any]:
         """Keep it."""
@@ -234,7 +234,8 @@ def stored(status: Status, **changes: Any) -> Stored:
 
 def handle(*states: Stored | None, returns: Any = Any, sent: bool = False) -> JobHandle[Any]:
     """A handle on these states, one after the other."""
-    return JobHandle("1", Shelf(*states), returns=returns, sent=sent)
+    shelf = Shelf(*states)
+    return JobHandle("1", lambda: shelf, returns=returns, sent=sent)
 
 
 DONE = stored(Status.SUCCEEDED, result=b"[1,2]")
@@ -271,9 +272,9 @@ async def test_a_job_that_ended_otherwise_is_an_error_of_plain_data(status: Stat
 async def test_there_may_be_no_result() -> None:
     """Nowhere to read it, none kept, or one of another type: an answer at once, never a hang."""
     with pytest.raises(NoResult, match="store"):
-        await JobHandle("1", None, sent=True).aresult()
+        await JobHandle("1", sent=True).aresult()
     with pytest.raises(NoResult, match="store"):
-        await asyncio.to_thread(JobHandle("1", None).result)
+        await asyncio.to_thread(JobHandle("1").result)
     with pytest.raises(NoResult, match="keeps no result"):
         await handle(stored(Status.SUCCEEDED)).aresult()
     with pytest.raises(NoResult, match="type"):
@@ -282,7 +283,9 @@ async def test_there_may_be_no_result() -> None:
 
 async def test_a_job_that_ignores_its_result_is_not_waited_for() -> None:
     """The error comes at once and says why, though a wait would have no end."""
-    ignored: JobHandle[None] = JobHandle("1", Shelf(None), sent=True, job="mail", ignored=True)
+    ignored: JobHandle[None] = JobHandle(
+        "1", lambda: Shelf(None), sent=True, job="mail", ignored=True
+    )
     with pytest.raises(ResultIgnored, match="ignore_result=True"):
         await ignored.aresult()
     with pytest.raises(NoResult) as none:
