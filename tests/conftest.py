@@ -25,6 +25,9 @@ from tests.brokers import (
     wanted_version,
 )
 
+# The conformance suites assert; the rest of the package is left as it is.
+pytest.register_assert_rewrite("rabbitjobs.testing")
+
 # How long an example takes says how busy the machine is, and nothing about what is tested.
 settings.register_profile(
     "unhurried", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
