@@ -33,6 +33,7 @@ store: {url: "sqlite:///%s/store.db"}
 TOPOLOGY = """
 version: 1
 namespace: shop
+delays: {longest: 15m}
 queues:
   emails: {}
 """

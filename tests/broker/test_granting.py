@@ -18,8 +18,9 @@ from rabbitjobs.topology.config import loads
 from rabbitjobs.topology.granting import grant
 from rabbitjobs.topology.permissions import roles
 from tests.broker.topology_bench import Bench, bench
+from tests.brokers import SHORT_LADDER
 
-SHOP = "version: 1\nnamespace: shop\nqueues: {emails: {}}\n"
+SHOP = f"version: 1\nnamespace: shop\nqueues: {{emails: {{}}}}\n{SHORT_LADDER}"
 SPEC = loads(SHOP, "topology.yaml", env={})
 WRITES = {role.name: role.write for role in roles(SPEC)}
 READS = {role.name: role.read for role in roles(SPEC)}

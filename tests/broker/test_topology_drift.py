@@ -23,6 +23,7 @@ SHOP = """
 version: 1
 namespace: shop
 retry: {quick: {delays: [200ms, 1s]}}
+delays: {longest: 15m}
 queues: {emails: {retry: quick}}
 """
 

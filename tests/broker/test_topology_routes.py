@@ -18,6 +18,7 @@ CONFIG = """
 version: 1
 namespace: shop
 retry: {quick: {delays: [200ms]}}
+delays: {longest: 15m}
 queues:
   emails: {retry: quick, delivery_limit: 2}
   "주문.확인": {retry: quick}
@@ -173,13 +174,23 @@ def test_what_waits_for_a_person_survives_many_crashes_of_its_reader(shop: Bench
 
 
 def test_every_bit_of_the_ladder_leads_down(shop: Bench) -> None:
-    """A delay with many bits passes every level in turn; 1.5 s of waiting suffice to see three."""
-    route = routes.delayed(SPEC, "emails", timedelta(seconds=2**28 - 1))
-    shop.publish(route, b"far")
+    """A delay with many bits passes every level in turn; 1.5 s of waiting suffice to see three.
+
+    The upper ones are made here: until then the broker returns what is to wait that long.
+    """
+    longer = loads(CONFIG.replace("15m", "3106d21h24m15s"), "topology.yaml", env={})
+    far = routes.delayed(longer, "emails", timedelta(seconds=2**28 - 1))
+    with pytest.raises(pika.exceptions.UnroutableError):
+        shop.publish(far, b"lost")
+    shop.publish(routes.delayed(SPEC, "emails", timedelta(seconds=513)), b"before")
+    shop.apply(longer)
+    found = shop.channel.basic_get("shop.delay.09", auto_ack=True)
+    assert found[2] == b"before"
+    shop.publish(far, b"far")
     method, _, body = shop.channel.basic_get("shop.delay.27", auto_ack=True)
     assert (method is not None, body) == (True, b"far")
     for level in range(names.LEVELS):
-        shop.publish(routes.delayed(SPEC, "emails", timedelta(seconds=2**level)), b"x")
+        shop.publish(routes.delayed(longer, "emails", timedelta(seconds=2**level)), b"x")
         if level > 3:
             found = shop.channel.basic_get(names.delay_level("shop", level), auto_ack=True)
             assert found[2] == b"x"

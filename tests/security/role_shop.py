@@ -24,6 +24,7 @@ TOPOLOGY = """
 version: 1
 namespace: shop
 retry: {quick: {delays: [200ms]}}
+delays: {longest: 15m}
 queues:
   emails:
     retry: quick
