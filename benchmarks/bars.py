@@ -141,33 +141,10 @@ BARS = (
     Bar("drain, PostgreSQL: Celery, Redis", (RESULTS, f"{US}, {POSTGRES}"), 4, _RESULTS_PEER),
     Bar("round trip p50: Dramatiq", (P50, US), 1, ((P50, _DRAMATIQ),), below=True),
     Bar("round trip p99: Dramatiq", (P99, US), 1, ((P99, _DRAMATIQ),), below=True),
-    Bar(
-        "send to result p50: Dramatiq, Redis",
-        (RESULT_P50, US),
-        1,
-        ((RESULT_P50, _DRAMATIQ),),
-        below=True,
-    ),
-    Bar(
-        "send to result p99: Dramatiq, Redis",
-        (RESULT_P99, US),
-        1,
-        ((RESULT_P99, _DRAMATIQ),),
-        below=True,
-    ),
-    Bar(
-        "send to result p50: Dramatiq, Redis on disk",
-        (RESULT_P50, US),
-        1,
-        ((RESULT_P50, DRAMATIQ_ON_DISK),),
-        below=True,
-    ),
-    Bar(
-        "send to result p99: Dramatiq, Redis on disk",
-        (RESULT_P99, US),
-        1,
-        ((RESULT_P99, DRAMATIQ_ON_DISK),),
-        below=True,
+    *(
+        Bar(f"{row}: Dramatiq, {where}", (row, US), 1, ((row, peer),), below=True)
+        for where, peer in (("Redis", _DRAMATIQ), ("Redis on disk", DRAMATIQ_ON_DISK))
+        for row in (RESULT_P50, RESULT_P99)
     ),
     Bar("rate, SQLite: 90 % of it", (FLEET_RATE, f"{US}, {SQLITE}"), 0.9),
     Bar("rate, SQLite: 110 % of it", (FLEET_RATE, f"{US}, {SQLITE}"), 1.1, below=True),
