@@ -11,11 +11,11 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from rabbitjobs.broker.layout import free_ports
 from rabbitjobs.broker.node import Node
 from rabbitjobs.failpoints import EXIT_CODE
 from rabbitjobs.store.schema import outbox
 from tests.broker.crew import Crew, Worker, crew, until
-from tests.ports import kept_port
 
 CODE = """
 from pathlib import Path
@@ -84,7 +84,8 @@ class Office:
 
 @pytest.fixture
 def office(node: Node, tmp_path: Path) -> Iterator[Office]:
-    with kept_port() as port, crew(node, tmp_path, CODE, TOPOLOGY) as shop:
+    (port,) = free_ports(1)
+    with crew(node, tmp_path, CODE, TOPOLOGY) as shop:
         yield Office(shop, port)
 
 

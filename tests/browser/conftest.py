@@ -13,9 +13,9 @@ import pytest
 from argon2 import PasswordHasher
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from rabbitjobs.broker.layout import free_ports
 from rabbitjobs.broker.node import Node
 from tests.broker.crew import Crew, crew, until
-from tests.ports import kept_port
 
 CODE = """
 from rabbitjobs import RabbitJobs
@@ -102,7 +102,8 @@ class Shop:
 def shop(node: Node, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
     """The desk and its intake run; nobody works yet. A test may name another lease."""
     config = CONFIG.format(lease=getattr(request, "param", "10m"))
-    with kept_port() as port, crew(node, tmp_path, CODE, TOPOLOGY) as found:
+    (port,) = free_ports(1)
+    with crew(node, tmp_path, CODE, TOPOLOGY) as found:
         people = "".join(
             f'    {name}: {{password: "{QUICK.hash(word)}"}}\n' for name, word in PASSWORDS.items()
         )

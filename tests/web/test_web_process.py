@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.ports import kept_port
+from rabbitjobs.broker.layout import free_ports
 from tests.web_desk import REVIEW, people_in_config, web_desk
 
 PATIENCE = 60.0
@@ -41,7 +41,8 @@ def answer(url: str, **options: Any) -> httpx.Response:
 
 def test_off_this_machine_it_refuses_to_start(tmp_path: Path) -> None:
     """Nothing is bound; the text says what to do."""
-    with web_desk(tmp_path / "config", ""), kept_port() as port:
+    with web_desk(tmp_path / "config", ""):
+        (port,) = free_ports(1)
         process = started(tmp_path / "config", "--host", "0.0.0.0", "--port", str(port))
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
@@ -52,7 +53,8 @@ def test_off_this_machine_it_refuses_to_start(tmp_path: Path) -> None:
 
 def test_it_serves_this_machine_and_ends_by_a_signal(tmp_path: Path) -> None:
     """No version of the server, no trace of the broker's or store's address."""
-    with web_desk(tmp_path / "config", "") as desk, kept_port() as port:
+    with web_desk(tmp_path / "config", "") as desk:
+        (port,) = free_ports(1)
         case_id = desk.case()
         process = started(tmp_path / "config", "--port", str(port))
         try:
@@ -70,7 +72,8 @@ def test_it_serves_this_machine_and_ends_by_a_signal(tmp_path: Path) -> None:
 def test_a_session_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
     """It is a row in the store; so is what was done before the kill."""
     config = REVIEW + people_in_config()
-    with web_desk(tmp_path / "config", config) as desk, kept_port() as port:
+    with web_desk(tmp_path / "config", config) as desk:
+        (port,) = free_ports(1)
         case_id = desk.case()
         headers = {"Authorization": f"Bearer {desk.token()}"}
         for number, text in enumerate(("before", "after"), start=1):
