@@ -57,7 +57,7 @@ async def test_pitfall_15_a_black_hole_is_noticed_by_its_heartbeats(
         await wire.open(dataclasses.replace(control.address, heartbeat=1), name="pitfall")
     await control.hold_answers()
     # A third wait of pika's would end at 18 s, a library's own heartbeat of 60 s in minutes.
-    await until(lambda: all(ends.closed for ends in all_ends), seconds=2 * (1 + 5) + 5)
+    await until(lambda: all(ends.closed for ends in all_ends), seconds=2 * (1 + 5) + 4)
     for wire in wires:
         await wire.close()
 

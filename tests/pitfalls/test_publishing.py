@@ -73,8 +73,7 @@ async def test_pitfall_05_a_black_hole_ends_at_our_own_deadline(
         started = time.monotonic()
         with pytest.raises(SendUnknown):
             await found.job.options(timeout=1).asend("second")
-        # Its heartbeat of 10 s was not waited for.
-        assert time.monotonic() - started < 9
+        assert time.monotonic() - started < 3
         task = asyncio.current_task()
         assert task is not None and not task.cancelling()
 

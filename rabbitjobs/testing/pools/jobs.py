@@ -24,9 +24,6 @@ from rabbitjobs.job.signals import Ignore, Retry, Review
 
 SOFT = timedelta(milliseconds=300)
 HARD = timedelta(milliseconds=600)
-# For jobs that keep their limit on a busy machine too; nobody waits for the second one.
-KEPT = timedelta(seconds=1.5)
-FAR = timedelta(minutes=1)
 # What a job that waits for another one has at most.
 MOST_SECONDS = 20.0
 JOBS = Registry()
@@ -252,19 +249,19 @@ async def clean_up_later(path: str) -> str:
     return "in time"
 
 
-@_job(soft_limit=KEPT)
+@_job(soft_limit=SOFT)
 def just_in_time() -> str:
     """Keep the limit."""
     return "in time"
 
 
-@_job(soft_limit=FAR, hard_limit=2 * FAR)
+@_job(soft_limit=SOFT, hard_limit=HARD)
 def tell_deadline(ctx: Context) -> float:
     """Say how many seconds are left."""
     return (ctx.deadline or 0.0) - time.time()
 
 
-@_job(soft_limit=FAR, hard_limit=2 * FAR)
+@_job(soft_limit=SOFT, hard_limit=HARD)
 async def tell_deadline_later(ctx: Context) -> float:
     """The same, in a coroutine."""
     return (ctx.deadline or 0.0) - time.time()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rabbitjobs.testing.pools.jobs import FAR, KEPT
+from rabbitjobs.testing.pools.jobs import SOFT
 from rabbitjobs.testing.pools.kit import Bench, PoolFixtures, there
 
 # Far less than a job takes that goes on regardless.
-SOON = 15.0
+SOON = 10.0
 
 
 class ContextConformance(PoolFixtures):
@@ -55,7 +55,7 @@ class ContextConformance(PoolFixtures):
         """At the soft limit, counted from its begin."""
         bench.pool()
         left = await bench.value(job)
-        assert FAR.total_seconds() / 2 < left <= FAR.total_seconds()
+        assert SOFT.total_seconds() / 2 < left <= SOFT.total_seconds()
 
 
 class SharingConformance(PoolFixtures):
@@ -178,7 +178,7 @@ class LimitConformance(PoolFixtures):
         bench.pool(size=1)
         assert await bench.value("just_in_time") == "in time"
         long = asyncio.create_task(bench.run("meet", str(tmp_path), "here", "go"))
-        await asyncio.sleep(KEPT.total_seconds() + 0.2)  # longer than the limit of the first one
+        await asyncio.sleep(0.5)  # longer than the limit of the first one
         (tmp_path / "go").touch()
         assert (await long)[1] is None
 
