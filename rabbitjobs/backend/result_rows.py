@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 
 from rabbitjobs.backend.protocol import Record, Status, Stored
 from rabbitjobs.store import bulk
+from rabbitjobs.store.engine import Store
+from rabbitjobs.store.statement import Row, run, run_many
 from rabbitjobs.store.text import storable, storable_or_none
 
 # A job that was queued, running or retrying and never ended (its queue was purged, say).
@@ -86,12 +88,11 @@ def put_progress(
 ) -> None:
     """Write the progress of jobs that run."""
     rows = [(progress, namespace, job_id) for job_id, progress in sorted(items)]
-    statement = (
-        "UPDATE rj_jobs SET progress = ? WHERE namespace = ? AND job_id = ? AND status = 'running'"
+    run_many(
+        connection,
+        "UPDATE rj_jobs SET progress = ? WHERE namespace = ? AND job_id = ? AND status = 'running'",
+        rows,
     )
-    if connection.dialect.name != "sqlite":
-        statement = statement.replace("?", "%s")
-    connection.exec_driver_sql(statement, rows)
 
 
 def find(
@@ -101,8 +102,17 @@ def find(
     where, parameters = bulk.among_seconds(
         connection, _COLUMNS, [(namespace, job_id) for job_id in job_ids]
     )
-    rows = connection.exec_driver_sql(f"SELECT {_FIELDS} FROM rj_jobs {where}", parameters)
+    rows = run(connection, f"SELECT {_FIELDS} FROM rj_jobs {where}", parameters)
     return {row[0]: _as_stored(row) for row in rows if row[-1] is None or row[-1] > now}
+
+
+def find_one(store: Store, job_id: str, now: float) -> Stored | None:
+    """What is known of one job: what a caller who waits for its result asks often."""
+    rows = store.select(
+        f"SELECT {_FIELDS} FROM rj_jobs WHERE namespace = ? AND job_id = ?",
+        (store.namespace, job_id),
+    )
+    return next((_as_stored(row) for row in rows if row[-1] is None or row[-1] > now), None)
 
 
 def _put(connection: Connection, namespace: str, records: Sequence[Record], tail: str) -> None:
@@ -115,7 +125,7 @@ def _put(connection: Connection, namespace: str, records: Sequence[Record], tail
     bulk.insert(connection, _COLUMNS, rows, tail)
 
 
-def _as_row(namespace: str, record: Record) -> bulk.Row:
+def _as_row(namespace: str, record: Record) -> Row:
     return (
         namespace,
         record.job_id,

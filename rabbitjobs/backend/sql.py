@@ -76,7 +76,7 @@ class SqlBackend:
 
     def get(self, job_id: str) -> Stored | None:
         """What is known of a job; ``None`` if nothing, or if its row has expired."""
-        return self._store.read(lambda connection: self._find(connection, [storable(job_id)])[0])
+        return result_rows.find_one(self._store, storable(job_id), clock.now())
 
     async def aget(self, job_id: str) -> Stored | None:
         """The a-twin of ``get``; many at once share one read."""

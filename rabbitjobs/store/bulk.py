@@ -7,12 +7,12 @@ SQLite is quick with ``executemany``; PostgreSQL takes one array for each column
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
 
-Row = tuple[Any, ...]
+from rabbitjobs.store.statement import Row, run, run_many
 
 
 class Columns(NamedTuple):
@@ -30,11 +30,10 @@ def insert(connection: Connection, columns: Columns, rows: Sequence[Row], tail: 
     names = ", ".join(columns.names)
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(columns.names))
-        statement = f"INSERT INTO {columns.table} ({names}) VALUES ({marks}) {tail}"
-        connection.exec_driver_sql(statement, list(rows))
+        run_many(connection, f"INSERT INTO {columns.table} ({names}) VALUES ({marks}) {tail}", rows)
     else:
         statement = f"INSERT INTO {columns.table} ({names}) {_unnest(columns)} {tail}"
-        connection.exec_driver_sql(statement, _as_arrays(rows))
+        run(connection, statement, _as_arrays(rows))
 
 
 def insert_new(connection: Connection, columns: Columns, rows: Sequence[Row], key: int) -> set[Row]:
@@ -52,7 +51,8 @@ def insert_new(connection: Connection, columns: Columns, rows: Sequence[Row], ke
         return {row[:key] for row in fresh}
     names = ", ".join(columns.names)
     returning = ", ".join(columns.names[:key])
-    found = connection.exec_driver_sql(
+    found = run(
+        connection,
         f"INSERT INTO {columns.table} ({names}) {_unnest(columns)} "
         f"ON CONFLICT DO NOTHING RETURNING {returning}",
         _as_arrays(rows),
@@ -64,7 +64,7 @@ def existing(connection: Connection, columns: Columns, rows: Sequence[Row], key:
     """The keys that stand in the table, among (at least) those of the rows."""
     names = ", ".join(columns.names[:key])
     among, parameters = among_seconds(connection, columns, rows)
-    found = connection.exec_driver_sql(f"SELECT {names} FROM {columns.table} {among}", parameters)
+    found = run(connection, f"SELECT {names} FROM {columns.table} {among}", parameters)
     return {tuple(row) for row in found}
 
 
@@ -75,11 +75,11 @@ def among_seconds(connection: Connection, columns: Columns, rows: Sequence[Row])
     if connection.dialect.name == "sqlite":
         clause = f"WHERE {first} = ? AND {second} IN (SELECT value FROM json_each(?))"
         return clause, (rows[0][0], msgspec.json.encode(values).decode())
-    return f"WHERE {first} = %s AND {second} = ANY(%s::text[])", (rows[0][0], values)
+    return f"WHERE {first} = ? AND {second} = ANY(?::text[])", (rows[0][0], values)
 
 
 def _unnest(columns: Columns) -> str:
-    arrays = ", ".join(f"%s::{kind}[]" for kind in columns.types)
+    arrays = ", ".join(f"?::{kind}[]" for kind in columns.types)
     return f"SELECT * FROM unnest({arrays})"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from rabbitjobs.message.envelope import Envelope
+from rabbitjobs.store.statement import run
 from rabbitjobs.store.text import storable
 
 if TYPE_CHECKING:
@@ -66,12 +67,12 @@ def put(
     """Add orders, in place of earlier ones for the same jobs; they hold until then at most."""
     for one in orders:
         value = storable(one.value)
-        _run(
+        run(
             connection,
             "DELETE FROM rj_cancelled WHERE namespace = ? AND kind = ? AND value = ?",
             (namespace, one.kind, value),
         )
-        _run(
+        run(
             connection,
             "INSERT INTO rj_cancelled (namespace, kind, value, at, until, grace, who, why)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -86,13 +87,13 @@ def since(
     connection: Connection, namespace: str, number: int, now: float
 ) -> tuple[Cancellation, ...]:
     """The orders that hold and came after ``number`` (and a little before it)."""
-    return _read(_run(connection, _READ, (namespace, number - OVERLAP, now)))
+    return _read(run(connection, _READ, (namespace, number - OVERLAP, now)))
 
 
 def ended(connection: Connection, namespace: str, job_ids: Iterable[str], until: float) -> None:
     """The orders for these jobs have been carried out: they are kept until then and no longer."""
     for job_id in sorted(job_ids):
-        _run(
+        run(
             connection,
             "UPDATE rj_cancelled SET until = ? WHERE namespace = ? AND kind = 'id'"
             " AND value = ? AND until > ?",
@@ -126,12 +127,6 @@ class Glance:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def _run(connection: Connection, statement: str, values: tuple[Any, ...]) -> Any:
-    if connection.dialect.name != "sqlite":
-        statement = statement.replace("?", "%s")
-    return connection.exec_driver_sql(statement, values)
 
 
 def _read(rows: Iterable[Any]) -> tuple[Cancellation, ...]:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from rabbitjobs.errors import StoreError, StoreOutdated, StoreUnavailable
 from rabbitjobs.store.sqlite_file import make_private_file, set_up
+from rabbitjobs.store.statement import run
 from rabbitjobs.store.url import SQLITE, check_url, no_url
 
 BUSY_SECONDS = 10
@@ -62,7 +63,7 @@ def _open_sqlite(url: URL, *, writer: bool) -> Engine:
     event.listen(engine, "connect", lambda connection, _: set_up(connection, BUSY_SECONDS))
     # A deferred transaction that reads and then writes fails when another process wrote between.
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    event.listen(engine, "begin", lambda connection: run(connection, begin))
     return engine
 
 

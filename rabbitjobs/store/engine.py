@@ -23,6 +23,7 @@ from rabbitjobs.store.connect import (
 )
 from rabbitjobs.store.fresh import REVISIONS
 from rabbitjobs.store.lane import Item, Lane
+from rabbitjobs.store.statement import Row, select
 from rabbitjobs.store.writer import Writer
 
 T = TypeVar("T")
@@ -130,6 +131,15 @@ class Store:
         store = self._mine()
         store._prepare()
         return self._transaction(store._reader, fn)
+
+    def select(self, statement: str, values: Row = ()) -> list[Any]:
+        """The rows of one SELECT, in the calling thread: for those who look again and again."""
+        store = self._mine()
+        store._prepare()
+        try:
+            return select(store._reader, statement, values)
+        except Exception as error:
+            raise_translated(error, self.where)
 
     async def aread(self, fn: Callable[[Connection], T]) -> T:
         """The a-twin of ``read``: runs in a thread."""

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from rabbitjobs.store import bulk
 from rabbitjobs.store.schema import inbox
+from rabbitjobs.store.statement import Row, run
 
 Key = tuple[str, int]
 """(job id, attempt)"""
@@ -32,7 +33,7 @@ class Entry(NamedTuple):
 
 def enter(connection: Connection, namespace: str, entries: Iterable[Entry]) -> set[Key]:
     """Enter attempts; returns the keys that are new. The first entry of a key counts."""
-    rows: dict[Key, bulk.Row] = {}
+    rows: dict[Key, Row] = {}
     for entry in entries:
         rows.setdefault((entry.job_id, entry.attempt), (namespace, *entry))
     # In one order everywhere: two processes that enter the same keys must not lock crosswise.
@@ -51,8 +52,10 @@ def entered_before(connection: Connection, namespace: str, entries: Sequence[Ent
     where, parameters = bulk.among_seconds(
         connection, _COLUMNS, [(namespace, entry.job_id) for entry in entries]
     )
-    found = connection.exec_driver_sql(
-        f"SELECT job_id, attempt, decision, release_id, ended FROM rj_inbox {where}", parameters
+    found = run(
+        connection,
+        f"SELECT job_id, attempt, decision, release_id, ended FROM rj_inbox {where}",
+        parameters,
     )
     known = {Entry(row[0], row[1], bytes(row[2]), row[3], row[4]) for row in found}
     return {(entry.job_id, entry.attempt) for entry in entries if entry in known}
@@ -65,9 +68,7 @@ def decisions(connection: Connection, namespace: str, keys: Sequence[Key]) -> di
     where, parameters = bulk.among_seconds(
         connection, _COLUMNS, [(namespace, job_id) for job_id, _attempt in keys]
     )
-    found = connection.exec_driver_sql(
-        f"SELECT job_id, attempt, decision FROM rj_inbox {where}", parameters
-    )
+    found = run(connection, f"SELECT job_id, attempt, decision FROM rj_inbox {where}", parameters)
     return {(job_id, attempt): bytes(decision) for job_id, attempt, decision in found}
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import Connection
 
 from rabbitjobs.clock import now
+from rabbitjobs.store.statement import run
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ def renew(connection: Connection, namespace: str, held: Sequence[Claim]) -> list
 def free(connection: Connection, namespace: str, tokens: Sequence[tuple[str, str]]) -> None:
     """End leases: (job id, token) pairs. One that was taken over is left alone."""
     for job_id, token in sorted(tokens):
-        _run(
+        run(
             connection,
             "DELETE FROM rj_leases WHERE job_id = ? AND namespace = ? AND token = ?",
             (job_id, namespace, token),
@@ -56,30 +56,28 @@ def free(connection: Connection, namespace: str, tokens: Sequence[tuple[str, str
 def _claim(connection: Connection, namespace: str, one: Claim) -> bool:
     at = _lock(connection, namespace, (one.key,))
     own = (namespace, one.key, one.job_id)
-    _run(
+    run(
         connection,
         "DELETE FROM rj_leases WHERE namespace = ? AND key = ? AND until <= ?",
         (namespace, one.key, at),
     )
-    held: dict[str, int] = {
-        row["job_id"]: row["attempt"]
-        for row in _run(
-            connection,
-            "SELECT job_id, attempt FROM rj_leases WHERE namespace = ? AND key = ?",
-            (namespace, one.key),
-        ).mappings()
-    }
+    holders = run(
+        connection,
+        "SELECT job_id, attempt FROM rj_leases WHERE namespace = ? AND key = ?",
+        (namespace, one.key),
+    )
+    held: dict[str, int] = dict(iter(holders))
     if one.job_id in held:
         if held[one.job_id] > one.attempt:
             return False
-        _run(
+        run(
             connection,
             "DELETE FROM rj_leases WHERE namespace = ? AND key = ? AND job_id = ?",
             own,
         )
     elif len(held) >= one.limit:
         return False
-    _run(
+    run(
         connection,
         "INSERT INTO rj_leases (namespace, key, job_id, attempt, token, until) "
         "VALUES (?, ?, ?, ?, ?, ?)",
@@ -90,7 +88,7 @@ def _claim(connection: Connection, namespace: str, one: Claim) -> bool:
 
 def _renew(connection: Connection, namespace: str, one: Claim, at: float) -> bool:
     # Past its time it is still his while nobody else has taken the place.
-    done = _run(
+    done = run(
         connection,
         "UPDATE rj_leases SET until = ? "
         "WHERE namespace = ? AND key = ? AND job_id = ? AND token = ?",
@@ -107,14 +105,11 @@ def _lock(connection: Connection, namespace: str, keys: Sequence[str]) -> float:
     if connection.dialect.name == "sqlite":
         return now()
     for key in keys:
-        connection.exec_driver_sql(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"rj:{namespace}:{key}",)
+        run(
+            connection,
+            "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))",
+            (f"rj:{namespace}:{key}",),
         )
-    found = connection.exec_driver_sql("SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8")
-    return float(found.scalar_one())
-
-
-def _run(connection: Connection, statement: str, parameters: tuple[Any, ...]) -> CursorResult[Any]:
-    if connection.dialect.name != "sqlite":
-        statement = statement.replace("?", "%s")
-    return connection.exec_driver_sql(statement, parameters)
+    return float(
+        run(connection, "SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8").fetchone()[0]
+    )

@@ -8,11 +8,12 @@ from sqlalchemy import Connection
 
 from rabbitjobs.clock import now
 from rabbitjobs.store.slices import Ask, Line, Slice, share
+from rabbitjobs.store.statement import run
 
 _LOOK = "SELECT next_at, tail_at FROM rj_rates WHERE namespace = ? AND key = ?"
 _LOCK = (
     "SELECT next_at, tail_at, EXTRACT(EPOCH FROM clock_timestamp())::float8 FROM rj_rates "
-    "WHERE namespace = %s AND key = %s FOR UPDATE"
+    "WHERE namespace = ? AND key = ? FOR UPDATE"
 )
 
 
@@ -28,10 +29,9 @@ def take(connection: Connection, namespace: str, asks: Sequence[Ask]) -> list[Sl
 def _take(connection: Connection, namespace: str, ask: Ask) -> Slice:
     known, at = _look(connection, namespace, ask.key)
     line, taken = share(known, ask, at)
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    connection.exec_driver_sql(
-        f"UPDATE rj_rates SET next_at = {mark}, tail_at = {mark} "
-        f"WHERE namespace = {mark} AND key = {mark}",
+    run(
+        connection,
+        "UPDATE rj_rates SET next_at = ?, tail_at = ? WHERE namespace = ? AND key = ?",
         (line.next, line.tail, namespace, ask.key),
     )
     return taken
@@ -41,13 +41,13 @@ def _look(connection: Connection, namespace: str, key: str) -> tuple[Line | None
     """The line, locked, and what the time is."""
     sqlite = connection.dialect.name == "sqlite"
     for _ in range(2):
-        found = connection.exec_driver_sql(_LOOK if sqlite else _LOCK, (namespace, key)).first()
+        found = run(connection, _LOOK if sqlite else _LOCK, (namespace, key)).fetchone()
         if found is not None:
             at = now() if sqlite else found[2]
             return (Line(found[0], found[1]) if found[0] else None), at
-        marks = "?, ?" if sqlite else "%s, %s"
-        connection.exec_driver_sql(
-            f"INSERT INTO rj_rates (namespace, key, next_at, tail_at) VALUES ({marks}, 0, 0) "
+        run(
+            connection,
+            "INSERT INTO rj_rates (namespace, key, next_at, tail_at) VALUES (?, ?, 0, 0) "
             "ON CONFLICT DO NOTHING",
             (namespace, key),
         )
