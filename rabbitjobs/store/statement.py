@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Engine
@@ -34,7 +34,8 @@ class Answer(Protocol):
 def run(connection: Connection, statement: str, values: Row = ()) -> Answer:
     """Run a statement; raises SQLAlchemy's errors, whoever runs it."""
     if connection.dialect.name != "sqlite":
-        return connection.exec_driver_sql(statement.replace("?", "%s"), values)
+        answer: Any = connection.exec_driver_sql(statement.replace("?", "%s"), values)
+        return cast(Answer, answer)
     try:
         return _driver(connection).execute(statement, values)
     except sqlite3.Error as error:
